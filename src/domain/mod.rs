@@ -1,0 +1,14 @@
+//! What an order is and how it may change: plain values and pure functions.
+//!
+//! Nothing here knows an actor, a database, a socket or a clock. Time and randomness are told.
+
+pub mod amount;
+pub mod id;
+pub mod lifecycle;
+pub mod limits;
+pub mod order;
+pub mod quote;
+pub mod retry;
+pub mod routing;
+pub mod swap;
+pub mod token;

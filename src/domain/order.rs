@@ -1,0 +1,237 @@
+//! An order: what was asked for, and everything that has been recorded of it since.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::amount::{BaseUnits, Slippage};
+use super::id::{ClientKey, OrderId};
+use super::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
+use super::routing::Strategy;
+use super::token::Token;
+
+/// A request that has been parsed and holds together; it never changes after acceptance.
+///
+/// Every order is a market order so far; the other types are refused by name at the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRequest {
+    /// What is sold.
+    pub token_in: Token,
+    /// What is bought; never the same mint as `token_in`.
+    pub token_out: Token,
+    /// How much is sold.
+    pub amount_in: BaseUnits,
+    /// How much less than the quote is still accepted.
+    pub slippage: Slippage,
+    /// The least output over all attempts, whatever the quotes say.
+    pub min_amount_out: Option<BaseUnits>,
+    /// How it is preferred when orders wait.
+    pub priority: Priority,
+    /// How the venue is chosen.
+    pub strategy: Strategy,
+    /// The client's own name for it.
+    pub client_order_id: Option<ClientKey>,
+}
+
+impl OrderRequest {
+    /// The floor of a swap built on that quote: the slippage's, or `minAmountOut` where that is more.
+    pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
+        self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
+    }
+}
+
+/// How an order is preferred when orders wait: high, normal and low share the dispatches 4 : 2 : 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Four of seven.
+    High,
+    /// Two of seven.
+    #[default]
+    Normal,
+    /// One of seven.
+    Low,
+}
+
+/// One step of an order's story, as it is stored and told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its place in the story, from 1 without a gap.
+    pub seq: u32,
+    /// When it happened, taken before it was committed.
+    pub at: DateTime<Utc>,
+    /// Where the order stands after it.
+    pub status: Status,
+    /// The attempt it belongs to, from 1.
+    pub attempt: u32,
+    /// How many attempts have failed so far.
+    pub retry_count: u32,
+    /// What happened.
+    pub event: OrderEvent,
+}
+
+/// An order and its story.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Its identity.
+    pub id: OrderId,
+    /// What was asked for.
+    pub request: Arc<OrderRequest>,
+    state: OrderState,
+    history: Vec<Arc<Recorded>>,
+}
+
+/// Why a stored story could not be told again.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// It does not begin with an acceptance.
+    #[error("the story of an order must begin with its acceptance")]
+    NoBeginning,
+    /// An event is missing or out of order.
+    #[error("expected event {expected}, found {found}")]
+    Gap {
+        /// The number that should come next.
+        expected: u32,
+        /// The number that came.
+        found: u32,
+    },
+    /// An event does not follow from the state before it.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+}
+
+impl Order {
+    /// A new order, with its first event: accepted, `pending`, sequence 1.
+    pub fn accept(id: OrderId, request: Arc<OrderRequest>, at: DateTime<Utc>) -> Self {
+        let state = OrderState::accepted();
+        let first = recorded(1, at, &state, OrderEvent::Accepted);
+        Self { id, request, state, history: vec![Arc::new(first)] }
+    }
+
+    /// An order as its stored events tell it, through the same rules that made them.
+    pub fn replay(
+        id: OrderId,
+        request: Arc<OrderRequest>,
+        events: impl IntoIterator<Item = (u32, DateTime<Utc>, OrderEvent)>,
+    ) -> Result<Self, ReplayError> {
+        let mut events = events.into_iter();
+        let mut order = match events.next() {
+            Some((1, at, OrderEvent::Accepted)) => Self::accept(id, request, at),
+            _ => return Err(ReplayError::NoBeginning),
+        };
+        for (seq, at, event) in events {
+            let next = order.propose(event, at)?;
+            if next.seq != seq {
+                return Err(ReplayError::Gap { expected: next.seq, found: seq });
+            }
+            order.apply(Arc::new(next))?;
+        }
+        Ok(order)
+    }
+
+    /// What would be recorded if this event happened now; the order itself stays as it is until [`Order::apply`].
+    ///
+    /// A story's times never run backwards, even where the clock does.
+    pub fn propose(&self, event: OrderEvent, now: DateTime<Utc>) -> Result<Recorded, IllegalTransition> {
+        let after = self.state.after(&event)?;
+        let at = now.max(self.last().at);
+        Ok(recorded(self.last().seq + 1, at, &after, event))
+    }
+
+    /// Takes in an event that has been recorded.
+    pub fn apply(&mut self, recorded: Arc<Recorded>) -> Result<(), IllegalTransition> {
+        self.state = self.state.after(&recorded.event)?;
+        self.history.push(recorded);
+        Ok(())
+    }
+
+    /// Where it stands, with all that belongs to standing there.
+    pub fn state(&self) -> &OrderState {
+        &self.state
+    }
+
+    /// Its story so far; never empty.
+    pub fn history(&self) -> &[Arc<Recorded>] {
+        &self.history
+    }
+
+    /// The events after a sequence number, all of them after 0.
+    pub fn history_after(&self, seq: u32) -> &[Arc<Recorded>] {
+        let told = usize::try_from(seq).unwrap_or(usize::MAX).min(self.history.len());
+        &self.history[told..]
+    }
+
+    /// Its latest event.
+    pub fn last(&self) -> &Recorded {
+        self.history.last().expect("an order's story has at least its acceptance")
+    }
+
+    /// When it was accepted.
+    pub fn created_at(&self) -> DateTime<Utc> {
+        self.history.first().expect("an order's story has at least its acceptance").at
+    }
+}
+
+fn recorded(seq: u32, at: DateTime<Utc>, after: &OrderState, event: OrderEvent) -> Recorded {
+    Recorded { seq, at, status: after.status(), attempt: after.attempt(), retry_count: after.retry_count(), event }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::lifecycle::tests::every_event;
+    use crate::domain::routing::Strategy;
+    use proptest::prelude::*;
+
+    pub(crate) fn request() -> OrderRequest {
+        let token = |mint: &str, symbol: &str, decimals| Token {
+            mint: mint.parse().unwrap(),
+            symbol: Some(symbol.into()),
+            decimals,
+        };
+        OrderRequest {
+            token_in: token("So11111111111111111111111111111111111111112", "SOL", 9),
+            token_out: token("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "USDC", 6),
+            amount_in: BaseUnits(1_000_000_000),
+            slippage: Slippage::DEFAULT,
+            min_amount_out: None,
+            priority: Priority::Normal,
+            strategy: Strategy::BestPrice,
+            client_order_id: None,
+        }
+    }
+
+    #[test]
+    fn the_floor_is_the_slippages_or_the_minimum_whichever_is_more() {
+        let plain = request();
+        assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
+        let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
+        assert_eq!(guarded.floor(BaseUnits(1_000)), BaseUnits(995));
+    }
+
+    proptest! {
+        #[test]
+        fn any_run_of_events_keeps_the_story_whole(choices in proptest::collection::vec(0usize..64, 0..60)) {
+            let events = every_event();
+            let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Arc::new(request()), DateTime::UNIX_EPOCH);
+            for choice in choices {
+                let ended = order.state().is_final();
+                let event = events[choice % events.len()].clone();
+                match order.propose(event, DateTime::UNIX_EPOCH) {
+                    Ok(next) => {
+                        prop_assert!(!ended, "an ended order moved on");
+                        prop_assert_eq!(next.seq, order.last().seq + 1);
+                        order.apply(Arc::new(next)).unwrap();
+                    }
+                    Err(_) => continue,
+                }
+            }
+            let story = order.history().iter().map(|step| (step.seq, step.at, step.event.clone()));
+            let again = Order::replay(order.id, order.request.clone(), story).unwrap();
+            prop_assert_eq!(again.state(), order.state());
+            prop_assert_eq!(again.history(), order.history());
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Failures, what can be done about them, and how long to wait before the next attempt.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A failure's stable name: clients and operators match on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// No venue answered with a quote.
+    VenueUnavailable,
+    /// The best quote is below the order's `minAmountOut`.
+    BelowMinimum,
+    /// No venue could build the swap.
+    BuildFailed,
+    /// The chain refused to pay less than the floor.
+    SlippageExceeded,
+    /// The chain rejected the swap for another reason.
+    SwapRejected,
+    /// The swap's blocks went by and it provably never landed.
+    SwapExpired,
+    /// The engine stumbled over this order.
+    Internal,
+    /// No venue trades this pair in this size.
+    NoLiquidity,
+    /// The venues' pools for this pair are of a kind the engine does not trade.
+    UnsupportedPool,
+    /// The wallet does not hold the input.
+    InsufficientFunds,
+    /// No swap was signed before the order's time was over.
+    Timeout,
+}
+
+impl FailureCode {
+    /// Whether a further attempt can end otherwise.
+    pub const fn retryable(self) -> bool {
+        match self {
+            Self::VenueUnavailable
+            | Self::BelowMinimum
+            | Self::BuildFailed
+            | Self::SlippageExceeded
+            | Self::SwapRejected
+            | Self::SwapExpired
+            | Self::Internal => true,
+            Self::NoLiquidity | Self::UnsupportedPool | Self::InsufficientFunds | Self::Timeout => false,
+        }
+    }
+
+    /// The name in answers, updates and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VenueUnavailable => "venue_unavailable",
+            Self::BelowMinimum => "below_minimum",
+            Self::BuildFailed => "build_failed",
+            Self::SlippageExceeded => "slippage_exceeded",
+            Self::SwapRejected => "swap_rejected",
+            Self::SwapExpired => "swap_expired",
+            Self::Internal => "internal",
+            Self::NoLiquidity => "no_liquidity",
+            Self::UnsupportedPool => "unsupported_pool",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+impl fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why an attempt, or in the end an order, did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its stable name.
+    pub code: FailureCode,
+    /// What happened, in words for a person; safe to show to the client.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of that kind.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// The wait after a failed attempt, before jitter: `initial` doubled with each attempt that failed before it.
+///
+/// `failed` is the number of the attempt that has just failed, from 1.
+pub fn base_delay(initial: Duration, failed: u32) -> Duration {
+    let doubled = 2u32.saturating_pow(failed.saturating_sub(1));
+    initial.saturating_mul(doubled).min(LONGEST_DELAY)
+}
+
+/// No wait between two attempts is longer, however many there were.
+const LONGEST_DELAY: Duration = Duration::from_secs(300);
+
+/// Whether an attempt that failed is followed by another.
+pub fn may_retry(code: FailureCode, failed: u32, max_attempts: u32) -> bool {
+    code.retryable() && failed < max_attempts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_with_each_failed_attempt() {
+        let delays: Vec<_> = (1..=4).map(|failed| base_delay(Duration::from_secs(1), failed).as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8]);
+        assert_eq!(base_delay(Duration::from_secs(1), 0).as_secs(), 1);
+        assert_eq!(base_delay(Duration::from_secs(1), u32::MAX), LONGEST_DELAY);
+    }
+
+    #[test]
+    fn only_a_retryable_failure_with_attempts_left_is_retried() {
+        assert!(may_retry(FailureCode::SlippageExceeded, 1, 3));
+        assert!(may_retry(FailureCode::SlippageExceeded, 2, 3));
+        assert!(!may_retry(FailureCode::SlippageExceeded, 3, 3));
+        assert!(!may_retry(FailureCode::NoLiquidity, 1, 3));
+    }
+}

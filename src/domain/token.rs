@@ -1,0 +1,185 @@
+//! Tokens: a mint address, and for the known ones a symbol.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A token's mint: the 32 bytes of its address, base58 outside.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mint(pub [u8; 32]);
+
+impl fmt::Display for Mint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0).into_string())
+    }
+}
+
+impl fmt::Debug for Mint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Mint {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 32];
+        match bs58::decode(text).onto(&mut bytes) {
+            Ok(32) => Ok(Self(bytes)),
+            _ => Err(TokenError::Unknown(text.chars().take(64).collect())),
+        }
+    }
+}
+
+impl Serialize for Mint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mint {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A token as an order names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its address.
+    pub mint: Mint,
+    /// Its symbol, where the token list knows one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub symbol: Option<Arc<str>>,
+    /// How many decimal places one whole token has.
+    pub decimals: u8,
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.symbol {
+            Some(symbol) => f.write_str(symbol),
+            None => self.mint.fmt(f),
+        }
+    }
+}
+
+/// Why a text names no token.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Neither a known symbol nor the base58 of 32 bytes.
+    #[error("{0:?} is neither a known symbol nor a mint address (base58 of 32 bytes)")]
+    Unknown(String),
+}
+
+/// A token the list knows, with what the simulated venues take it to be worth.
+#[derive(Clone, Debug)]
+pub struct KnownToken {
+    /// The token.
+    pub token: Token,
+    /// Its price in US dollars at the simulated venues.
+    pub simulated_usd: Decimal,
+}
+
+/// The known tokens (`config/tokens.toml`).
+#[derive(Debug)]
+pub struct TokenList {
+    tokens: Vec<KnownToken>,
+    by_symbol: HashMap<Arc<str>, usize>,
+    by_mint: HashMap<Mint, usize>,
+    unknown_decimals: u8,
+}
+
+impl TokenList {
+    /// A list; a symbol or a mint given twice is an error naming it.
+    ///
+    /// `unknown_decimals` is what a mint outside the list is taken to have; only the simulation accepts such mints.
+    pub fn new(tokens: Vec<KnownToken>, unknown_decimals: u8) -> Result<Self, String> {
+        let mut list = Self {
+            tokens: Vec::with_capacity(tokens.len()),
+            by_symbol: HashMap::new(),
+            by_mint: HashMap::new(),
+            unknown_decimals,
+        };
+        for known in tokens {
+            let index = list.tokens.len();
+            let symbol = known.token.symbol.clone().ok_or("a listed token needs a symbol")?;
+            if list.by_symbol.insert(symbol.clone(), index).is_some() {
+                return Err(format!("symbol {symbol} stands twice"));
+            }
+            if list.by_mint.insert(known.token.mint, index).is_some() {
+                return Err(format!("mint {} stands twice", known.token.mint));
+            }
+            list.tokens.push(known);
+        }
+        Ok(list)
+    }
+
+    /// The token a client means by a symbol (in capitals, or all in small letters) or by a mint address.
+    pub fn resolve(&self, text: &str) -> Result<Token, TokenError> {
+        if let Some(&index) =
+            self.by_symbol.get(text).or_else(|| self.by_symbol.get(text.to_ascii_uppercase().as_str()))
+        {
+            return Ok(self.tokens[index].token.clone());
+        }
+        let mint: Mint = text.parse()?;
+        Ok(match self.by_mint.get(&mint) {
+            Some(&index) => self.tokens[index].token.clone(),
+            None => Token { mint, symbol: None, decimals: self.unknown_decimals },
+        })
+    }
+
+    /// What the list says of a mint.
+    pub fn known(&self, mint: &Mint) -> Option<&KnownToken> {
+        self.by_mint.get(mint).map(|&index| &self.tokens[index])
+    }
+
+    /// All tokens, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownToken> {
+        self.tokens.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOL: &str = "So11111111111111111111111111111111111111112";
+
+    fn list() -> TokenList {
+        let sol = Token { mint: SOL.parse().unwrap(), symbol: Some("SOL".into()), decimals: 9 };
+        TokenList::new(vec![KnownToken { token: sol, simulated_usd: Decimal::from(150) }], 9).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_found_by_symbol_and_by_mint() {
+        let list = list();
+        assert_eq!(list.resolve("SOL"), list.resolve(SOL));
+        assert_eq!(list.resolve("sol"), list.resolve(SOL));
+        let other = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v";
+        assert_eq!(list.resolve(other).unwrap().to_string(), other);
+    }
+
+    #[test]
+    fn text_that_is_not_32_bytes_of_base58_is_no_token() {
+        for text in [
+            "",
+            "NOPE",
+            &"0".repeat(44),
+            &"O".repeat(44),
+            &"I".repeat(44),
+            &"l".repeat(44),
+            &"1".repeat(31),
+            &"1".repeat(33),
+            &"z".repeat(44),
+        ] {
+            assert!(list().resolve(text).is_err(), "{text}");
+        }
+    }
+}
