@@ -1,1 +1,25 @@
-//! x
+//! The schema, one change a file; append only.
+
+pub use sea_orm_migration::prelude::MigratorTrait;
+use sea_orm_migration::prelude::{MigrationTrait, async_trait};
+
+mod m20261121_000001_create_orders;
+mod m20261121_000002_create_order_events;
+mod m20261121_000003_create_transactions;
+mod m20261121_000004_create_idempotency_keys;
+
+/// All migrations, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_create_orders::Migration),
+            Box::new(m20261121_000002_create_order_events::Migration),
+            Box::new(m20261121_000003_create_transactions::Migration),
+            Box::new(m20261121_000004_create_idempotency_keys::Migration),
+        ]
+    }
+}

@@ -142,7 +142,12 @@ pub enum OrderEvent {
     /// A swap was signed: recorded now, sent after.
     Submitted(Arc<Swap>),
     /// The swap landed.
-    Confirmed(Fill),
+    Confirmed {
+        /// The swap.
+        swap: Arc<Swap>,
+        /// What it brought.
+        fill: Fill,
+    },
     /// The attempt failed, and another follows.
     AttemptFailed {
         /// Why.
@@ -156,8 +161,8 @@ pub enum OrderEvent {
     Failed(Failure),
     /// Its owner asked for a cancel after the swap was signed.
     CancelRequested,
-    /// It was cancelled.
-    Cancelled,
+    /// It was cancelled; with the failure of the swap that had to die first, where there was one.
+    Cancelled(Option<Failure>),
 }
 
 impl OrderEvent {
@@ -168,12 +173,12 @@ impl OrderEvent {
             Self::Dispatched => "dispatched",
             Self::Routed(_) => "routed",
             Self::Submitted(_) => "submitted",
-            Self::Confirmed(_) => "confirmed",
+            Self::Confirmed { .. } => "confirmed",
             Self::AttemptFailed { .. } => "attempt_failed",
             Self::Interrupted => "interrupted",
             Self::Failed(_) => "failed",
             Self::CancelRequested => "cancel_requested",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled(_) => "cancelled",
         }
     }
 }
@@ -206,7 +211,7 @@ impl OrderState {
             (S::Building { attempt, .. }, E::Submitted(swap)) => {
                 S::Submitted { attempt: *attempt, swap: swap.clone(), cancel_requested: false }
             }
-            (S::Submitted { attempt, .. }, E::Confirmed(_)) => S::Confirmed { attempt: *attempt },
+            (S::Submitted { attempt, .. }, E::Confirmed { .. }) => S::Confirmed { attempt: *attempt },
 
             // From `pending` only where the engine itself stumbled over the order.
             (
@@ -229,14 +234,14 @@ impl OrderState {
                 S::Failed { attempt: *attempt, retry_count: *attempt }
             }
 
-            (S::Pending { attempt, .. } | S::Routing { attempt } | S::Building { attempt, .. }, E::Cancelled) => {
+            (S::Pending { attempt, .. } | S::Routing { attempt } | S::Building { attempt, .. }, E::Cancelled(_)) => {
                 S::Cancelled { attempt: *attempt, retry_count: attempt - 1 }
             }
             // Once a swap is signed its fate is the chain's: the wish is kept, and granted if the swap dies.
             (S::Submitted { attempt, swap, cancel_requested: false }, E::CancelRequested) => {
                 S::Submitted { attempt: *attempt, swap: swap.clone(), cancel_requested: true }
             }
-            (S::Submitted { attempt, cancel_requested: true, .. }, E::Cancelled) => {
+            (S::Submitted { attempt, cancel_requested: true, .. }, E::Cancelled(_)) => {
                 S::Cancelled { attempt: *attempt, retry_count: *attempt }
             }
 
@@ -320,12 +325,12 @@ pub(crate) mod tests {
             OrderEvent::Dispatched,
             OrderEvent::Routed(decision()),
             OrderEvent::Submitted(swap()),
-            OrderEvent::Confirmed(Fill { amount_out: BaseUnits(1), slot: 1, fee: BaseUnits(1) }),
+            OrderEvent::Confirmed { swap: swap(), fill: Fill { amount_out: BaseUnits(1), slot: 1, fee: BaseUnits(1) } },
             OrderEvent::AttemptFailed { failure: failure.clone(), retry_at: DateTime::UNIX_EPOCH },
             OrderEvent::Interrupted,
             OrderEvent::Failed(failure),
             OrderEvent::CancelRequested,
-            OrderEvent::Cancelled,
+            OrderEvent::Cancelled(None),
         ]
     }
 
@@ -402,8 +407,8 @@ accepted
     #[test]
     fn a_cancel_is_granted_before_the_swap_is_signed_and_never_while_it_may_land() {
         let submitted = OrderState::Submitted { attempt: 1, swap: swap(), cancel_requested: false };
-        assert!(OrderState::Building { attempt: 1, decision: decision() }.after(&OrderEvent::Cancelled).is_ok());
-        assert!(submitted.after(&OrderEvent::Cancelled).is_err());
+        assert!(OrderState::Building { attempt: 1, decision: decision() }.after(&OrderEvent::Cancelled(None)).is_ok());
+        assert!(submitted.after(&OrderEvent::Cancelled(None)).is_err());
         let asked = submitted.after(&OrderEvent::CancelRequested).unwrap();
         assert!(
             asked
@@ -413,7 +418,7 @@ accepted
                 })
                 .is_err()
         );
-        assert_eq!(asked.after(&OrderEvent::Cancelled).unwrap().status(), Status::Cancelled);
+        assert_eq!(asked.after(&OrderEvent::Cancelled(None)).unwrap().status(), Status::Cancelled);
     }
 
     #[test]

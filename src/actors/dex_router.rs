@@ -1,0 +1,118 @@
+//! The router: asks every venue at once, waits no longer than it may, and lets the domain choose.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::caretaker::{Caretaker, Child, ChildExited};
+use super::line::Line;
+use super::venue::{GetQuote, VenueActor};
+use crate::domain::id::VenueId;
+use crate::domain::retry::{Failure, FailureCode};
+use crate::domain::routing::{Decision, Strategy, TrackRecord, Unavailable, decide};
+use crate::venue::QuoteRequest;
+
+/// Asks for a decision; answered within the routing deadline.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Decision, Failure>")]
+pub struct RouteOrder(pub QuoteRequest);
+
+/// Tells how a venue's swap turned out.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SwapEnded {
+    /// Whose swap.
+    pub venue: VenueId,
+    /// Whether it landed.
+    pub landed: bool,
+}
+
+/// The lines to all venues.
+pub type Venues = BTreeMap<VenueId, Line<VenueActor>>;
+
+/// Chooses between venues.
+pub struct DexRouter {
+    venues: Venues,
+    timeout: Duration,
+    // Shared with the answers under way, which run beside each other on this thread.
+    records: Rc<RefCell<BTreeMap<VenueId, TrackRecord>>>,
+    caretaker: Addr<Caretaker>,
+}
+
+impl DexRouter {
+    /// A router between those venues.
+    pub fn new(venues: Venues, timeout: Duration, caretaker: Addr<Caretaker>) -> Self {
+        Self { venues, timeout, records: Rc::default(), caretaker }
+    }
+}
+
+impl Actor for DexRouter {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
+        self.caretaker.do_send(ChildExited { child: Child::Router, panicked: std::thread::panicking() });
+    }
+}
+
+impl Handler<RouteOrder> for DexRouter {
+    type Result = ResponseFuture<Result<Decision, Failure>>;
+
+    fn handle(&mut self, RouteOrder(request): RouteOrder, _: &mut Self::Context) -> Self::Result {
+        fail::fail_point!("router", |_| unreachable!("this fail point only panics"));
+        let strategy = request.order.strategy;
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let timeout = self.timeout;
+        // Full: a venue's mailbox holds one message an order that is routing. Closed: that venue is unavailable.
+        // Dropped: with `speed`, the slower venue is not waited for.
+        let mut asked: FuturesUnordered<_> = self
+            .venues
+            .iter()
+            .map(|(&venue, line)| {
+                let answer = line.get().send(GetQuote(request.clone()));
+                async move { (venue, tokio::time::timeout_at(deadline, answer).await) }
+            })
+            .collect();
+        let records = self.records.clone();
+        Box::pin(async move {
+            let (mut quotes, mut unavailable) = (Vec::new(), Vec::new());
+            while let Some((venue, answer)) = asked.next().await {
+                let answer = match answer {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) => {
+                        Err(Failure::new(FailureCode::VenueUnavailable, format!("{venue} is being restarted")))
+                    }
+                    Err(_) => Err(Failure::new(
+                        FailureCode::VenueUnavailable,
+                        format!("{venue} did not answer within {} ms", timeout.as_millis()),
+                    )),
+                };
+                records.borrow_mut().entry(venue).or_default().push(answer.is_ok());
+                match answer {
+                    Ok(quote) => quotes.push(quote),
+                    Err(failure) => unavailable.push(Unavailable { venue, failure }),
+                }
+                if strategy == Strategy::Speed && !quotes.is_empty() {
+                    break;
+                }
+            }
+            let records = records.borrow();
+            decide(&request.order, quotes, unavailable, |venue| {
+                records.get(&venue).map(TrackRecord::share).unwrap_or_default()
+            })
+        })
+    }
+}
+
+impl Handler<SwapEnded> for DexRouter {
+    type Result = ();
+
+    fn handle(&mut self, ended: SwapEnded, _: &mut Self::Context) {
+        self.records.borrow_mut().entry(ended.venue).or_default().push(ended.landed);
+    }
+}

@@ -1,0 +1,640 @@
+//! One order's actor: it owns the order from acceptance to its end, and is the only one that moves it on.
+//!
+//! It looks at where the order stands, does the one thing that is due there, has the outcome recorded, and only then
+//! shows it. Whatever is not recorded has not happened: after a crash the next incarnation looks again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::backoff::jittered;
+use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
+use super::line::Line;
+use super::order_manager::{OrderExited, OrderManager, RequestSlot, SwapStuck};
+use super::persistence::{Persistence, Record, RecordError};
+use super::venue::{BuildSwap, GetQuote};
+use crate::chain::{self, Chain};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::id::OrderId;
+use crate::domain::lifecycle::{OrderEvent, OrderState, Status};
+use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::quote::Quote;
+use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::routing::Decision;
+use crate::domain::swap::{SignedSwap, Verdict};
+use crate::store::{Write, Written};
+use crate::venue::{QuoteRequest, SwapRequest};
+
+/// Adds a listener, and answers in the same turn with what was recorded after `after_seq`: nothing falls in between.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Subscribed, TooManySubscribers>")]
+pub struct Subscribe {
+    /// Who listens.
+    pub to: Recipient<OrderUpdate>,
+    /// What it has had already; 0 for nothing.
+    pub after_seq: u32,
+}
+
+/// A subscription, and the story so far.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// Names the subscription when it is ended.
+    pub key: u64,
+    /// The order's request.
+    pub request: Arc<OrderRequest>,
+    /// Where the order stands.
+    pub status: Status,
+    /// The latest sequence number.
+    pub seq: u32,
+    /// What was recorded after the wanted sequence number.
+    pub story: Vec<Arc<Recorded>>,
+}
+
+/// The order has as many listeners as one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this order has too many listeners")]
+pub struct TooManySubscribers;
+
+/// Ends a subscription.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unsubscribe(pub u64);
+
+/// What a listener is told.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum OrderUpdate {
+    /// Something was recorded.
+    Step {
+        /// Of which order.
+        id: OrderId,
+        /// What that order asked for.
+        request: Arc<OrderRequest>,
+        /// What was recorded.
+        step: Arc<Recorded>,
+    },
+    /// The listener could not keep up and has been dropped; it may subscribe again after what it has had.
+    Dropped(OrderId),
+}
+
+/// Cancels the order, if it is not too late.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Order, CancelError>")]
+pub struct Cancel;
+
+/// Why an order is not cancelled.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CancelError {
+    /// A swap is signed and may land; the wish is kept, and granted if the swap dies.
+    #[error("a swap is signed and may land at any moment")]
+    TooLate(Box<Order>),
+    /// The order has ended otherwise.
+    #[error("the order has ended")]
+    AlreadyEnded(Box<Order>),
+    /// No answer can be given just now; ask again.
+    #[error("no answer can be given just now")]
+    Busy,
+}
+
+/// Asks for the order as it is recorded.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Order")]
+pub struct Inspect;
+
+/// The manager's leave to begin an attempt, with the moment it was given.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SlotGranted(pub DateTime<Utc>);
+
+/// Stops the actor where the order stands; the next start takes it up again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Park;
+
+/// A listener, and how far it has been told.
+#[derive(Debug)]
+pub struct Subscriber {
+    key: u64,
+    // Stored once and never cloned: `try_send` is bounded for each clone separately.
+    to: Recipient<OrderUpdate>,
+    told: u32,
+}
+
+/// How an incarnation came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The order has ended.
+    Ended,
+    /// It was told to stop.
+    Parked,
+    /// It panicked, or could not write: another incarnation has to look again.
+    Broken,
+}
+
+/// What every order needs of the world.
+pub struct World {
+    /// The settings in force.
+    pub settings: Arc<Settings>,
+    /// The time.
+    pub clock: Clock,
+    /// The order manager.
+    pub manager: Addr<OrderManager>,
+    /// Persistence.
+    pub persistence: Addr<Persistence>,
+    /// The router.
+    pub router: Line<DexRouter>,
+    /// The venues.
+    pub venues: Venues,
+    /// The chain.
+    pub chain: Arc<dyn Chain>,
+}
+
+/// One order, alive.
+pub struct OrderActor {
+    order: Order,
+    // The bytes of the live swap: there while the state is `submitted`, and only then.
+    live: Option<SignedSwap>,
+    // A restart found the order `submitted`: the chain is asked before anything is sent.
+    ask_first: bool,
+    world: Arc<World>,
+    // Handed to the manager when the actor stops, so that a restart keeps its audience.
+    subscribers: Vec<Subscriber>,
+    next_key: u64,
+    // A write is under way: until it settles nothing else is begun or decided.
+    recording: bool,
+    // Counts what was begun, so that the outcome of something abandoned is recognised and dropped.
+    step: u64,
+    cancels: Vec<oneshot::Sender<Result<Order, CancelError>>>,
+    parking: bool,
+    exit: Exit,
+}
+
+impl OrderActor {
+    /// More cancels than this of one order at one moment are answered `Busy`.
+    const MAX_PARKED_CANCELS: usize = 64;
+
+    /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
+    pub fn new(order: Order, live: Option<SignedSwap>, subscribers: Vec<Subscriber>, world: Arc<World>) -> Self {
+        let next_key = subscribers.iter().map(|subscriber| subscriber.key + 1).max().unwrap_or_default();
+        Self {
+            order,
+            ask_first: live.is_some(),
+            live,
+            world,
+            subscribers,
+            next_key,
+            recording: false,
+            step: 0,
+            cancels: Vec::new(),
+            parking: false,
+            // Until something better is known: a panic leaves it at that.
+            exit: Exit::Broken,
+        }
+    }
+
+    /// Does what is due where the order stands.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        if self.recording {
+            return;
+        }
+        if self.parking {
+            return self.stop(Exit::Parked, ctx);
+        }
+        if !self.cancels.is_empty() && !self.order.state().is_final() {
+            return self.decide_cancels(ctx);
+        }
+        if self.is_out_of_time() {
+            return self.record(OrderEvent::Failed(self.timeout()), None, ctx);
+        }
+        fail::fail_point!("order", self.is_poisoned(), |_| unreachable!("this fail point only panics"));
+        match self.order.state().clone() {
+            // Full: do_send ignores bounds, and an order asks once a wait. Closed: then the engine is going down.
+            OrderState::Pending { not_before, .. } => {
+                self.world.manager.do_send(RequestSlot { id: self.order.id, not_before })
+            }
+            OrderState::Routing { attempt } => self.route(attempt, ctx),
+            OrderState::Building { attempt, decision } => self.build(attempt, &decision, ctx),
+            OrderState::Submitted { .. } => self.settle(ctx),
+            OrderState::Confirmed { .. } | OrderState::Failed { .. } | OrderState::Cancelled { .. } => {
+                self.stop(Exit::Ended, ctx)
+            }
+        }
+    }
+
+    fn route(&mut self, attempt: u32, ctx: &mut Context<Self>) {
+        let request = QuoteRequest { id: self.order.id.0, round: attempt, order: self.order.request.clone() };
+        // The router keeps the deadline; this one only covers a router that is gone.
+        let patience = self.world.settings.routing_timeout * 2;
+        let answer = timeout(patience, self.world.router.get().send(RouteOrder(request)));
+        self.begin(answer, ctx, |actor, answer, ctx| match answer {
+            Ok(Ok(Ok(decision))) => actor.record(OrderEvent::Routed(Arc::new(decision)), None, ctx),
+            Ok(Ok(Err(failure))) => actor.attempt_failed(failure, ctx),
+            Ok(Err(_)) | Err(_) => {
+                actor.attempt_failed(Failure::new(FailureCode::VenueUnavailable, "the router is being restarted"), ctx);
+            }
+        });
+    }
+
+    fn build(&mut self, attempt: u32, decision: &Arc<Decision>, ctx: &mut Context<Self>) {
+        let built = build(self.world.clone(), self.order.id, attempt, self.order.request.clone(), decision.clone());
+        self.begin(built, ctx, |actor, built, ctx| match built {
+            Ok(signed) => actor.record(OrderEvent::Submitted(Arc::new(signed.swap.clone())), Some(signed), ctx),
+            Err(failure) => actor.attempt_failed(failure, ctx),
+        });
+    }
+
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        let Some(signed) = self.live.clone() else {
+            tracing::error!(order_id = %self.order.id, "a submitted order without the bytes of its swap");
+            return self.stop(Exit::Broken, ctx);
+        };
+        let (chain, resend) = (self.world.chain.clone(), self.world.settings.chain.resend);
+        let ask_first = std::mem::replace(&mut self.ask_first, true);
+        let verdict = async move { chain::settle(&*chain, &signed, resend, ask_first).await };
+        self.begin(verdict, ctx, |actor, verdict, ctx| {
+            let Some(swap) = actor.order.state().live_swap().cloned() else { return };
+            let ended = SwapEnded { venue: swap.venue, landed: matches!(verdict, Verdict::Landed(_)) };
+            // Full: do_send ignores bounds, one a swap. Closed: a restarted router begins a new record anyway.
+            actor.world.router.get().do_send(ended);
+            match verdict {
+                Verdict::Landed(fill) => actor.record(OrderEvent::Confirmed { swap, fill }, None, ctx),
+                Verdict::Rejected(failure, _) => actor.attempt_failed(failure, ctx),
+                Verdict::Expired => {
+                    let gone = "the swap's blocks went by and the chain knows nothing of it";
+                    actor.attempt_failed(Failure::new(FailureCode::SwapExpired, gone), ctx);
+                }
+                Verdict::Undecided => unreachable!("the chain is asked until it has decided"),
+            }
+        });
+    }
+
+    /// Decides what follows a failed attempt. Called only where no swap can land any more.
+    fn attempt_failed(&mut self, failure: Failure, ctx: &mut Context<Self>) {
+        let now = self.world.clock.now();
+        let attempt = self.order.state().attempt();
+        let orders = &self.world.settings.orders;
+        let cancel_requested = matches!(self.order.state(), OrderState::Submitted { cancel_requested: true, .. });
+        let event = if cancel_requested {
+            OrderEvent::Cancelled(Some(failure))
+        } else if !may_retry(failure.code, attempt, orders.max_attempts) {
+            OrderEvent::Failed(failure)
+        } else if now >= self.deadline() {
+            OrderEvent::Failed(self.timeout())
+        } else {
+            let wait = jittered(base_delay(orders.backoff_initial, attempt));
+            OrderEvent::AttemptFailed { failure, retry_at: now + TimeDelta::from_std(wait).unwrap_or_default() }
+        };
+        self.record(event, None, ctx);
+    }
+
+    /// Runs something beside the mailbox, and goes on with its outcome unless the order has moved on meanwhile.
+    fn begin<T: 'static>(
+        &mut self,
+        work: impl Future<Output = T> + 'static,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
+    ) {
+        self.step += 1;
+        let step = self.step;
+        let span = tracing::info_span!("attempt", order_id = %self.order.id, attempt = self.order.state().attempt());
+        ctx.spawn(work.instrument(span).into_actor(self).map(move |outcome, actor, ctx| {
+            if actor.step == step {
+                then(actor, outcome, ctx);
+            }
+        }));
+    }
+
+    /// Has an event recorded, and then lives by it.
+    fn record(&mut self, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+        self.record_at(self.world.clock.now(), event, signed, ctx);
+    }
+
+    fn record_at(&mut self, at: DateTime<Utc>, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+        let recorded = match self.order.propose(event, at) {
+            Ok(recorded) => Arc::new(recorded),
+            Err(illegal) => {
+                tracing::error!(order_id = %self.order.id, %illegal, "a step that cannot be");
+                debug_assert!(false, "{illegal}");
+                return self.stop(Exit::Broken, ctx);
+            }
+        };
+        self.recording = true;
+        self.step += 1;
+        let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
+        // Full: one write an order. Closed: then the process ends. Dropped: the write happens or not, and the next
+        // incarnation reads which.
+        let answer = self.world.persistence.send(Record { write, expires: None });
+        ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
+            Ok(Ok(Written::Stored)) => actor.recorded(recorded, signed, ctx),
+            Ok(Ok(Written::Duplicate(_))) => unreachable!("only new orders have keys"),
+            Ok(Err(RecordError::Expired)) => unreachable!("a step never expires"),
+            Ok(Err(error)) => {
+                tracing::warn!(order_id = %actor.order.id, %error, "a step was not recorded");
+                actor.stop(Exit::Broken, ctx);
+            }
+            Err(_) => actor.stop(Exit::Parked, ctx),
+        }));
+    }
+
+    fn recorded(&mut self, recorded: Arc<Recorded>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+        self.recording = false;
+        if let Err(illegal) = self.order.apply(recorded.clone()) {
+            unreachable!("what was proposed is legal until it is recorded: {illegal}");
+        }
+        if signed.is_some() {
+            // Not sent before: this is the first moment at which a crash could not forget it.
+            self.live = signed;
+            self.ask_first = false;
+            self.sound_alarm_later(ctx);
+        } else if self.order.state().live_swap().is_none() {
+            self.live = None;
+        }
+        log(&self.order, &recorded);
+        self.publish();
+        self.answer_cancels();
+        self.advance(ctx);
+    }
+
+    /// Tells every listener what it has not had.
+    fn publish(&mut self) {
+        let order = &self.order;
+        self.subscribers.retain_mut(|subscriber| {
+            for step in order.history_after(subscriber.told) {
+                let update = OrderUpdate::Step { id: order.id, request: order.request.clone(), step: step.clone() };
+                match subscriber.to.try_send(update) {
+                    Ok(()) => subscriber.told = step.seq,
+                    Err(SendError::Closed(_)) => return false,
+                    Err(SendError::Full(_)) => {
+                        // Ignores the bound, once: a listener that wakes up learns why it hears no more.
+                        subscriber.to.do_send(OrderUpdate::Dropped(order.id));
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+    }
+
+    /// Decides the cancels that wait; called while nothing is being recorded and the order has not ended.
+    fn decide_cancels(&mut self, ctx: &mut Context<Self>) {
+        match self.order.state() {
+            OrderState::Submitted { cancel_requested: false, .. } => {
+                self.record(OrderEvent::CancelRequested, None, ctx)
+            }
+            OrderState::Submitted { .. } => {
+                self.answer_cancels();
+                self.advance(ctx);
+            }
+            _ => self.record(OrderEvent::Cancelled(None), None, ctx),
+        }
+    }
+
+    /// Answers the cancels whose fate is known.
+    fn answer_cancels(&mut self) {
+        let answer = match self.order.state() {
+            OrderState::Cancelled { .. } => Ok(self.order.clone()),
+            OrderState::Submitted { cancel_requested: true, .. } => {
+                Err(CancelError::TooLate(Box::new(self.order.clone())))
+            }
+            state if state.is_final() => Err(CancelError::AlreadyEnded(Box::new(self.order.clone()))),
+            _ => return,
+        };
+        for cancel in self.cancels.drain(..) {
+            // Nobody listens where the client has gone; the cancel holds all the same.
+            let _ = cancel.send(answer.clone());
+        }
+    }
+
+    fn sound_alarm_later(&mut self, ctx: &mut Context<Self>) {
+        let attempt = self.order.state().attempt();
+        ctx.run_later(self.world.settings.chain.alarm, move |actor, _| {
+            if actor.order.state().live_swap().is_some() && actor.order.state().attempt() == attempt {
+                tracing::warn!(order_id = %actor.order.id, attempt, "a swap is undecided for long");
+                // Full: do_send ignores bounds, one a swap. Closed: then the engine is going down.
+                actor.world.manager.do_send(SwapStuck(actor.order.id));
+            }
+        });
+    }
+
+    fn deadline(&self) -> DateTime<Utc> {
+        self.order.created_at()
+            + TimeDelta::from_std(self.world.settings.orders.timeout).unwrap_or(TimeDelta::days(36_500))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        let state = self.order.state();
+        !state.is_final() && state.live_swap().is_none() && self.world.clock.now() >= self.deadline()
+    }
+
+    fn timeout(&self) -> Failure {
+        let limit = self.world.settings.orders.timeout.as_millis();
+        Failure::new(FailureCode::Timeout, format!("no swap was signed within {limit} ms"))
+    }
+
+    fn stop(&mut self, exit: Exit, ctx: &mut Context<Self>) {
+        self.exit = exit;
+        ctx.stop();
+    }
+
+    /// Chosen by the fault tests: an order whose client calls it `poison…` meets its fail points.
+    #[cfg_attr(not(feature = "failpoints"), allow(dead_code, reason = "fail points are compiled out"))]
+    fn is_poisoned(&self) -> bool {
+        self.order.request.client_order_id.as_ref().is_some_and(|id| id.as_str().starts_with("poison"))
+    }
+}
+
+/// Builds on the best offer, and on the next best where that fails. An offer that has grown too old is asked again.
+async fn build(
+    world: Arc<World>,
+    order_id: OrderId,
+    attempt: u32,
+    request: Arc<OrderRequest>,
+    decision: Arc<Decision>,
+) -> Result<SignedSwap, Failure> {
+    let patience = world.settings.routing_timeout;
+    let mut failures = Vec::new();
+    for offer in &decision.quotes {
+        let Some(line) = world.venues.get(&offer.venue) else { continue };
+        let venue = line.get();
+        let quote: Result<Quote, Failure> = if offer.is_fresh(world.clock.now(), world.settings.quote_max_age) {
+            Ok(offer.clone())
+        } else {
+            let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
+            answered(offer.venue.name(), timeout(patience, venue.send(GetQuote(again))).await)
+        };
+        let built = match quote {
+            Ok(quote) if request.min_amount_out.is_some_and(|minimum| quote.amount_out < minimum) => Err(Failure::new(
+                FailureCode::BelowMinimum,
+                format!("{} now offers less than the order's minimum", offer.venue),
+            )),
+            Ok(quote) => {
+                let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
+                answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
+            }
+            Err(failure) => Err(failure),
+        };
+        match built {
+            Ok(signed) => return Ok(signed),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // The winner's failure is the one that decides; the others are told in its message.
+    let code = failures.first().map_or(FailureCode::BuildFailed, |failure| failure.code);
+    let said = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
+    Err(Failure::new(code, said))
+}
+
+type Answer<T> = Result<Result<Result<T, Failure>, MailboxError>, tokio::time::error::Elapsed>;
+
+fn answered<T>(venue: &str, answer: Answer<T>) -> Result<T, Failure> {
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} is being restarted"))),
+        Err(_) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} did not answer in time"))),
+    }
+}
+
+/// One line a status, and for a final failure the post-mortem.
+pub(super) fn log(order: &Order, recorded: &Recorded) {
+    let Recorded { seq, status, attempt, .. } = recorded;
+    match &recorded.event {
+        OrderEvent::Failed(last) => {
+            let errors: Vec<_> = order
+                .history()
+                .iter()
+                .filter_map(|step| match &step.event {
+                    OrderEvent::AttemptFailed { failure, .. } => Some(failure.to_string()),
+                    _ => None,
+                })
+                .chain([last.to_string()])
+                .collect();
+            tracing::warn!(order_id = %order.id, attempt, ?errors, "failed");
+        }
+        OrderEvent::AttemptFailed { failure, retry_at } => {
+            tracing::info!(order_id = %order.id, attempt, seq, %failure, %retry_at, "pending again");
+        }
+        OrderEvent::Routed(decision) => {
+            tracing::info!(order_id = %order.id, attempt, seq, venue = %decision.winner().venue, "{status}");
+        }
+        OrderEvent::Submitted(swap) => {
+            tracing::info!(order_id = %order.id, attempt, seq, venue = %swap.venue, signature = %swap.signature, "{status}");
+        }
+        _ => tracing::info!(order_id = %order.id, attempt, seq, "{status}"),
+    }
+}
+
+impl Actor for OrderActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.publish();
+        if !self.order.state().is_final() {
+            let left: Duration = self.world.clock.until(self.deadline());
+            ctx.run_later(left + Duration::from_millis(1), |actor, ctx| {
+                if !actor.recording && actor.is_out_of_time() {
+                    actor.record(OrderEvent::Failed(actor.timeout()), None, ctx);
+                }
+            });
+            if self.live.is_some() {
+                self.sound_alarm_later(ctx);
+            }
+        }
+        match self.order.state() {
+            // An earlier incarnation got that far and no further; nothing was sent.
+            OrderState::Routing { .. } | OrderState::Building { .. } => self.record(OrderEvent::Interrupted, None, ctx),
+            _ => self.advance(ctx),
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Also runs while a panic unwinds, so nothing here may fail. Full: do_send ignores bounds, one an incarnation.
+        // Closed: then the manager is gone, and the next start finds the order where it was recorded.
+        self.world.manager.do_send(OrderExited {
+            id: self.order.id,
+            exit: if std::thread::panicking() { Exit::Broken } else { self.exit },
+            subscribers: std::mem::take(&mut self.subscribers),
+        });
+    }
+}
+
+impl Handler<SlotGranted> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, SlotGranted(at): SlotGranted, ctx: &mut Self::Context) {
+        // Otherwise something else is being decided, and the slot goes back when that ends the order or asks anew.
+        if !self.recording && matches!(self.order.state(), OrderState::Pending { .. }) {
+            self.record_at(at, OrderEvent::Dispatched, None, ctx);
+        }
+    }
+}
+
+impl Handler<Subscribe> for OrderActor {
+    type Result = Result<Subscribed, TooManySubscribers>;
+
+    fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
+        if self.subscribers.len() >= self.world.settings.orders.max_subscribers {
+            self.subscribers.retain(|subscriber| subscriber.to.connected());
+            if self.subscribers.len() >= self.world.settings.orders.max_subscribers {
+                return Err(TooManySubscribers);
+            }
+        }
+        let key = self.next_key;
+        self.next_key += 1;
+        let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
+        self.subscribers.push(Subscriber { key, to, told: seq });
+        Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
+    }
+}
+
+impl Handler<Unsubscribe> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
+        self.subscribers.retain(|subscriber| subscriber.key != key);
+    }
+}
+
+impl Handler<Cancel> for OrderActor {
+    type Result = ResponseFuture<Result<Order, CancelError>>;
+
+    fn handle(&mut self, _: Cancel, ctx: &mut Self::Context) -> Self::Result {
+        if self.cancels.len() >= Self::MAX_PARKED_CANCELS {
+            return Box::pin(async { Err(CancelError::Busy) });
+        }
+        let (cancel, answer) = oneshot::channel();
+        self.cancels.push(cancel);
+        if !self.recording {
+            if self.order.state().is_final() {
+                self.answer_cancels();
+            } else {
+                self.decide_cancels(ctx);
+            }
+        }
+        Box::pin(async move { answer.await.unwrap_or(Err(CancelError::Busy)) })
+    }
+}
+
+impl Handler<Inspect> for OrderActor {
+    type Result = MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.order.clone())
+    }
+}
+
+impl Handler<Park> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Park, ctx: &mut Self::Context) {
+        self.parking = true;
+        if !self.recording {
+            self.stop(Exit::Parked, ctx);
+        }
+    }
+}

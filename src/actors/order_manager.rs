@@ -1,0 +1,669 @@
+//! The order manager: who is let in, who may run, and who comes back after a fall.
+//!
+//! It knows every unfinished order. It gives out the slots (concurrency, the three priorities, the rate window), and
+//! when an order's actor breaks it has the order loaded again and starts the next incarnation with the old audience.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::backoff::jittered;
+use super::caretaker::{Caretaker, Child, ChildExited};
+use super::dex_router::{DexRouter, Venues};
+use super::line::Line;
+use super::order::{self, Exit, OrderActor, Park, SlotGranted, Subscriber, World};
+use super::persistence::{FindKey, LoadOrder, Persistence, Record, RecordError};
+use super::placement::Placement;
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::lifecycle::{OrderEvent, OrderState};
+use crate::domain::limits::{DispatchQueue, RateWindow};
+use crate::domain::order::{Order, OrderRequest, Priority};
+use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::store::{ReadError, StoredOrder, Write, Written};
+
+/// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Submission, SubmitError>")]
+pub struct SubmitOrder {
+    /// What is wanted.
+    pub request: Arc<OrderRequest>,
+    /// The client's name for the request.
+    pub key: Option<ClientKey>,
+}
+
+/// A submit is answered within this time, whatever the database does.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
+
+/// An order that was submitted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The order.
+    pub order: Order,
+    /// Whether this submit made it; otherwise it is the order that the key belongs to already.
+    pub created: bool,
+}
+
+/// Why an order was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// As many orders are open as may be; nothing was stored.
+    #[error("as many orders are open as may be")]
+    Full,
+    /// The engine is stopping; nothing was stored.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// The key belongs to another order; nothing was stored.
+    #[error("the key belongs to another order")]
+    KeyReused,
+    /// The database could not be reached; nothing was or will be stored.
+    #[error("the order could not be stored")]
+    NotAccepted,
+    /// The database did not say; ask for this order later, or repeat with the same key.
+    #[error("it is not known yet whether order {0} was stored")]
+    OutcomeUnknown(OrderId),
+}
+
+/// Asks where an unfinished order is reached.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Found")]
+pub struct FindOrder(pub OrderId);
+
+/// Where an order is reached.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Its actor.
+    Live(Addr<OrderActor>),
+    /// It has none: it has ended, or never was; the store knows.
+    NotLive,
+    /// It is being restarted and too many wait for that already.
+    Busy,
+}
+
+/// An order waits for a slot, not before that moment; a slot that it holds goes back.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RequestSlot {
+    /// Which.
+    pub id: OrderId,
+    /// Not to be dispatched before.
+    pub not_before: Option<DateTime<Utc>>,
+}
+
+/// An order's actor is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct OrderExited {
+    /// Whose.
+    pub id: OrderId,
+    /// How.
+    pub exit: Exit,
+    /// Who was listening.
+    pub subscribers: Vec<Subscriber>,
+}
+
+/// An order's swap is undecided for longer than is healthy.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SwapStuck(pub OrderId);
+
+/// Takes up orders that an earlier process left unfinished.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Recover(pub Vec<StoredOrder>);
+
+/// Stops letting orders in and out, gives those that run until the deadline, and parks every other.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain(pub Duration);
+
+/// Asks how things stand.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Standing")]
+pub struct HowThingsStand;
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, MessageResponse)]
+pub struct Standing {
+    /// Unfinished orders.
+    pub open: usize,
+    /// Orders that hold a slot.
+    pub running: usize,
+    /// Orders in line for a slot.
+    pub queued: usize,
+    /// Orders whose swap is undecided for too long, or that cannot be written.
+    pub stuck: usize,
+    /// Whether new orders are let in.
+    pub admitting: bool,
+}
+
+/// A new order's fate is known: it is durable, or will never be.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Admitted(Option<Order>);
+
+/// A broken order as the store has it, with what has been made of its fall.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Mended {
+    id: OrderId,
+    stored: Option<StoredOrder>,
+}
+
+/// Knows every unfinished order.
+pub struct OrderManager {
+    settings: Arc<Settings>,
+    clock: Clock,
+    persistence: Addr<Persistence>,
+    caretaker: Addr<Caretaker>,
+    router: Line<DexRouter>,
+    venues: Venues,
+    chain: Arc<dyn Chain>,
+    homes: Vec<Placement>,
+    next_home: usize,
+    world: Option<Arc<World>>,
+    orders: HashMap<OrderId, Open>,
+    admitting: usize,
+    running: usize,
+    queue: DispatchQueue,
+    // Retries whose wait is not over; each is looked at again when its moment has come.
+    later: BinaryHeap<Reverse<(DateTime<Utc>, OrderId)>>,
+    window: RateWindow,
+    wake: Option<(DateTime<Utc>, SpawnHandle)>,
+    draining: Option<Vec<oneshot::Sender<()>>>,
+}
+
+/// What the manager knows of an unfinished order.
+struct Open {
+    priority: Priority,
+    // None while it is being restarted.
+    addr: Option<Addr<OrderActor>>,
+    running: bool,
+    not_before: Option<DateTime<Utc>>,
+    stuck: bool,
+    falls: u32,
+    // While it is being restarted: its audience, and who waits to reach it.
+    subscribers: Vec<Subscriber>,
+    waiting: Vec<oneshot::Sender<Found>>,
+}
+
+/// What the manager is made of.
+#[allow(missing_docs, reason = "the fields are the actors and values they name")]
+pub struct Parts {
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+    pub persistence: Addr<Persistence>,
+    pub caretaker: Addr<Caretaker>,
+    pub router: Line<DexRouter>,
+    pub venues: Venues,
+    pub chain: Arc<dyn Chain>,
+    /// Where order actors live, in turn.
+    pub homes: Vec<Placement>,
+    /// When orders were dispatched in the last minute.
+    pub recent_dispatches: Vec<DateTime<Utc>>,
+}
+
+impl OrderManager {
+    /// How many may wait for one order that is being restarted.
+    const MAX_WAITING: usize = 256;
+    /// An order that falls more often in one process is set aside until the next start.
+    const MAX_FALLS: u32 = 20;
+
+    /// A manager without orders.
+    pub fn new(parts: Parts) -> Self {
+        let window = RateWindow::new(parts.settings.orders.rate_limit_per_minute, parts.recent_dispatches);
+        Self {
+            settings: parts.settings,
+            clock: parts.clock,
+            persistence: parts.persistence,
+            caretaker: parts.caretaker,
+            router: parts.router,
+            venues: parts.venues,
+            chain: parts.chain,
+            homes: parts.homes,
+            next_home: 0,
+            world: None,
+            orders: HashMap::new(),
+            admitting: 0,
+            running: 0,
+            queue: DispatchQueue::default(),
+            later: BinaryHeap::new(),
+            window,
+            wake: None,
+            draining: None,
+        }
+    }
+
+    fn world(&mut self, ctx: &mut Context<Self>) -> Arc<World> {
+        let make = || {
+            Arc::new(World {
+                settings: self.settings.clone(),
+                clock: self.clock,
+                manager: ctx.address(),
+                persistence: self.persistence.clone(),
+                router: self.router.clone(),
+                venues: self.venues.clone(),
+                chain: self.chain.clone(),
+            })
+        };
+        self.world.get_or_insert_with(make).clone()
+    }
+
+    /// Starts an incarnation; one that may have a swap on its way holds a slot from its first moment.
+    fn start(&mut self, StoredOrder { order, live }: StoredOrder, ctx: &mut Context<Self>) {
+        let world = self.world(ctx);
+        let (id, priority) = (order.id, order.request.priority);
+        let submitted = order.state().live_swap().is_some();
+        self.next_home = (self.next_home + 1) % self.homes.len();
+        let open = self.orders.entry(id).or_insert_with(|| Open {
+            priority,
+            addr: None,
+            running: false,
+            not_before: None,
+            stuck: false,
+            falls: 0,
+            subscribers: Vec::new(),
+            waiting: Vec::new(),
+        });
+        let subscribers = std::mem::take(&mut open.subscribers);
+        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, subscribers, world));
+        // Nobody listens where a client has gone meanwhile.
+        open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
+        open.addr = Some(addr);
+        if submitted && !open.running {
+            open.running = true;
+            self.running += 1;
+        }
+    }
+
+    /// Gives out what slots there are to those whose turn it is.
+    fn dispatch(&mut self, ctx: &mut Context<Self>) {
+        while self.draining.is_none() && self.running < self.settings.orders.max_concurrent && !self.queue.is_empty() {
+            let now = self.clock.now();
+            if let Err(free) = self.window.take(now) {
+                return self.wake_at(free, ctx);
+            }
+            let Some(id) = self.queue.pop() else { return };
+            let Some(open) = self.orders.get_mut(&id) else { continue };
+            open.running = true;
+            self.running += 1;
+            if let Some(addr) = &open.addr {
+                // Full: do_send ignores bounds, one a request. Closed: its exit is on the way and gives the slot back.
+                addr.do_send(SlotGranted(now));
+            }
+        }
+    }
+
+    fn wake_at(&mut self, at: DateTime<Utc>, ctx: &mut Context<Self>) {
+        match self.wake {
+            Some((earlier, _)) if earlier <= at => return,
+            Some((_, timer)) => {
+                ctx.cancel_future(timer);
+            }
+            None => {}
+        }
+        // One millisecond more, for timers have no finer grain.
+        let timer = ctx.run_later(self.clock.until(at) + Duration::from_millis(1), |manager, ctx| {
+            manager.wake = None;
+            manager.line_up_due(ctx);
+            manager.dispatch(ctx);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    /// Puts those in line whose wait is over, and wakes up for the next.
+    fn line_up_due(&mut self, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        while let Some(&Reverse((at, id))) = self.later.peek() {
+            if at > now {
+                return self.wake_at(at, ctx);
+            }
+            self.later.pop();
+            if let Some(open) = self.orders.get_mut(&id)
+                && open.not_before == Some(at)
+            {
+                open.not_before = None;
+                self.queue.push(id, open.priority);
+            }
+        }
+    }
+
+    /// Takes an order out of the line and its slot back.
+    fn release(&mut self, id: OrderId) {
+        if let Some(open) = self.orders.get_mut(&id) {
+            open.not_before = None;
+            self.queue.remove(id, open.priority);
+            if std::mem::take(&mut open.running) {
+                self.running -= 1;
+            }
+        }
+    }
+
+    fn forget(&mut self, id: OrderId) {
+        if let Some(open) = self.orders.remove(&id) {
+            open.waiting.into_iter().for_each(|waiting| drop(waiting.send(Found::NotLive)));
+        }
+        if self.orders.is_empty()
+            && let Some(drained) = &mut self.draining
+        {
+            for drained in drained.drain(..) {
+                let _ = drained.send(());
+            }
+        }
+    }
+
+    /// Has a broken order loaded and its fall recorded.
+    fn mend(&mut self, id: OrderId, ctx: &mut Context<Self>) {
+        let Some(open) = self.orders.get_mut(&id) else { return };
+        open.falls += 1;
+        if open.falls > Self::MAX_FALLS {
+            tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
+            open.stuck = true;
+            open.subscribers.clear();
+            open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
+            return;
+        }
+        tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
+        let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
+        let me = ctx.address();
+        let falls = open.falls;
+        actix::spawn(async move {
+            let stored = mend(id, falls, &settings, clock, &persistence).await;
+            // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
+            me.do_send(Mended { id, stored });
+        });
+    }
+}
+
+/// Loads a broken order; where nothing was sent its fall counts as a failed attempt, and that is recorded.
+async fn mend(
+    id: OrderId,
+    falls: u32,
+    settings: &Settings,
+    clock: Clock,
+    persistence: &Addr<Persistence>,
+) -> Option<StoredOrder> {
+    loop {
+        let mut stored = match persistence.send(LoadOrder(id)).await {
+            Ok(Ok(stored)) => stored?,
+            Ok(Err(error)) => {
+                tracing::warn!(order_id = %id, %error, "a broken order cannot be loaded yet");
+                tokio::time::sleep(settings.orders.backoff_initial).await;
+                continue;
+            }
+            Err(_) => return None,
+        };
+        let wait = jittered(base_delay(settings.orders.backoff_initial, falls));
+        let attempt = stored.order.state().attempt();
+        let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
+        let event = match stored.order.state() {
+            state if state.is_final() => return Some(stored),
+            OrderState::Submitted { .. } => {
+                // The swap may land: the attempt goes on, only not in a tight circle.
+                tokio::time::sleep(wait).await;
+                return Some(stored);
+            }
+            _ if may_retry(FailureCode::Internal, attempt, settings.orders.max_attempts) => OrderEvent::AttemptFailed {
+                failure,
+                retry_at: clock.now() + TimeDelta::from_std(wait).unwrap_or_default(),
+            },
+            _ => OrderEvent::Failed(failure),
+        };
+        let recorded = match stored.order.propose(event, clock.now()) {
+            Ok(recorded) => Arc::new(recorded),
+            Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
+        };
+        let write = Write::step(&stored.order, recorded.clone(), None);
+        match persistence.send(Record { write, expires: None }).await {
+            Ok(Ok(_)) => {
+                if let Err(illegal) = stored.order.apply(recorded.clone()) {
+                    unreachable!("what was proposed is legal until it is recorded: {illegal}");
+                }
+                order::log(&stored.order, &recorded);
+                return Some(stored);
+            }
+            Ok(Err(RecordError::LostRace { .. })) => {}
+            // Nothing about it can be written: start it as it is, until it has fallen too often.
+            Ok(Err(_)) => return Some(stored),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Finds the order that a key belongs to, and whether it is the same request.
+async fn repeated(
+    id: OrderId,
+    request: &OrderRequest,
+    persistence: &Addr<Persistence>,
+) -> Result<Submission, SubmitError> {
+    match persistence.send(LoadOrder(id)).await {
+        Ok(Ok(Some(StoredOrder { order, .. }))) if *order.request == *request => {
+            Ok(Submission { order, created: false })
+        }
+        Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),
+        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::NotAccepted),
+    }
+}
+
+impl Actor for OrderManager {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
+        self.caretaker.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
+    }
+}
+
+impl Handler<SubmitOrder> for OrderManager {
+    type Result = ResponseFuture<Result<Submission, SubmitError>>;
+
+    fn handle(&mut self, SubmitOrder { request, key }: SubmitOrder, ctx: &mut Self::Context) -> Self::Result {
+        fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
+        if self.draining.is_some() {
+            return Box::pin(async { Err(SubmitError::Stopping) });
+        }
+        let persistence = self.persistence.clone();
+        if self.orders.len() + self.admitting >= self.settings.orders.max_open {
+            return Box::pin(async move {
+                // A repeat of an order that was let in is answered however full the house is.
+                let Some(key) = key else { return Err(SubmitError::Full) };
+                let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
+                match known {
+                    Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
+                    _ => Err(SubmitError::Full),
+                }
+            });
+        }
+        self.admitting += 1;
+        let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
+        let id = order.id;
+        let me = ctx.address();
+        let expires = Instant::now() + ANSWER_WITHIN;
+        // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
+        let accepted = actix::spawn(async move {
+            let write = Write::accept(order.clone(), key);
+            let written = persistence.send(Record { write, expires: Some(expires) }).await;
+            // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
+            me.do_send(Admitted(matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone())));
+            match written {
+                Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
+                Ok(Ok(Written::Duplicate(known))) => repeated(known, &request, &persistence).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "an order was not accepted");
+                    Err(SubmitError::NotAccepted)
+                }
+                Err(_) => Err(SubmitError::OutcomeUnknown(id)),
+            }
+        });
+        Box::pin(async move {
+            match timeout(ANSWER_WITHIN, accepted).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
+            }
+        })
+    }
+}
+
+impl Handler<Admitted> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Admitted(order): Admitted, ctx: &mut Self::Context) {
+        self.admitting -= 1;
+        if let Some(order) = order {
+            order::log(&order, order.last());
+            // While the engine stops, the order stays where it is: durable, for the next start.
+            if self.draining.is_none() {
+                self.start(StoredOrder { order, live: None }, ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Recover> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Recover(orders): Recover, ctx: &mut Self::Context) {
+        for stored in orders {
+            self.start(stored, ctx);
+        }
+    }
+}
+
+impl Handler<FindOrder> for OrderManager {
+    type Result = ResponseFuture<Found>;
+
+    fn handle(&mut self, FindOrder(id): FindOrder, _: &mut Self::Context) -> Self::Result {
+        let found = match self.orders.get_mut(&id) {
+            None => Found::NotLive,
+            Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
+            Some(open) if open.stuck || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,
+            Some(open) => {
+                let (waiting, found) = oneshot::channel();
+                open.waiting.push(waiting);
+                return Box::pin(async move { found.await.unwrap_or(Found::Busy) });
+            }
+        };
+        Box::pin(async move { found })
+    }
+}
+
+impl Handler<RequestSlot> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, RequestSlot { id, not_before }: RequestSlot, ctx: &mut Self::Context) {
+        self.release(id);
+        let draining = self.draining.is_some();
+        let Some(open) = self.orders.get_mut(&id) else { return };
+        if draining {
+            if let Some(addr) = &open.addr {
+                // Full: do_send ignores bounds. Closed: it has stopped already, as it was to.
+                addr.do_send(Park);
+            }
+            return;
+        }
+        match not_before {
+            Some(at) if at > self.clock.now() => {
+                open.not_before = Some(at);
+                self.later.push(Reverse((at, id)));
+                self.wake_at(at, ctx);
+            }
+            _ => self.queue.push(id, open.priority),
+        }
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<OrderExited> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, OrderExited { id, exit, subscribers }: OrderExited, ctx: &mut Self::Context) {
+        self.release(id);
+        match exit {
+            Exit::Broken if self.draining.is_none() => {
+                if let Some(open) = self.orders.get_mut(&id) {
+                    open.addr = None;
+                    open.subscribers = subscribers;
+                    self.mend(id, ctx);
+                }
+            }
+            Exit::Ended | Exit::Parked | Exit::Broken => self.forget(id),
+        }
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<Mended> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Mended { id, stored }: Mended, ctx: &mut Self::Context) {
+        match stored {
+            Some(stored) if self.draining.is_none() => self.start(stored, ctx),
+            _ => self.forget(id),
+        }
+    }
+}
+
+impl Handler<SwapStuck> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, SwapStuck(id): SwapStuck, _: &mut Self::Context) {
+        if let Some(open) = self.orders.get_mut(&id) {
+            open.stuck = true;
+        }
+    }
+}
+
+impl Handler<HowThingsStand> for OrderManager {
+    type Result = Standing;
+
+    fn handle(&mut self, _: HowThingsStand, _: &mut Self::Context) -> Self::Result {
+        Standing {
+            open: self.orders.len(),
+            running: self.running,
+            queued: self.queue.len() + self.later.len(),
+            stuck: self.orders.values().filter(|open| open.stuck).count(),
+            admitting: self.draining.is_none(),
+        }
+    }
+}
+
+impl Handler<Drain> for OrderManager {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Drain(deadline): Drain, ctx: &mut Self::Context) -> Self::Result {
+        let (drained, all) = oneshot::channel();
+        self.draining.get_or_insert_default().push(drained);
+        self.orders.retain(|_, open| open.addr.is_some());
+        for open in self.orders.values().filter(|open| !open.running) {
+            if let Some(addr) = &open.addr {
+                // Full: do_send ignores bounds. Closed: it has stopped already, as it was to.
+                addr.do_send(Park);
+            }
+        }
+        ctx.run_later(deadline, |manager, _| {
+            for addr in manager.orders.values().filter_map(|open| open.addr.as_ref()) {
+                // As above.
+                addr.do_send(Park);
+            }
+        });
+        if self.orders.is_empty()
+            && let Some(drained) = &mut self.draining
+        {
+            for drained in drained.drain(..) {
+                let _ = drained.send(());
+            }
+        }
+        Box::pin(async move {
+            let _ = all.await;
+        })
+    }
+}

@@ -1,0 +1,357 @@
+//! Persistence: makes writes durable in groups, and answers each once its fate is certain.
+//!
+//! What has queued while one group was being committed forms the next, so the busier the engine the larger the groups.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::caretaker::{Caretaker, Child, ChildExited};
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::order::Order;
+use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
+
+/// Makes a write durable; answered once that is certain, however long the database is away.
+///
+/// Bounded by the orders that may be open (each has one write under way at most) and by [`Record::expires`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Written, RecordError>")]
+pub struct Record {
+    /// What to write.
+    pub write: Write,
+    /// When it is no longer wanted unless it may have happened already: for new orders, whose clients wait.
+    pub expires: Option<Instant>,
+}
+
+/// Why a write is not stored, and never will be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Another write of that order's sequence number came first.
+    #[error("event {seq} of order {order} was written by somebody else")]
+    LostRace {
+        /// The order.
+        order: OrderId,
+        /// The sequence number.
+        seq: u32,
+    },
+    /// The database refuses the row.
+    #[error("the database refuses the row: {0}")]
+    Refused(String),
+    /// Its time was over before the database could be reached.
+    #[error("the database could not be reached in time")]
+    Expired,
+}
+
+/// Loads one order, after every write of it that is under way has settled.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Option<StoredOrder>, ReadError>")]
+pub struct LoadOrder(pub OrderId);
+
+/// Finds the order that a key belongs to.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<OrderId>, ReadError>")]
+pub struct FindKey(pub ClientKey);
+
+/// Lists orders.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Vec<Order>, ReadError>")]
+pub struct ListOrders(pub ListFilter);
+
+/// Loads the next orders that have not ended, oldest first.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<StoredOrder>, ReadError>")]
+pub struct LoadUnfinished {
+    /// Only those after this one.
+    pub after: Option<OrderId>,
+    /// How many at most.
+    pub limit: u64,
+}
+
+/// Asks when orders were dispatched after that moment.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<Vec<DateTime<Utc>>, ReadError>")]
+pub struct LoadDispatches(pub DateTime<Utc>);
+
+/// Asks whether the database took the last group.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct IsHealthy;
+
+/// Stops the actor once everything queued is settled.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// Durable truth's keeper.
+pub struct Persistence {
+    store: Arc<dyn OrderStore>,
+    batch: usize,
+    queue: VecDeque<Job>,
+    in_flight: usize,
+    // Writes of each order that are queued or in flight: a load of that order waits for them.
+    unsettled: HashMap<OrderId, usize>,
+    parked_loads: Vec<(OrderId, oneshot::Sender<()>)>,
+    outage: Option<Outage>,
+    flushed: Vec<oneshot::Sender<()>>,
+    caretaker: Addr<Caretaker>,
+}
+
+#[derive(Debug)]
+struct Job {
+    write: Write,
+    expires: Option<Instant>,
+    maybe_stored: bool,
+    reply: oneshot::Sender<Result<Written, RecordError>>,
+}
+
+/// The database is away: how long to wait before it is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    wait: Duration,
+}
+
+/// What came of a group.
+struct Settled {
+    done: Vec<(Job, Result<Written, RecordError>)>,
+    again: Vec<Job>,
+}
+
+impl Persistence {
+    const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+    const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+    /// An actor on that store that commits at most `batch` writes at once.
+    pub fn new(store: Arc<dyn OrderStore>, batch: usize, caretaker: Addr<Caretaker>) -> Self {
+        Self {
+            store,
+            batch,
+            queue: VecDeque::new(),
+            in_flight: 0,
+            unsettled: HashMap::new(),
+            parked_loads: Vec::new(),
+            outage: None,
+            flushed: Vec::new(),
+            caretaker,
+        }
+    }
+
+    fn commit_next(&mut self, ctx: &mut Context<Self>) {
+        // During an outage one group at a time tries its luck, when its wait is over.
+        let parallel = if self.outage.is_some() { 1 } else { self.store.parallel_commits() };
+        while self.in_flight < parallel && !self.queue.is_empty() {
+            let group = self.queue.drain(..self.queue.len().min(self.batch)).collect();
+            self.in_flight += 1;
+            let settled = settle(self.store.clone(), group).into_actor(self);
+            ctx.spawn(settled.map(|settled, actor, ctx| actor.settled(settled, ctx)));
+        }
+    }
+
+    fn settled(&mut self, Settled { done, again }: Settled, ctx: &mut Context<Self>) {
+        self.in_flight -= 1;
+        for (job, result) in done {
+            self.answer(job, result);
+        }
+        if again.is_empty() {
+            if self.outage.take().is_some() {
+                tracing::info!("the database is back");
+            }
+            self.commit_next(ctx);
+        } else {
+            for job in again.into_iter().rev() {
+                self.queue.push_front(job);
+            }
+            self.wait_out(ctx);
+        }
+        if self.queue.is_empty() && self.in_flight == 0 {
+            for flushed in self.flushed.drain(..) {
+                let _ = flushed.send(());
+            }
+        }
+    }
+
+    fn wait_out(&mut self, ctx: &mut Context<Self>) {
+        let wait = self.outage.map_or(Self::SHORTEST_WAIT, |outage| (outage.wait * 2).min(Self::LONGEST_WAIT));
+        if self.outage.is_none() {
+            tracing::warn!("the database cannot be reached, writes wait");
+        }
+        self.outage = Some(Outage { wait });
+        ctx.run_later(wait, |actor, ctx| {
+            actor.expire();
+            actor.commit_next(ctx);
+        });
+    }
+
+    /// Gives up the writes that nobody waits for any more and that cannot have happened.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let (expired, kept) = self
+            .queue
+            .drain(..)
+            .partition::<Vec<_>, _>(|job| !job.maybe_stored && job.expires.is_some_and(|expires| expires <= now));
+        self.queue = kept.into();
+        for job in expired {
+            self.answer(job, Err(RecordError::Expired));
+        }
+    }
+
+    fn answer(&mut self, job: Job, result: Result<Written, RecordError>) {
+        let order = job.write.order_id();
+        // Nobody listens where the order's actor has panicked meanwhile; its next incarnation reads what was stored.
+        let _ = job.reply.send(result);
+        if let Some(writes) = self.unsettled.get_mut(&order) {
+            *writes -= 1;
+            if *writes == 0 {
+                self.unsettled.remove(&order);
+                for (_, load) in self.parked_loads.extract_if(.., |(parked, _)| *parked == order) {
+                    let _ = load.send(());
+                }
+            }
+        }
+    }
+}
+
+/// Commits a group; where one row is refused the group is split until that row stands alone.
+async fn settle(store: Arc<dyn OrderStore>, group: Vec<Job>) -> Settled {
+    let mut settled = Settled { done: Vec::with_capacity(group.len()), again: Vec::new() };
+    let mut groups = vec![group];
+    while let Some(mut group) = groups.pop() {
+        let writes: Vec<_> = group.iter().map(|job| job.write.clone()).collect();
+        match store.commit(&writes).await {
+            Ok(written) => settled.done.extend(group.into_iter().zip(written.into_iter().map(Ok))),
+            Err(CommitError::Refused(_)) if group.len() > 1 => {
+                let second = group.split_off(group.len() / 2);
+                groups.extend([second, group]);
+            }
+            Err(CommitError::Refused(reason)) => {
+                let job = group.pop().expect("a group that is refused is not empty");
+                match store.writer_of(job.write.order_id(), job.write.seq()).await {
+                    Ok(Some(writer)) if writer == job.write.write_id() => settled.done.push((job, Ok(Written::Stored))),
+                    Ok(Some(_)) => {
+                        let lost = RecordError::LostRace { order: job.write.order_id(), seq: job.write.seq() };
+                        settled.done.push((job, Err(lost)));
+                    }
+                    Ok(None) => settled.done.push((job, Err(RecordError::Refused(reason)))),
+                    Err(_) => settled.again.push(job),
+                }
+            }
+            Err(CommitError::Unavailable { reason, maybe_committed }) => {
+                tracing::debug!(reason, "a group was not committed");
+                group.iter_mut().for_each(|job| job.maybe_stored |= maybe_committed);
+                settled.again.extend(group);
+                settled.again.extend(groups.drain(..).rev().flatten());
+            }
+        }
+    }
+    settled
+}
+
+impl Actor for Persistence {
+    type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
+        self.caretaker.do_send(ChildExited { child: Child::Persistence, panicked: std::thread::panicking() });
+    }
+}
+
+impl Handler<Record> for Persistence {
+    type Result = ResponseFuture<Result<Written, RecordError>>;
+
+    fn handle(&mut self, Record { write, expires }: Record, ctx: &mut Self::Context) -> Self::Result {
+        fail::fail_point!("persistence", |_| unreachable!("this fail point only panics"));
+        let (reply, answer) = oneshot::channel();
+        *self.unsettled.entry(write.order_id()).or_default() += 1;
+        self.queue.push_back(Job { write, expires, maybe_stored: false, reply });
+        if self.outage.is_none() {
+            self.commit_next(ctx);
+        }
+        // Dropped only with the actor itself, and then the process ends.
+        Box::pin(
+            async move { answer.await.unwrap_or_else(|_| Err(RecordError::Refused("persistence has stopped".into()))) },
+        )
+    }
+}
+
+impl Handler<LoadOrder> for Persistence {
+    type Result = ResponseFuture<Result<Option<StoredOrder>, ReadError>>;
+
+    fn handle(&mut self, LoadOrder(id): LoadOrder, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        let parked = self.unsettled.contains_key(&id).then(|| {
+            let (settled, parked) = oneshot::channel();
+            self.parked_loads.push((id, settled));
+            parked
+        });
+        Box::pin(async move {
+            if let Some(parked) = parked {
+                let _ = parked.await;
+            }
+            store.order(id).await
+        })
+    }
+}
+
+impl Handler<FindKey> for Persistence {
+    type Result = ResponseFuture<Result<Option<OrderId>, ReadError>>;
+
+    fn handle(&mut self, FindKey(key): FindKey, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.order_by_key(&key).await })
+    }
+}
+
+impl Handler<ListOrders> for Persistence {
+    type Result = ResponseFuture<Result<Vec<Order>, ReadError>>;
+
+    fn handle(&mut self, ListOrders(filter): ListOrders, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.list(&filter).await })
+    }
+}
+
+impl Handler<LoadUnfinished> for Persistence {
+    type Result = ResponseFuture<Result<Vec<StoredOrder>, ReadError>>;
+
+    fn handle(&mut self, LoadUnfinished { after, limit }: LoadUnfinished, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.unfinished(after, limit).await })
+    }
+}
+
+impl Handler<LoadDispatches> for Persistence {
+    type Result = ResponseFuture<Result<Vec<DateTime<Utc>>, ReadError>>;
+
+    fn handle(&mut self, LoadDispatches(since): LoadDispatches, _: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.dispatches_since(since).await })
+    }
+}
+
+impl Handler<IsHealthy> for Persistence {
+    type Result = bool;
+
+    fn handle(&mut self, _: IsHealthy, _: &mut Self::Context) -> Self::Result {
+        self.outage.is_none()
+    }
+}
+
+impl Handler<Flush> for Persistence {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
+        let (flushed, all) = oneshot::channel();
+        if self.queue.is_empty() && self.in_flight == 0 {
+            let _ = flushed.send(());
+        } else {
+            self.flushed.push(flushed);
+        }
+        Box::pin(async move {
+            let _ = all.await;
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! A chain that behaves as Solana does where it matters, with a ledger that outlives the engine.
+//!
+//! Block height follows the wall clock from a genesis in the ledger. A signed swap is valid up to a height; the same
+//! bytes land at most once. What a send will come to is drawn and written once, when it is first taken; whether it *has*
+//! come to that is computed whenever somebody looks. So a swap lands whether the engine lives or not.
+//!
+//! The ledger is appended to without fsync: it survives a killed process, not a power cut.
+
+mod ledger;
+
+pub use ledger::{Entry, Fate, Ledger, LedgerError};
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Chain, ChainError};
+use crate::clock::Clock;
+use crate::config::SimulationSettings;
+use crate::domain::amount::BaseUnits;
+use crate::domain::id::{OrderId, VenueId};
+use crate::domain::swap::{Observation, Outcome, Signature};
+use crate::domain::token::Mint;
+use crate::simulation::Dice;
+
+const FATE: u64 = 3;
+const LOST_ANSWER: u64 = 4;
+
+/// What a simulated swap says: the message that is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the order and of the swap")]
+pub struct Instruction {
+    pub order_id: OrderId,
+    pub attempt: u32,
+    pub venue: VenueId,
+    pub token_in: Mint,
+    pub token_out: Mint,
+    pub amount_in: BaseUnits,
+    pub quoted_out: BaseUnits,
+    pub min_amount_out: BaseUnits,
+    pub last_valid_block_height: u64,
+}
+
+impl Instruction {
+    /// The bytes that are signed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an instruction holds only strings and integers")
+    }
+}
+
+/// A signed swap on the wire: the signature, then the message.
+pub fn wire(signature: Signature, message: &[u8]) -> Arc<[u8]> {
+    [&signature.0[..], message].concat().into()
+}
+
+/// Takes a wire apart. The signature itself is not verified here: that would cost the simulation more than all else it
+/// does, and nothing but the engine's own venues can reach it.
+fn unwire(bytes: &[u8]) -> Option<(Signature, Instruction)> {
+    let (signature, message) = bytes.split_first_chunk::<64>()?;
+    Some((Signature(*signature), serde_json::from_slice(message).ok()?))
+}
+
+/// The simulated chain.
+pub struct SimulatedChain {
+    settings: SimulationSettings,
+    dice: Dice,
+    clock: Clock,
+    ledger: Mutex<Ledger>,
+}
+
+impl SimulatedChain {
+    /// A chain on that ledger.
+    pub fn new(settings: SimulationSettings, dice: Dice, clock: Clock, ledger: Ledger) -> Self {
+        Self { settings, dice, clock, ledger: Mutex::new(ledger) }
+    }
+
+    /// Moves the block height on by so many blocks at once.
+    pub fn jump(&self, blocks: u64) -> Result<(), LedgerError> {
+        self.ledger().jump(self.clock.now(), blocks)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// What a swap that is taken now will come to.
+    fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> Fate {
+        let settings = &self.settings;
+        let mut draws = self.dice.cast(FATE, instruction.order_id.0, instruction.attempt);
+        let (least, most) = (micros(settings.swap_latency_min), micros(settings.swap_latency_max));
+        let mut latency = draws.between(least, most);
+        if settings.delay_rate.holds(draws.millionths()) {
+            latency += micros(settings.delay);
+        }
+        let at = now + TimeDelta::microseconds(i64::try_from(latency).unwrap_or(i64::MAX));
+        let drift = settings.drift_ppm;
+        let executed_ppm = draws.between(u64::from(1_000_000 - drift), u64::from(1_000_000 + drift));
+        let executed = u128::from(instruction.quoted_out.0) * u128::from(executed_ppm) / 1_000_000;
+        let amount_out = BaseUnits(u64::try_from(executed).unwrap_or(u64::MAX));
+        let (rejected, dropped) = (draws.millionths(), draws.millionths());
+        if settings.drop_rate.holds(dropped) {
+            Fate::Dropped
+        } else if settings.failure_rate.holds(rejected) {
+            Fate::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
+        } else if amount_out < instruction.min_amount_out {
+            Fate::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
+        } else {
+            Fate::Lands { at, amount_out }
+        }
+    }
+
+    /// What is known now, and when it is worth looking again.
+    fn look(&self, signature: Signature) -> (Observation, Option<DateTime<Utc>>) {
+        let now = self.clock.now();
+        let ledger = self.ledger();
+        let height = ledger.height(now);
+        let Some(entry) = ledger.entry(&signature) else {
+            return (Observation { height, outcome: None }, None);
+        };
+        let outcome: Option<Outcome> = ledger.outcome(entry, now);
+        let next = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
+        (Observation { height, outcome }, next)
+    }
+}
+
+#[async_trait]
+impl Chain for SimulatedChain {
+    async fn block_height(&self) -> Result<u64, ChainError> {
+        Ok(self.ledger().height(self.clock.now()))
+    }
+
+    async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
+        let (signature, instruction) = unwire(bytes).ok_or_else(|| ChainError("these bytes are no swap".into()))?;
+        let now = self.clock.now();
+        let mut ledger = self.ledger();
+        if ledger.entry(&signature).is_some() {
+            return Ok(());
+        }
+        if ledger.height(now) > instruction.last_valid_block_height {
+            return Err(ChainError("the swap's blocks have gone by".into()));
+        }
+        let fate = self.draw(&instruction, now);
+        let lost = self.dice.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
+        ledger
+            .append(Entry {
+                signature,
+                order_id: instruction.order_id,
+                attempt: instruction.attempt,
+                venue: instruction.venue,
+                last_valid_block_height: instruction.last_valid_block_height,
+                accepted_at: now,
+                fate,
+            })
+            .map_err(|error| ChainError(error.to_string()))?;
+        if self.settings.lost_answer_rate.holds(lost) {
+            return Err(ChainError("the answer was lost".into()));
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let (observation, next) = self.look(signature);
+            if observation.outcome.is_some() || tokio::time::Instant::now() >= deadline {
+                return Ok(observation);
+            }
+            // One millisecond more, for timers have no finer grain and waking early would only mean looking twice.
+            let wait = next.map_or(patience, |at| self.clock.until(at) + Duration::from_millis(1));
+            tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + wait)).await;
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,668 @@
+//! Settings: layered, typed, and checked all at once before anything starts.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
+use rust_decimal::Decimal;
+use thiserror::Error;
+
+use crate::domain::id::VenueId;
+use crate::domain::token::{KnownToken, Token, TokenList};
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+const TOKENS: &str = include_str!("../config/tokens.toml");
+const PREFIX: &str = "ORDER_ENGINE__";
+
+/// Environment names that are honoured as they are, weaker than `ORDER_ENGINE__…`.
+const SHORT_NAMES: [(&str, &str); 10] = [
+    ("HOST", "server.host"),
+    ("PORT", "server.port"),
+    ("DATABASE_URL", "database.url"),
+    ("LOG_LEVEL", "log.level"),
+    ("MAX_CONCURRENT_ORDERS", "orders.max_concurrent"),
+    ("QUEUE_MAX_CONCURRENCY", "orders.max_concurrent"),
+    ("QUEUE_RATE_LIMIT_PER_MINUTE", "orders.rate_limit_per_minute"),
+    ("ORDER_TIMEOUT_MS", "orders.timeout_ms"),
+    ("ROUTING_TIMEOUT_MS", "routing.timeout_ms"),
+    ("RUST_LOG", "log.level"),
+];
+
+/// Everything that can be set; `config/default.toml` says what each key means.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub database: DatabaseSettings,
+    pub orders: OrderSettings,
+    pub routing_timeout: Duration,
+    pub quote_max_age: Duration,
+    pub chain: ChainSettings,
+    pub ws: WsSettings,
+    pub simulation: SimulationSettings,
+    pub log: LogSettings,
+    pub tokens: Arc<TokenList>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct ServerSettings {
+    pub host: IpAddr,
+    pub port: u16,
+    pub workers: usize,
+    pub request_timeout: Duration,
+    pub shutdown_timeout: Duration,
+}
+
+/// `[database]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct DatabaseSettings {
+    pub url: DatabaseUrl,
+    pub max_connections: u32,
+    pub idle_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub batch: usize,
+}
+
+/// `[orders]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct OrderSettings {
+    pub max_concurrent: usize,
+    pub rate_limit_per_minute: u32,
+    pub max_open: usize,
+    pub timeout: Duration,
+    pub max_attempts: u32,
+    pub backoff_initial: Duration,
+    pub max_subscribers: usize,
+    pub threads: usize,
+}
+
+/// `[chain]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct ChainSettings {
+    pub resend: Duration,
+    pub alarm: Duration,
+}
+
+/// `[ws]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct WsSettings {
+    pub mailbox: usize,
+    pub heartbeat: Duration,
+    pub stall_timeout: Duration,
+}
+
+/// `[simulation]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct SimulationSettings {
+    pub ledger: LedgerPlace,
+    pub quote_latency: Duration,
+    pub swap_latency_min: Duration,
+    pub swap_latency_max: Duration,
+    pub drift_ppm: u32,
+    pub failure_rate: Share,
+    pub venue_failure_rate: Share,
+    pub venues_down: Vec<VenueId>,
+    pub venues_silent: Vec<VenueId>,
+    pub drop_rate: Share,
+    pub delay_rate: Share,
+    pub delay: Duration,
+    pub lost_answer_rate: Share,
+    pub block: Duration,
+    pub valid_blocks: u64,
+    pub seed: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct LogSettings {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
+    }
+}
+
+/// Where the simulated chain keeps its ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// In this process, lost with it; for benchmarks.
+    Memory,
+    /// In that file.
+    File(PathBuf),
+}
+
+/// A share from 0 to 1, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share(u32);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// All.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// Whether a number drawn evenly from 0 to 999,999 falls into this share.
+    pub const fn holds(self, drawn: u32) -> bool {
+        drawn < self.0
+    }
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "must be a share from 0 to 1";
+        let share = text.parse::<Decimal>().map_err(|_| ERROR)?;
+        if share < Decimal::ZERO || share > Decimal::ONE {
+            return Err(ERROR);
+        }
+        u32::try_from((share * Decimal::from(1_000_000)).trunc().mantissa()).map(Self).map_err(|_| ERROR)
+    }
+}
+
+/// A database URL. It may hold a password, so it has no plain `Debug` or `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL with its secrets, for opening the database.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names a SQLite file.
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
+    /// The SQLite file's path; `None` for PostgreSQL and for a database in memory.
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let rest = self.0.strip_prefix("sqlite:")?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = path.split('?').next().unwrap_or(path);
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    }
+
+    /// The URL without user, password and parameters, fit for logs.
+    pub fn redacted(&self) -> String {
+        let shown = self.0.split('?').next().unwrap_or(&self.0);
+        match (shown.split_once("://"), shown.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
+            _ => shown.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must begin with sqlite: or postgres:")
+        }
+    }
+}
+
+/// Everything that is wrong with the settings, one line a key.
+#[derive(Debug, Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+/// One key as it stands, for `order-engine config`.
+#[derive(Debug)]
+pub struct Entry {
+    /// The key, such as `orders.max_concurrent`.
+    pub key: String,
+    /// Its value, without secrets.
+    pub value: String,
+    /// Where it came from.
+    pub source: String,
+}
+
+impl Settings {
+    /// The settings in force: defaults, then `{directory}/{profile}.toml`, then the environment.
+    pub fn load(directory: &Path, profile: Option<&str>) -> Result<(Self, Vec<Entry>), ConfigError> {
+        let mut builder = Config::builder().add_source(defaults());
+        if let Some(profile) = profile {
+            builder = builder.add_source(File::from(directory.join(profile).with_extension("toml")));
+        }
+        Self::read(builder.add_source(environment(std::env::vars())))
+    }
+
+    /// The defaults with some keys set otherwise: for embedding and for tests.
+    pub fn with<K: Into<String>, V: ToString>(
+        overrides: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigError> {
+        let overrides = overrides.into_iter().map(|(key, value)| (key.into(), value.to_string()));
+        Self::read(
+            Config::builder()
+                .add_source(defaults())
+                .add_source(Named(overrides.map(|(key, value)| (key, value, "the program".to_owned())).collect())),
+        )
+        .map(|(settings, _)| settings)
+    }
+
+    fn read(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<(Self, Vec<Entry>), ConfigError> {
+        let config = builder.build().map_err(|error| ConfigError(vec![error.to_string()]))?;
+        let mut reader = Reader::new(&config.cache);
+        let entries = reader.entries();
+        let settings = Self::parse(&mut reader);
+        reader.refuse_leftovers();
+        match settings {
+            Some(settings) if reader.errors.is_empty() => Ok((settings, entries)),
+            _ => Err(ConfigError(reader.errors)),
+        }
+    }
+
+    // Every key is read before the first `?`, so that all errors are found in one go.
+    fn parse(from: &mut Reader) -> Option<Self> {
+        let host = from.take("server.host");
+        let port = from.take("server.port");
+        let workers = from.at_least("server.workers", 1);
+        let request_timeout = from.duration("server.request_timeout_ms");
+        let shutdown_timeout = from.duration("server.shutdown_timeout_ms");
+        let url = from.take::<DatabaseUrl>("database.url");
+        let max_connections = from.at_least("database.max_connections", 1);
+        let idle_timeout = from.duration("database.idle_timeout_ms");
+        let connect_timeout = from.duration("database.connect_timeout_ms");
+        let batch = from.at_least("database.batch", 1);
+        let max_concurrent = from.at_least("orders.max_concurrent", 1);
+        let rate_limit_per_minute = from.take("orders.rate_limit_per_minute");
+        let max_open = from.at_least("orders.max_open", 1);
+        let timeout = from.duration("orders.timeout_ms");
+        let max_attempts = from.at_least("orders.max_attempts", 1);
+        let backoff_initial = from.duration("orders.backoff_initial_ms");
+        let max_subscribers = from.at_least("orders.max_subscribers", 1);
+        let threads = from.at_least("orders.threads", 1);
+        let routing_timeout = from.duration("routing.timeout_ms");
+        let quote_max_age = from.duration("quote.max_age_ms");
+        let resend = from.duration("chain.resend_ms");
+        let alarm = from.duration("chain.alarm_ms");
+        let mailbox = from.at_least("ws.mailbox", 1);
+        let heartbeat = from.duration("ws.heartbeat_ms");
+        let stall_timeout = from.duration("ws.stall_timeout_ms");
+        let ledger = from.take::<String>("simulation.ledger");
+        let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
+        let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
+        let swap_latency_max = from.duration_or_zero("simulation.swap_latency_max_ms");
+        let drift_ppm = from.take::<u32>("simulation.drift_ppm");
+        let failure_rate = from.take("simulation.failure_rate");
+        let venue_failure_rate = from.take("simulation.venue_failure_rate");
+        let venues_down = from.list("simulation.venues_down");
+        let venues_silent = from.list("simulation.venues_silent");
+        let drop_rate = from.take("simulation.drop_rate");
+        let delay_rate = from.take("simulation.delay_rate");
+        let delay = from.duration_or_zero("simulation.delay_ms");
+        let lost_answer_rate = from.take("simulation.lost_answer_rate");
+        let block = from.duration("simulation.block_ms");
+        let valid_blocks = from.at_least("simulation.valid_blocks", 1);
+        let seed = from.take("simulation.seed");
+        let level = from.take::<String>("log.level");
+        let format = from.take("log.format");
+        let auth_required = from.take::<bool>("auth.required");
+        let tokens = from.tokens("tokens.file");
+
+        if auth_required == Some(true) {
+            from.error("auth.required", "true is not supported yet: there are no users to ask for");
+        }
+        if let (Some(min), Some(max)) = (swap_latency_min, swap_latency_max)
+            && min > max
+        {
+            from.error("simulation.swap_latency_min_ms", "must not be more than simulation.swap_latency_max_ms");
+        }
+        if drift_ppm.is_some_and(|drift| drift >= 1_000_000) {
+            from.error("simulation.drift_ppm", "must be less than 1000000");
+        }
+        if let (Some(heartbeat), Some(stall)) = (heartbeat, stall_timeout)
+            && heartbeat >= stall
+        {
+            from.error("ws.heartbeat_ms", "must be less than ws.stall_timeout_ms");
+        }
+        if let Some(level) = &level
+            && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
+        {
+            from.error("log.level", error);
+        }
+        let url = url?;
+        let ledger = match ledger?.as_str() {
+            "memory" => LedgerPlace::Memory,
+            "auto" => LedgerPlace::File(
+                url.sqlite_path().unwrap_or_else(|| "order-engine.db".into()).with_extension("ledger"),
+            ),
+            path => LedgerPlace::File(path.into()),
+        };
+        Some(Self {
+            server: ServerSettings {
+                host: host?,
+                port: port?,
+                workers: workers?,
+                request_timeout: request_timeout?,
+                shutdown_timeout: shutdown_timeout?,
+            },
+            database: DatabaseSettings {
+                url,
+                max_connections: max_connections?,
+                idle_timeout: idle_timeout?,
+                connect_timeout: connect_timeout?,
+                batch: batch?,
+            },
+            orders: OrderSettings {
+                max_concurrent: max_concurrent?,
+                rate_limit_per_minute: rate_limit_per_minute?,
+                max_open: max_open?,
+                timeout: timeout?,
+                max_attempts: max_attempts?,
+                backoff_initial: backoff_initial?,
+                max_subscribers: max_subscribers?,
+                threads: threads?,
+            },
+            routing_timeout: routing_timeout?,
+            quote_max_age: quote_max_age?,
+            chain: ChainSettings { resend: resend?, alarm: alarm? },
+            ws: WsSettings { mailbox: mailbox?, heartbeat: heartbeat?, stall_timeout: stall_timeout? },
+            simulation: SimulationSettings {
+                ledger,
+                quote_latency: quote_latency?,
+                swap_latency_min: swap_latency_min?,
+                swap_latency_max: swap_latency_max?,
+                drift_ppm: drift_ppm?,
+                failure_rate: failure_rate?,
+                venue_failure_rate: venue_failure_rate?,
+                venues_down: venues_down?,
+                venues_silent: venues_silent?,
+                drop_rate: drop_rate?,
+                delay_rate: delay_rate?,
+                delay: delay?,
+                lost_answer_rate: lost_answer_rate?,
+                block: block?,
+                valid_blocks: valid_blocks?,
+                seed: seed?,
+            },
+            log: LogSettings { level: level?, format: format? },
+            tokens: Arc::new(tokens?),
+        })
+    }
+}
+
+fn defaults() -> impl Source + Send + Sync + 'static {
+    File::from_str(DEFAULTS, FileFormat::Toml)
+}
+
+/// Values with keys and the name of where each came from.
+#[derive(Clone, Debug)]
+struct Named(Vec<(String, String, String)>);
+
+impl Source for Named {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        let value =
+            |(key, text, origin): &(String, String, String)| (key.clone(), Value::new(Some(origin), text.clone()));
+        Ok(self.0.iter().map(value).collect())
+    }
+}
+
+fn environment(variables: impl Iterator<Item = (String, String)>) -> Named {
+    let variables: BTreeMap<_, _> = variables.filter(|(_, value)| !value.is_empty()).collect();
+    let origin = |name: &str| format!("environment {name}");
+    let short = SHORT_NAMES
+        .iter()
+        .filter_map(|(name, key)| Some(((*key).to_owned(), variables.get(*name)?.clone(), origin(name))));
+    let long = variables.iter().filter_map(|(name, value)| {
+        let key = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
+        Some((key, value.clone(), origin(name)))
+    });
+    Named(short.chain(long).collect())
+}
+
+/// Takes keys out of the merged tree one by one and gathers what is wrong.
+struct Reader {
+    left: BTreeMap<String, (String, String)>,
+    errors: Vec<String>,
+}
+
+impl Reader {
+    fn new(tree: &Value) -> Self {
+        let mut left = BTreeMap::new();
+        flatten("", tree, &mut left);
+        Self { left, errors: Vec::new() }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.left
+            .iter()
+            .map(|(key, (value, source))| {
+                let shown = value.parse::<DatabaseUrl>().map_or_else(|_| value.clone(), |url| url.redacted());
+                Entry { key: key.clone(), value: shown, source: source.clone() }
+            })
+            .collect()
+    }
+
+    fn error(&mut self, key: &str, reason: impl Display) {
+        self.errors.push(format!("{key}: {reason}"));
+    }
+
+    fn take<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
+        let (text, source) = match self.left.remove(key) {
+            Some(found) => found,
+            None => {
+                self.error(key, "is missing");
+                return None;
+            }
+        };
+        match text.trim().parse() {
+            Ok(value) => Some(value),
+            // A database URL may hold a password, so it is never repeated.
+            Err(error) if key == "database.url" => {
+                self.error(key, format!("{error} (from {source})"));
+                None
+            }
+            Err(error) => {
+                self.error(key, format!("{error}, not {text:?} (from {source})"));
+                None
+            }
+        }
+    }
+
+    fn at_least<T: FromStr<Err: Display> + PartialOrd + Display>(&mut self, key: &str, least: T) -> Option<T> {
+        let value = self.take::<T>(key)?;
+        if value < least {
+            self.error(key, format!("must be at least {least}, not {value}"));
+            return None;
+        }
+        Some(value)
+    }
+
+    fn duration(&mut self, key: &str) -> Option<Duration> {
+        self.at_least(key, 1).map(Duration::from_millis)
+    }
+
+    fn duration_or_zero(&mut self, key: &str) -> Option<Duration> {
+        self.take(key).map(Duration::from_millis)
+    }
+
+    fn list(&mut self, key: &str) -> Option<Vec<VenueId>> {
+        let text = self.take::<String>(key)?;
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        match names.map(str::parse).collect() {
+            Ok(list) => Some(list),
+            Err(error) => {
+                self.error(key, error);
+                None
+            }
+        }
+    }
+
+    fn tokens(&mut self, key: &str) -> Option<TokenList> {
+        let text = match self.left.remove(key) {
+            None => TOKENS.to_owned(),
+            Some((path, source)) => match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) => {
+                    self.error(key, format!("cannot read {path:?}: {error} (from {source})"));
+                    return None;
+                }
+            },
+        };
+        match parse_tokens(&text) {
+            Ok(tokens) => Some(tokens),
+            Err(error) => {
+                self.error(key, error);
+                None
+            }
+        }
+    }
+
+    fn refuse_leftovers(&mut self) {
+        for (key, (_, source)) in std::mem::take(&mut self.left) {
+            self.error(&key, format!("is no setting (from {source})"));
+        }
+    }
+}
+
+fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, (String, String)>) {
+    // Only the built-in defaults are parsed from a text that is no file.
+    let source = |value: &Value| value.origin().unwrap_or("default").to_owned();
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, value) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, into);
+            }
+        }
+        ValueKind::Array(items) => {
+            let joined = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            into.insert(path.to_owned(), (joined, source(items.first().unwrap_or(value))));
+        }
+        _ => {
+            into.insert(path.to_owned(), (value.to_string(), source(value)));
+        }
+    }
+}
+
+fn parse_tokens(text: &str) -> Result<TokenList, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct TokenFile {
+        unknown_decimals: u8,
+        token: Vec<Row>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Row {
+        symbol: String,
+        mint: String,
+        decimals: u8,
+        simulated_usd: Decimal,
+    }
+    let file: TokenFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let known = |row: Row| {
+        if row.decimals > MOST_DECIMALS {
+            return Err(format!("{}: more than {MOST_DECIMALS} decimals", row.symbol));
+        }
+        if row.simulated_usd <= Decimal::ZERO {
+            return Err(format!("{}: simulated_usd must be greater than 0", row.symbol));
+        }
+        let mint = row.mint.parse().map_err(|error| format!("{}: {error}", row.symbol))?;
+        let token = Token { mint, symbol: Some(row.symbol.into()), decimals: row.decimals };
+        Ok(KnownToken { token, simulated_usd: row.simulated_usd })
+    };
+    let tokens = file.token.into_iter().map(known).collect::<Result<_, String>>()?;
+    TokenList::new(tokens, file.unknown_decimals.min(MOST_DECIMALS))
+}
+
+/// More decimals would not leave a whole token within 2^64 base units.
+const MOST_DECIMALS: u8 = 18;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let settings = Settings::with::<String, String>([]).unwrap();
+        assert_eq!(settings.server.port, 3000);
+        assert_eq!(settings.orders.max_concurrent, 10);
+        assert_eq!(settings.simulation.ledger, LedgerPlace::File("order-engine.ledger".into()));
+        assert!(settings.tokens.resolve("USDC").is_ok());
+    }
+
+    #[test]
+    fn all_wrong_settings_are_named_at_once() {
+        let error = Settings::with([
+            ("server.port", "70000"),
+            ("orders.max_concurrent", "0"),
+            ("orders.max_conc", "1"),
+            ("auth.required", "true"),
+        ])
+        .unwrap_err();
+        let text = error.to_string();
+        for key in ["server.port", "orders.max_concurrent", "orders.max_conc:", "auth.required"] {
+            assert!(text.contains(key), "{key} is not named in:\n{text}");
+        }
+        assert_eq!(error.0.len(), 4, "{text}");
+    }
+
+    #[test]
+    fn the_environment_overrides_and_is_named_as_the_source() {
+        let variables =
+            [("PORT", "4000"), ("ORDER_ENGINE__SERVER__PORT", "5000"), ("MAX_CONCURRENT_ORDERS", "7"), ("HOST", "")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let builder = Config::builder().add_source(defaults()).add_source(environment(variables.into_iter()));
+        let (settings, entries) = Settings::read(builder).unwrap();
+        assert_eq!(settings.server.port, 5000);
+        assert_eq!(settings.orders.max_concurrent, 7);
+        let entry = entries.iter().find(|entry| entry.key == "server.port").unwrap();
+        assert_eq!(entry.source, "environment ORDER_ENGINE__SERVER__PORT");
+    }
+
+    #[test]
+    fn a_database_password_is_shown_nowhere() {
+        let settings =
+            Settings::with([("database.url", "postgres://me:hunter2@db:5432/orders?password=hunter2")]).unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let error = Settings::with([("database.url", "mysql://me:hunter2@db/orders")]).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}

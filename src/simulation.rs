@@ -1,0 +1,48 @@
+//! The randomness of the simulation: every draw follows from the seed and from what it is drawn for.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+/// What the simulated venues and the simulated chain draw from.
+#[derive(Clone, Copy, Debug)]
+pub struct Dice {
+    seed: u64,
+}
+
+impl Dice {
+    /// Dice with that seed; 0 picks one.
+    pub fn new(seed: u64) -> Self {
+        Self { seed: if seed == 0 { rand::random() } else { seed } }
+    }
+
+    /// The seed in force.
+    pub fn seed(self) -> u64 {
+        self.seed
+    }
+
+    /// The draws for one purpose and one subject: the same again whenever they are asked for.
+    pub fn cast(self, purpose: u64, subject: Uuid, number: u32) -> Draws {
+        let (high, low) = subject.as_u64_pair();
+        let mixed = [purpose, high, low, u64::from(number)]
+            .into_iter()
+            .fold(self.seed, |mixed, part| (mixed ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+        Draws(SmallRng::seed_from_u64(mixed))
+    }
+}
+
+/// A run of draws.
+#[derive(Debug)]
+pub struct Draws(SmallRng);
+
+impl Draws {
+    /// A number from 0 to 999,999: to be compared with a [`crate::config::Share`].
+    pub fn millionths(&mut self) -> u32 {
+        self.0.random_range(0..1_000_000)
+    }
+
+    /// A number of that range, ends included.
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.0.random_range(least..=most)
+    }
+}

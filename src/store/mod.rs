@@ -1,0 +1,233 @@
+//! The port: durable truth. Its adapter: SeaORM on SQLite or PostgreSQL, the only place that names `entity`.
+
+pub mod lock;
+mod sea;
+
+pub use sea::SeaStore;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::lifecycle::{OrderEvent, Status};
+use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::retry::FailureCode;
+use crate::domain::swap::{Fill, Signature, SignedSwap};
+use crate::domain::token::Mint;
+
+/// Something to be made durable.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A new order.
+    Accept(Accept),
+    /// The next event of an order.
+    Step(Step),
+}
+
+/// A new order with its first event and its key, stored together or not at all.
+#[derive(Clone, Debug)]
+pub struct Accept {
+    /// The order, with nothing but its acceptance in its story.
+    pub order: Order,
+    /// The client's name for the request, by which a repeat is recognised.
+    pub key: Option<ClientKey>,
+    /// Recognises this very write if it has to be repeated.
+    pub write_id: Uuid,
+}
+
+/// The next event of an order, and what it means for its swap.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Whose.
+    pub order_id: OrderId,
+    /// The event.
+    pub recorded: Arc<Recorded>,
+    /// The swap's row.
+    pub swap: SwapWrite,
+    /// Recognises this very write if it has to be repeated.
+    pub write_id: Uuid,
+}
+
+/// What an event means for the swap's row.
+#[derive(Clone, Debug)]
+pub enum SwapWrite {
+    /// Nothing.
+    None,
+    /// A swap was signed.
+    Signed(SignedSwap),
+    /// The live swap came to its end.
+    Settled {
+        /// Which.
+        signature: Signature,
+        /// How.
+        end: SwapEnd,
+    },
+}
+
+/// How a swap ended.
+#[derive(Clone, Debug)]
+pub enum SwapEnd {
+    /// It landed.
+    Landed(Fill),
+    /// It landed as a failure, for that reason.
+    Rejected(String),
+    /// It provably never landed.
+    Expired,
+}
+
+impl Write {
+    /// A new order.
+    pub fn accept(order: Order, key: Option<ClientKey>) -> Self {
+        Self::Accept(Accept { order, key, write_id: Uuid::new_v4() })
+    }
+
+    /// An event that `order` proposes, with the signed swap if the event is its submission.
+    pub fn step(order: &Order, recorded: Arc<Recorded>, signed: Option<&SignedSwap>) -> Self {
+        let swap = match (&recorded.event, order.state().live_swap(), signed) {
+            (OrderEvent::Submitted(_), _, Some(signed)) => SwapWrite::Signed(signed.clone()),
+            (OrderEvent::CancelRequested, ..) | (_, None, _) => SwapWrite::None,
+            (event, Some(live), _) => SwapWrite::Settled { signature: live.signature, end: SwapEnd::by(event) },
+        };
+        Self::Step(Step { order_id: order.id, recorded, swap, write_id: Uuid::new_v4() })
+    }
+
+    /// The order it belongs to.
+    pub fn order_id(&self) -> OrderId {
+        match self {
+            Self::Accept(accept) => accept.order.id,
+            Self::Step(step) => step.order_id,
+        }
+    }
+
+    /// The sequence number it writes.
+    pub fn seq(&self) -> u32 {
+        match self {
+            Self::Accept(accept) => accept.order.last().seq,
+            Self::Step(step) => step.recorded.seq,
+        }
+    }
+
+    /// What recognises it.
+    pub fn write_id(&self) -> Uuid {
+        match self {
+            Self::Accept(accept) => accept.write_id,
+            Self::Step(step) => step.write_id,
+        }
+    }
+}
+
+impl SwapEnd {
+    fn by(event: &OrderEvent) -> Self {
+        match event {
+            OrderEvent::Confirmed { fill, .. } => Self::Landed(fill.clone()),
+            OrderEvent::AttemptFailed { failure, .. }
+            | OrderEvent::Failed(failure)
+            | OrderEvent::Cancelled(Some(failure))
+                if failure.code != FailureCode::SwapExpired =>
+            {
+                Self::Rejected(failure.to_string())
+            }
+            _ => Self::Expired,
+        }
+    }
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable.
+    Stored,
+    /// Its key belongs to that order already; nothing was stored.
+    Duplicate(OrderId),
+}
+
+/// Why a batch was not committed; none of its writes was.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CommitError {
+    /// The database refuses a row of it, now and always.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The database cannot be asked at the moment; the same batch may be tried again.
+    #[error("unavailable: {reason}")]
+    Unavailable {
+        /// What it says.
+        reason: String,
+        /// The commit itself was under way, so it may have happened all the same.
+        maybe_committed: bool,
+    },
+}
+
+/// A read failed; it may be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the database gave no answer: {0}")]
+pub struct ReadError(pub String);
+
+/// An order as it is stored, with the bytes of its live swap if it has one.
+#[derive(Clone, Debug)]
+pub struct StoredOrder {
+    /// The order.
+    pub order: Order,
+    /// Its live swap.
+    pub live: Option<SignedSwap>,
+}
+
+/// Which orders to list: all that match every given field, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Where they stand.
+    pub status: Option<Status>,
+    /// What they sell.
+    pub token_in: Option<Mint>,
+    /// What they buy.
+    pub token_out: Option<Mint>,
+    /// The client's name for them.
+    pub client_order_id: Option<ClientKey>,
+    /// Accepted at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Accepted before.
+    pub to: Option<DateTime<Utc>>,
+    /// Only orders older than this one: where the last page ended.
+    pub before: Option<OrderId>,
+    /// How many at most.
+    pub limit: u64,
+}
+
+/// Durable truth.
+#[async_trait]
+pub trait OrderStore: Send + Sync + 'static {
+    /// How many commits may be under way at once.
+    fn parallel_commits(&self) -> usize;
+
+    /// Makes a batch durable in one transaction: all of it or nothing. Answers in the order of the batch.
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError>;
+
+    /// The id of the write that stored that event, if any did.
+    async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError>;
+
+    /// One order.
+    async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError>;
+
+    /// The order that a key belongs to.
+    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError>;
+
+    /// The next orders that have not ended, oldest first, after that one.
+    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError>;
+
+    /// A page of orders.
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError>;
+
+    /// When orders were dispatched after that moment.
+    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError>;
+
+    /// Closes the connections; nothing is asked afterwards.
+    async fn close(&self);
+}
+
+/// The request as it is stored; here, so that every store keeps the same text.
+pub(crate) fn request_to_text(request: &OrderRequest) -> String {
+    serde_json::to_string(request).expect("a request holds only strings and integers")
+}

@@ -1,0 +1,474 @@
+//! SeaORM on SQLite or PostgreSQL: the same statements on both.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use entity::{idempotency_keys, order_events, orders, transactions};
+use migration::{Migrator, MigratorTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, IntoIden, Query, TableRef, ValueTuple};
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
+    DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+};
+use uuid::Uuid;
+
+use super::{
+    Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
+    request_to_text,
+};
+use crate::config::DatabaseSettings;
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::lifecycle::Status;
+use crate::domain::order::{Order, Recorded};
+use crate::domain::swap::{SignedSwap, Swap};
+
+/// The scope of keys on a server without users.
+const SHARED_SCOPE: &str = "";
+const LIVE: &str = "live";
+
+/// Orders in a SQLite file or a PostgreSQL database.
+#[derive(Clone, Debug)]
+pub struct SeaStore {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    parallel_commits: usize,
+}
+
+impl SeaStore {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// Belongs on the thread that will use it: connections live and die with the runtime that opened them.
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self, DbErr> {
+        let store = Self::connect(settings).await?;
+        Migrator::up(&store.writer, None).await?;
+        Ok(store)
+    }
+
+    /// Opens the database as it is.
+    pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DbErr> {
+        if !settings.url.is_sqlite() {
+            let pool = Database::connect(options(settings, settings.max_connections)).await?;
+            // Two: while one commit waits for the disk the next is being filled.
+            return Ok(Self { reader: pool.clone(), writer: pool, parallel_commits: 2 });
+        }
+        // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
+        let writer = Database::connect(sqlite_options(settings, 1)).await?;
+        let reader = match settings.url.sqlite_path() {
+            Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))).await?,
+            None => writer.clone(),
+        };
+        Ok(Self { writer, reader, parallel_commits: 1 })
+    }
+
+    async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let mut live: HashMap<Uuid, transactions::Model> = transactions::Entity::find()
+            .filter(transactions::Column::OrderId.is_in(ids))
+            .filter(transactions::Column::Status.eq(LIVE))
+            .all(&self.reader)
+            .await
+            .map_err(unread)?
+            .into_iter()
+            .map(|row| (row.order_id, row))
+            .collect();
+        let orders = self.replayed(rows).await?;
+        orders
+            .into_iter()
+            .map(|order| {
+                let live = match (order.state().live_swap(), live.remove(&order.id.0)) {
+                    (None, _) => None,
+                    (Some(swap), Some(row)) => Some(SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() }),
+                    (Some(swap), None) => {
+                        return Err(ReadError(format!(
+                            "order {}: the bytes of swap {} are missing",
+                            order.id, swap.signature
+                        )));
+                    }
+                };
+                Ok(StoredOrder { order, live })
+            })
+            .collect()
+    }
+
+    async fn replayed(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, ReadError> {
+        let events = order_events::Entity::find()
+            .filter(order_events::Column::OrderId.is_in(rows.iter().map(|row| row.id)))
+            .order_by_asc(order_events::Column::OrderId)
+            .order_by_asc(order_events::Column::Seq)
+            .all(&self.reader)
+            .await
+            .map_err(unread)?;
+        let mut stories: HashMap<Uuid, Vec<order_events::Model>> = HashMap::with_capacity(rows.len());
+        for event in events {
+            stories.entry(event.order_id).or_default().push(event);
+        }
+        rows.into_iter()
+            .map(|row| {
+                let story = stories.remove(&row.id).unwrap_or_default();
+                replay(row, story)
+            })
+            .collect()
+    }
+}
+
+fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(settings.url.expose());
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .idle_timeout(settings.idle_timeout)
+        .connect_timeout(settings.connect_timeout)
+        .acquire_timeout(settings.connect_timeout)
+        .sqlx_logging(false);
+    options
+}
+
+fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
+    let in_memory = settings.url.sqlite_path().is_none();
+    let mut options = options(settings, connections);
+    if in_memory {
+        // Closing the last connection would forget everything.
+        options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+    }
+    options.map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite.busy_timeout(Duration::from_secs(5)).synchronous(SqliteSynchronous::Full);
+        if in_memory { sqlite } else { sqlite.journal_mode(SqliteJournalMode::Wal) }
+    });
+    options
+}
+
+#[async_trait]
+impl OrderStore for SeaStore {
+    fn parallel_commits(&self) -> usize {
+        self.parallel_commits
+    }
+
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        let transaction = self.writer.begin().await.map_err(uncommitted)?;
+        let written = write(&transaction, batch).await.map_err(uncommitted)?;
+        transaction
+            .commit()
+            .await
+            .map_err(|error| CommitError::Unavailable { reason: error.to_string(), maybe_committed: true })?;
+        Ok(written)
+    }
+
+    async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
+        let event = order_events::Entity::find_by_id((order.0, as_i32(seq))).one(&self.reader).await.map_err(unread)?;
+        Ok(event.map(|event| event.write_id))
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
+        let row = orders::Entity::find_by_id(id.0).one(&self.reader).await.map_err(unread)?;
+        Ok(self.stored(row.into_iter().collect()).await?.pop())
+    }
+
+    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        let id = (SHARED_SCOPE.to_owned(), key.as_str().to_owned());
+        let row = idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(unread)?;
+        Ok(row.map(|row| OrderId(row.order_id)))
+    }
+
+    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
+        let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final()).map(Status::name);
+        let mut query = orders::Entity::find().filter(orders::Column::Status.is_in(unfinished));
+        if let Some(after) = after {
+            query = query.filter(orders::Column::Id.gt(after.0));
+        }
+        let rows = query.order_by_asc(orders::Column::Id).limit(limit).all(&self.reader).await.map_err(unread)?;
+        self.stored(rows).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
+        let mut query = orders::Entity::find();
+        if let Some(status) = filter.status {
+            query = query.filter(orders::Column::Status.eq(status.name()));
+        }
+        if let Some(mint) = filter.token_in {
+            query = query.filter(orders::Column::TokenIn.eq(mint.to_string()));
+        }
+        if let Some(mint) = filter.token_out {
+            query = query.filter(orders::Column::TokenOut.eq(mint.to_string()));
+        }
+        if let Some(key) = &filter.client_order_id {
+            query = query.filter(orders::Column::ClientOrderId.eq(key.as_str()));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(orders::Column::CreatedAt.gte(from));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(orders::Column::CreatedAt.lt(to));
+        }
+        if let Some(before) = filter.before {
+            query = query.filter(orders::Column::Id.lt(before.0));
+        }
+        let rows =
+            query.order_by_desc(orders::Column::Id).limit(filter.limit).all(&self.reader).await.map_err(unread)?;
+        self.replayed(rows).await
+    }
+
+    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
+        order_events::Entity::find()
+            .select_only()
+            .column(order_events::Column::At)
+            .filter(order_events::Column::Status.eq(Status::Routing.name()))
+            .filter(order_events::Column::At.gt(since))
+            .into_tuple()
+            .all(&self.reader)
+            .await
+            .map_err(unread)
+    }
+
+    async fn close(&self) {
+        for connection in [&self.reader, &self.writer] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(%error, "a database connection did not close");
+            }
+        }
+    }
+}
+
+/// Writes a batch as a few statements of many rows.
+async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec<Written>, DbErr> {
+    let accepts = || {
+        batch.iter().filter_map(|write| match write {
+            Write::Accept(accept) => Some(accept),
+            Write::Step(_) => None,
+        })
+    };
+    let steps = || {
+        batch.iter().filter_map(|write| match write {
+            Write::Step(step) => Some(step),
+            Write::Accept(_) => None,
+        })
+    };
+    let mut owners = key_owners(transaction, accepts().filter_map(|accept| accept.key.as_ref())).await?;
+
+    let mut written = Vec::with_capacity(batch.len());
+    let (mut new_orders, mut new_keys, mut new_events) = (vec![], vec![], vec![]);
+    for write in batch {
+        match write {
+            Write::Accept(Accept { order, key, write_id }) => {
+                if let Some(key) = key {
+                    if let Some(owner) = owners.get(key.as_str()) {
+                        // Its own key: this write is the repeat of one that did happen.
+                        let own = *owner == order.id;
+                        written.push(if own { Written::Stored } else { Written::Duplicate(*owner) });
+                        continue;
+                    }
+                    owners.insert(key.as_str().to_owned(), order.id);
+                    new_keys.push(key_row(key, order));
+                }
+                new_orders.push(order_row(order));
+                new_events.push(event_row(order.id, order.last(), *write_id));
+            }
+            Write::Step(step) => new_events.push(event_row(step.order_id, &step.recorded, step.write_id)),
+        }
+        written.push(Written::Stored);
+    }
+    if !new_orders.is_empty() {
+        orders::Entity::insert_many(new_orders).exec_without_returning(transaction).await?;
+    }
+    if !new_keys.is_empty() {
+        idempotency_keys::Entity::insert_many(new_keys).exec_without_returning(transaction).await?;
+    }
+    if !new_events.is_empty() {
+        order_events::Entity::insert_many(new_events).exec_without_returning(transaction).await?;
+    }
+    let moved: Vec<_> = steps().map(moved_order).collect();
+    if !moved.is_empty() {
+        transaction.execute(&move_orders(moved)).await?;
+    }
+    let settled: Vec<_> = steps().filter_map(settled_swap).collect();
+    if !settled.is_empty() {
+        transaction.execute(&settle_swaps(settled)).await?;
+    }
+    // After the settled ones: an order's next swap may only be stored once its last one is no longer live.
+    let signed: Vec<_> = steps().filter_map(swap_row).collect();
+    if !signed.is_empty() {
+        transactions::Entity::insert_many(signed).exec_without_returning(transaction).await?;
+    }
+    Ok(written)
+}
+
+/// Which of these keys belong to an order already.
+async fn key_owners<'a>(
+    transaction: &DatabaseTransaction,
+    keys: impl Iterator<Item = &'a ClientKey>,
+) -> Result<HashMap<String, OrderId>, DbErr> {
+    let keys: HashSet<&str> = keys.map(ClientKey::as_str).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = idempotency_keys::Entity::find()
+        .filter(idempotency_keys::Column::Scope.eq(SHARED_SCOPE))
+        .filter(idempotency_keys::Column::Key.is_in(keys))
+        .all(transaction)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.key, OrderId(row.order_id))).collect())
+}
+
+fn order_row(order: &Order) -> orders::ActiveModel {
+    let request = &order.request;
+    orders::ActiveModel {
+        id: Set(order.id.0),
+        r#type: Set("market".to_owned()),
+        status: Set(order.last().status.name().to_owned()),
+        seq: Set(as_i32(order.last().seq)),
+        token_in: Set(request.token_in.mint.to_string()),
+        token_out: Set(request.token_out.mint.to_string()),
+        client_order_id: Set(request.client_order_id.as_ref().map(|key| key.as_str().to_owned())),
+        request: Set(request_to_text(request)),
+        created_at: Set(order.created_at()),
+        updated_at: Set(order.created_at()),
+    }
+}
+
+fn key_row(key: &ClientKey, order: &Order) -> idempotency_keys::ActiveModel {
+    idempotency_keys::ActiveModel {
+        scope: Set(SHARED_SCOPE.to_owned()),
+        key: Set(key.as_str().to_owned()),
+        order_id: Set(order.id.0),
+        created_at: Set(order.created_at()),
+    }
+}
+
+fn event_row(order: OrderId, recorded: &Recorded, write_id: Uuid) -> order_events::ActiveModel {
+    order_events::ActiveModel {
+        order_id: Set(order.0),
+        seq: Set(as_i32(recorded.seq)),
+        status: Set(recorded.status.name().to_owned()),
+        data: Set(serde_json::to_string(&recorded.event).expect("an event holds only strings, numbers and times")),
+        at: Set(recorded.at),
+        write_id: Set(write_id),
+    }
+}
+
+fn swap_row(step: &Step) -> Option<transactions::ActiveModel> {
+    let SwapWrite::Signed(SignedSwap { swap, bytes }) = &step.swap else { return None };
+    Some(transactions::ActiveModel {
+        signature: Set(swap.signature.to_string()),
+        order_id: Set(step.order_id.0),
+        attempt: Set(as_i32(step.recorded.attempt)),
+        venue: Set(swap.venue.name().to_owned()),
+        bytes: Set(bytes.to_vec()),
+        last_valid_block_height: Set(as_i64(swap.last_valid_block_height)),
+        status: Set(LIVE.to_owned()),
+        slot: Set(None),
+        fee: Set(None),
+        error: Set(None),
+        created_at: Set(step.recorded.at),
+        updated_at: Set(step.recorded.at),
+    })
+}
+
+fn moved_order(step: &Step) -> ValueTuple {
+    let recorded = &step.recorded;
+    ValueTuple::Many(vec![
+        step.order_id.0.into(),
+        recorded.status.name().into(),
+        as_i32(recorded.seq).into(),
+        recorded.at.into(),
+    ])
+}
+
+/// `UPDATE orders … FROM (VALUES …)`: many orders moved by one statement, and none of them backwards.
+fn move_orders(moved: Vec<ValueTuple>) -> sea_orm::sea_query::UpdateStatement {
+    let moved_column = |column: &'static str| Expr::col(("moved", column));
+    Query::update()
+        .table(orders::Entity)
+        .value(orders::Column::Status, moved_column("column2"))
+        .value(orders::Column::Seq, moved_column("column3"))
+        .value(orders::Column::UpdatedAt, moved_column("column4"))
+        .from(TableRef::ValuesList(moved, "moved".into_iden()))
+        .and_where(Expr::col((orders::Entity, orders::Column::Id)).eq(moved_column("column1")))
+        .and_where(Expr::col((orders::Entity, orders::Column::Seq)).lt(moved_column("column3")))
+        .to_owned()
+}
+
+fn settled_swap(step: &Step) -> Option<ValueTuple> {
+    let SwapWrite::Settled { signature, end } = &step.swap else { return None };
+    let (status, slot, fee, error) = match end {
+        SwapEnd::Landed(fill) => ("landed", Some(as_i64(fill.slot)), Some(as_i64(fill.fee.0)), None),
+        SwapEnd::Rejected(reason) => ("rejected", None, None, Some(reason.clone())),
+        SwapEnd::Expired => ("expired", None, None, None),
+    };
+    Some(ValueTuple::Many(vec![
+        signature.to_string().into(),
+        status.into(),
+        slot.into(),
+        fee.into(),
+        error.into(),
+        step.recorded.at.into(),
+    ]))
+}
+
+fn settle_swaps(settled: Vec<ValueTuple>) -> sea_orm::sea_query::UpdateStatement {
+    use transactions::Column;
+    let settled_column = |column: &'static str| Expr::col(("settled", column));
+    Query::update()
+        .table(transactions::Entity)
+        .value(Column::Status, settled_column("column2"))
+        .value(Column::Slot, settled_column("column3"))
+        .value(Column::Fee, settled_column("column4"))
+        .value(Column::Error, settled_column("column5"))
+        .value(Column::UpdatedAt, settled_column("column6"))
+        .from(TableRef::ValuesList(settled, "settled".into_iden()))
+        .and_where(Expr::col((transactions::Entity, Column::Signature)).eq(settled_column("column1")))
+        .to_owned()
+}
+
+fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, ReadError> {
+    let broken =
+        |reason: String| ReadError(format!("order {} is stored in a way this version cannot read: {reason}", row.id));
+    let request = serde_json::from_str(&row.request).map_err(|error| broken(error.to_string()))?;
+    let mut events = Vec::with_capacity(story.len());
+    for event in story {
+        let data = serde_json::from_str(&event.data).map_err(|error| broken(error.to_string()))?;
+        let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
+        events.push((seq, event.at, data));
+    }
+    Order::replay(OrderId(row.id), Arc::new(request), events).map_err(|error| broken(error.to_string()))
+}
+
+fn uncommitted(error: DbErr) -> CommitError {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(reason) | SqlErr::ForeignKeyConstraintViolation(reason)) => {
+            CommitError::Refused(reason)
+        }
+        _ if is_about_the_data(&error) => CommitError::Refused(error.to_string()),
+        _ => CommitError::Unavailable { reason: error.to_string(), maybe_committed: false },
+    }
+}
+
+/// Whether the database understood the statement and refuses its data, so that trying again cannot help.
+fn is_about_the_data(error: &DbErr) -> bool {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    // PostgreSQL's classes 22 (data exception) and 23 (integrity constraint); SQLite's SQLITE_CONSTRAINT with its
+    // extended codes (275 is a CHECK), SQLITE_TOOBIG and SQLITE_MISMATCH.
+    match code.len() {
+        5 => code.starts_with("22") || code.starts_with("23"),
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+    }
+}
+
+fn unread(error: DbErr) -> ReadError {
+    ReadError(error.to_string())
+}
+
+fn as_i32(number: u32) -> i32 {
+    i32::try_from(number).expect("no order has two billion events")
+}
+
+fn as_i64(number: u64) -> i64 {
+    i64::try_from(number).expect("block heights, slots and fees stay below 2^63")
+}
