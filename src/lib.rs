@@ -1,10 +1,43 @@
-//! x
-#![allow(missing_docs)]
+//! The order execution engine for Solana DEXes: an order comes in, an actor owns it for life, Raydium and Meteora are
+//! asked at once, the better route wins, and the swap is signed, recorded, sent and confirmed exactly once, while
+//! everybody who listens sees each step.
+//!
+//! # The map
+//! - [`domain`]: what an order is and how it may change. Begin with [`domain::lifecycle`]: every state, every event,
+//!   and the one function that says which leads where. Pure: no actor, no database, no clock.
+//! - [`venue`] and [`chain`]: the ports to the outside, a place that quotes and builds a swap and the place where a
+//!   signed swap lands, each with its simulated adapter.
+//! - [`store`]: the port to durable truth, and its SeaORM adapter. Rows never leave it.
+//! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
+//! - [`http`]: the public face. Wire types never leave it.
+//! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
+//! - `cli`: one file a command, in the binary.
+//!
+//! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain` and `store` know `domain`; `actors` know
+//! the ports; `http` knows the actors' messages; only the binary and the tests know `engine`.
+//!
+//! # What always holds
+//! 1. Accepted means durable: nobody is told `201` before the commit. Refused means refused.
+//! 2. Recorded before shown: no client sees a status that a crash could undo.
+//! 3. Signed, recorded, then sent: a swap's bytes are committed before they are sent, an order has at most one swap that
+//!    may land, and the next is signed only once the last is provably dead.
+//! 4. `failed` is said once, at the end. A retry is `pending` again, with its reason.
+//! 5. Nobody but [`domain::lifecycle::OrderState::after`] judges what is legal.
+//! 6. No queue, wait, frame, body or retry is without a limit, but the wait for a live swap: that ends when it is decided.
+//! 7. Money is never a float.
+//! 8. The database is the truth.
+
 pub mod actors;
 pub mod chain;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod engine;
+pub mod http;
 pub mod simulation;
 pub mod store;
+pub mod telemetry;
 pub mod venue;
+
+pub use config::Settings;
+pub use engine::Engine;

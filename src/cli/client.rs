@@ -1,0 +1,161 @@
+//! A client of the public API, for the commands that speak to a running engine.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::rt::System;
+use awc::http::StatusCode;
+use awc::ws::{CloseCode, Frame, Message};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+
+use super::{Failure, exit};
+
+#[derive(clap::Args)]
+pub(super) struct Server {
+    /// Where the engine is served.
+    #[arg(long, default_value = "http://127.0.0.1:3000", env = "ORDER_ENGINE_URL")]
+    url: String,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs a command that waits for something.
+pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    System::new().block_on(command)
+}
+
+impl Server {
+    /// `GET`, or the problem it was answered with.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.client().get(self.at(path)).send().await;
+        self.answer(answer).await
+    }
+
+    /// `POST` with a JSON body.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let answer = self.client().post(self.at(path)).send_json(body).await;
+        self.answer(answer).await
+    }
+
+    fn client(&self) -> awc::Client {
+        awc::Client::builder().timeout(PATIENCE).finish()
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    async fn answer<S>(
+        &self,
+        answer: Result<awc::ClientResponse<S>, awc::error::SendRequestError>,
+    ) -> Result<Value, Failure>
+    where
+        S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
+    {
+        let mut response = answer.map_err(|error| format!("{}: {error}", self.url))?;
+        let body: Value =
+            response.json().limit(16 * 1024 * 1024).await.map_err(|error| format!("{}: {error}", self.url))?;
+        if response.status().is_success() {
+            return Ok(body);
+        }
+        Err(problem(response.status(), &body).into())
+    }
+
+    /// Follows an order to its end, printing each step, and says by the exit code how it ended.
+    ///
+    /// A lost connection is taken up again where it broke off.
+    pub(super) async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
+        const TRIES: u32 = 5;
+        let mut tries = 0;
+        loop {
+            match self.follow_once(id, &mut after_seq, json).await {
+                Ok(Some(ended)) => return Ok(ended),
+                Ok(None) => tries = 0,
+                Err(failure) if tries == TRIES => return Err(failure),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn follow_once(&self, id: &str, after_seq: &mut u64, json: bool) -> Result<Option<ExitCode>, Failure> {
+        let url = self.at(&format!("/ws/orders/{id}?afterSeq={after_seq}")).replacen("http", "ws", 1);
+        let (_, mut socket) =
+            self.client().ws(url).connect().await.map_err(|error| format!("{}: {error}", self.url))?;
+        let mut ended = None;
+        while let Some(frame) = socket.next().await {
+            match frame? {
+                Frame::Text(text) => {
+                    let message: Value = serde_json::from_slice(&text)?;
+                    let steps = match message["events"].as_array() {
+                        Some(events) => events.clone(),
+                        None => vec![message],
+                    };
+                    for step in steps {
+                        *after_seq = step["seq"].as_u64().unwrap_or(*after_seq);
+                        if json {
+                            println!("{step}")
+                        } else {
+                            println!("{}", line(&step))
+                        }
+                        ended = end(&step).or(ended);
+                    }
+                }
+                Frame::Ping(payload) => socket.send(Message::Pong(payload)).await?,
+                Frame::Close(reason) => {
+                    return match reason.map(|reason| reason.code) {
+                        Some(CloseCode::Other(4404)) => Err(format!("there is no order {id}").into()),
+                        Some(CloseCode::Normal) if ended.is_none() => Err("the order had ended before".into()),
+                        _ => Ok(ended),
+                    };
+                }
+                _ => {}
+            }
+        }
+        Ok(ended)
+    }
+}
+
+fn problem(status: StatusCode, body: &Value) -> String {
+    let detail = body["detail"].as_str().unwrap_or_default();
+    let fields: Vec<_> = body["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|error| {
+            format!(
+                "\n  {}: {}",
+                error["field"].as_str().unwrap_or_default(),
+                error["message"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    format!("{} {}: {detail}{}", status.as_u16(), body["code"].as_str().unwrap_or("error"), fields.concat())
+}
+
+fn end(step: &Value) -> Option<ExitCode> {
+    match step["status"].as_str()? {
+        "confirmed" => Some(ExitCode::SUCCESS),
+        "failed" => Some(ExitCode::from(exit::ORDER_FAILED)),
+        "cancelled" => Some(ExitCode::from(exit::ORDER_CANCELLED)),
+        _ => None,
+    }
+}
+
+/// A step for a person: when, what, and what is new in it.
+fn line(step: &Value) -> String {
+    let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+    let news = match step["status"].as_str().unwrap_or_default() {
+        "pending" if step["error"].is_object() => {
+            format!("{}, again at {}", step["error"]["message"].as_str().unwrap_or_default(), text("nextRetryAt"))
+        }
+        "building" => text("reason"),
+        "submitted" => format!("{} at {}, at least {}", text("txHash"), text("dexUsed"), text("minAmountOut")),
+        "confirmed" => format!("{} for a price of {}", text("amountOut"), text("executedPrice")),
+        "failed" => step["error"]["message"].as_str().unwrap_or_default().to_owned(),
+        _ => text("reason"),
+    };
+    let clock = text("timestamp").get(11..23).unwrap_or_default().to_owned();
+    format!("{clock}  {:<10} attempt {}  {news}", text("status"), step["attempt"]).trim_end().to_owned()
+}

@@ -1,0 +1,14 @@
+//! `order-engine config`: every setting in force, and where it came from.
+
+use std::process::ExitCode;
+
+use order_engine::config::Entry;
+
+use super::Failure;
+
+pub(super) fn run(entries: &[Entry]) -> Result<ExitCode, Failure> {
+    for Entry { key, value, source } in entries {
+        println!("{key:<36} {value:<40} {source}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

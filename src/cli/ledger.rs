@@ -1,0 +1,54 @@
+//! `order-engine ledger`: the simulated chain's own account, also while an engine runs.
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+use order_engine::Settings;
+use order_engine::chain::simulated::{Entry, Ledger};
+use order_engine::config::LedgerPlace;
+use order_engine::domain::swap::Outcome;
+use serde::Serialize;
+
+use super::Failure;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// One JSON object a line: the entry, and what has come of it.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    entry: &'a Entry,
+    outcome: &'static str,
+}
+
+pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let LedgerPlace::File(path) = &settings.simulation.ledger else {
+        return Err("the ledger is in the engine's memory (simulation.ledger)".into());
+    };
+    let ledger = Ledger::read(path)?;
+    let now = Utc::now();
+    for entry in ledger.entries() {
+        let outcome = match ledger.outcome(entry, now) {
+            Some(Outcome::Landed(_)) => "landed",
+            Some(Outcome::Rejected { .. }) => "rejected",
+            None if ledger.height(now) > entry.last_valid_block_height => "expired",
+            None => "open",
+        };
+        if arguments.json {
+            println!("{}", serde_json::to_string(&Line { entry, outcome })?);
+        } else {
+            println!(
+                "{}  order {}  attempt {}  {:<8} {outcome}",
+                entry.accepted_at.format("%F %T%.3f"),
+                entry.order_id,
+                entry.attempt,
+                entry.venue
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

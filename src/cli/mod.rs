@@ -1,0 +1,111 @@
+//! The command line: one file a command. Without a command the engine is served.
+
+mod client;
+mod config;
+mod ledger;
+mod migrate;
+mod orders;
+mod quote;
+mod serve;
+mod submit;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use order_engine::Settings;
+use order_engine::config::Entry;
+
+/// Exit codes beside 0 (it went well), 1 (it did not) and 2 (the command line was wrong).
+mod exit {
+    /// The order that was watched ended `failed`.
+    pub(super) const ORDER_FAILED: u8 = 3;
+    /// The order that was watched ended `cancelled`.
+    pub(super) const ORDER_CANCELLED: u8 = 4;
+    /// The engine could not go on (`EX_SOFTWARE`).
+    pub(super) const FATAL: u8 = 70;
+    /// Another engine uses the database (`EX_TEMPFAIL`).
+    pub(super) const LOCKED: u8 = 75;
+    /// The settings are wrong (`EX_CONFIG`).
+    pub(super) const CONFIG: u8 = 78;
+}
+
+/// An order execution engine for Solana DEXes: each order is swapped exactly once, at the better of Raydium and Meteora.
+#[derive(Parser)]
+#[command(name = "order-engine", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Args)]
+struct Place {
+    /// Where {profile}.toml is looked for.
+    #[arg(long, global = true, default_value = "config", env = "ORDER_ENGINE_CONFIG_DIR")]
+    config_dir: PathBuf,
+    /// Settings of {config-dir}/{profile}.toml override the defaults.
+    #[arg(long, global = true, env = "ORDER_ENGINE_PROFILE")]
+    profile: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the engine (the default).
+    Serve,
+    /// Bring the database's schema up to date.
+    Migrate,
+    /// Print what the simulated chain has taken and what became of it.
+    Ledger(ledger::Arguments),
+    /// Submit an order to a running engine.
+    Submit(submit::Arguments),
+    /// Follow an order to its end.
+    Watch(watch::Arguments),
+    /// List orders, newest first.
+    Orders(orders::Arguments),
+    /// Cancel an order.
+    Cancel(orders::CancelArguments),
+    /// Ask every venue for a quote.
+    Quote(quote::Arguments),
+    /// Print the settings in force and where each came from, without secrets.
+    Config,
+}
+
+/// Why a command did not go well.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the command that was asked for.
+pub(crate) fn run() -> ExitCode {
+    let Cli { place, command } = Cli::parse();
+    let result = match command.unwrap_or(Command::Serve) {
+        Command::Serve => with_settings(&place, |settings, _| serve::run(settings)),
+        Command::Migrate => with_settings(&place, |settings, _| migrate::run(&settings)),
+        Command::Ledger(arguments) => with_settings(&place, |settings, _| ledger::run(&settings, &arguments)),
+        Command::Config => with_settings(&place, |_, entries| config::run(&entries)),
+        Command::Submit(arguments) => client::block_on(submit::run(arguments)),
+        Command::Watch(arguments) => client::block_on(watch::run(arguments)),
+        Command::Orders(arguments) => client::block_on(orders::run(arguments)),
+        Command::Cancel(arguments) => client::block_on(orders::cancel(arguments)),
+        Command::Quote(arguments) => client::block_on(quote::run(arguments)),
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("order-engine: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+fn with_settings(
+    place: &Place,
+    run: impl FnOnce(Settings, Vec<Entry>) -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    match Settings::load(&place.config_dir, place.profile.as_deref()) {
+        Ok((settings, entries)) => run(settings, entries),
+        Err(error) => {
+            eprintln!("order-engine: the settings are wrong:");
+            error.0.iter().for_each(|line| eprintln!("  {line}"));
+            Ok(ExitCode::from(exit::CONFIG))
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `order-engine orders` and `cancel`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::client::Server;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Only those that are pending, routing, building, submitted, confirmed, failed or cancelled.
+    #[arg(long)]
+    status: Option<String>,
+    /// How many at most.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Where the last page ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    /// Print JSON instead of lines for people.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(clap::Args)]
+pub(super) struct CancelArguments {
+    /// The order.
+    id: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { status, limit, cursor, json, server } = arguments;
+    let mut path = format!("/api/orders?limit={limit}");
+    for (name, value) in [("status", status), ("cursor", cursor)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={value}"));
+        }
+    }
+    let page = server.get(&path).await?;
+    if json {
+        println!("{page}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for order in page["orders"].as_array().into_iter().flatten() {
+        let text = |name: &str| order[name].as_str().unwrap_or("-").to_owned();
+        println!(
+            "{}  {}  {:<10} {:>14} {} -> {:>14} {}  {}",
+            text("orderId"),
+            text("createdAt").get(..19).unwrap_or_default(),
+            text("status"),
+            text("amountIn"),
+            text("tokenIn"),
+            text("amountOut"),
+            text("tokenOut"),
+            text("dexUsed"),
+        );
+    }
+    if let Value::String(cursor) = &page["nextCursor"] {
+        println!("more: --cursor {cursor}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn cancel(arguments: CancelArguments) -> Result<ExitCode, Failure> {
+    let answer = arguments.server.post(&format!("/api/orders/{}/cancel", arguments.id), &json!({})).await?;
+    println!("{}", answer["status"].as_str().unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! `order-engine quote`: every venue's offer, and which would win.
+
+use std::process::ExitCode;
+
+use super::Failure;
+use super::client::Server;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// What to sell: a symbol or a mint address.
+    token_in: String,
+    /// What to buy: a symbol or a mint address.
+    token_out: String,
+    /// How much to sell, such as 1.5.
+    amount: String,
+    /// Print JSON instead of lines for people.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { token_in, token_out, amount, json, server } = arguments;
+    let answer = server.get(&format!("/api/quotes?tokenIn={token_in}&tokenOut={token_out}&amountIn={amount}")).await?;
+    if json {
+        println!("{answer}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for quote in answer["quotes"].as_array().into_iter().flatten() {
+        let text = |name: &str| quote[name].as_str().unwrap_or("-").to_owned();
+        println!(
+            "{:<8} {:>16} {}  price {}  fee {}  impact {}",
+            text("dex"),
+            text("amountOut"),
+            token_out,
+            text("price"),
+            text("fee"),
+            text("priceImpact")
+        );
+    }
+    println!("{}", answer["reason"].as_str().unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}

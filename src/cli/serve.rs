@@ -1,0 +1,56 @@
+//! `order-engine serve`: the engine until SIGTERM, Ctrl-C, or its end.
+
+use std::process::ExitCode;
+
+use actix_web::rt::System;
+use order_engine::engine::StartError;
+use order_engine::{Engine, Settings, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, exit};
+
+pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    telemetry::start(&settings.log);
+    System::new().block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    let database = settings.database.url.redacted();
+    // Before the start: a signal that comes during it is not lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let engine = match Engine::start_here(settings).await {
+        Ok(engine) => engine,
+        Err(error @ StartError::Lock(_)) => {
+            eprintln!("order-engine: {error}");
+            return Ok(ExitCode::from(exit::LOCKED));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    greet(&engine, &database);
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
+        cause = engine.finished() => {
+            eprintln!("order-engine: the engine cannot go on: {cause}; the next start takes up every order");
+            // Not by returning: a broken actor's thread may never end.
+            std::process::exit(exit::FATAL.into());
+        }
+    }
+    tokio::select! {
+        () = engine.shutdown() => tracing::info!("stopped"),
+        _ = interrupt.recv() => tracing::warn!("Ctrl-C again: stopped at once; the next start takes up every order"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn greet(engine: &Engine, database: &str) {
+    let Some(address) = engine.address() else { return };
+    println!("order-engine {} on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("  database  {database}");
+    println!("  auth      off");
+    println!("Submit an order, and follow it with the orderId of the answer:");
+    println!(
+        "  curl -s http://{address}/api/orders/execute -H 'content-type: application/json' -d '{{\"tokenIn\":\"SOL\",\"tokenOut\":\"USDC\",\"amountIn\":1.5}}'"
+    );
+    println!("  wscat -c ws://{address}/ws/orders/ORDER_ID");
+}

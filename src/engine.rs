@@ -1,0 +1,509 @@
+//! The engine: starts every part in order, and stops them in the one order that loses nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use ed25519_dalek::SigningKey;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::actors::caretaker::{Adopt, Caretaker, Child};
+use crate::actors::desk::{Desk, DeskError, Listening, Watch};
+use crate::actors::dex_router::{DexRouter, Venues};
+use crate::actors::line::Line;
+use crate::actors::order::OrderUpdate;
+use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
+use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
+use crate::actors::placement::Placement;
+use crate::actors::venue::VenueActor;
+use crate::chain::Chain;
+use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
+use crate::clock::Clock;
+use crate::config::{LedgerPlace, Settings};
+use crate::domain::id::{ClientKey, OrderId, VenueId};
+use crate::domain::limits::RateWindow;
+use crate::domain::order::{OrderRequest, Recorded};
+use crate::http::sessions::{Sessions, watchdog};
+use crate::http::{self, Face};
+use crate::simulation::Dice;
+use crate::store::lock::{EngineLock, LockError};
+use crate::store::{OrderStore, SeaStore};
+use crate::venue::Venue;
+use crate::venue::simulated::SimulatedVenue;
+
+/// A running engine. Dropping it stops it too, without waiting.
+pub struct Engine {
+    desk: Desk,
+    home: Placement,
+    address: Option<SocketAddr>,
+    fatal: watch::Receiver<Option<String>>,
+    stop: Option<oneshot::Sender<oneshot::Sender<()>>>,
+}
+
+/// Why the engine did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Another engine uses the database.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The simulated chain's ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The database cannot be opened or read.
+    #[error("the database cannot be used: {0}")]
+    Database(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A part died before the engine stood.
+    #[error("a part of the engine died at its start")]
+    Broken,
+}
+
+/// What an engine is made of where it is not the usual: for programs and tests that bring their own.
+#[derive(Clone, Default)]
+pub struct Parts {
+    /// Everything on the thread of whoever starts the engine, and on its (perhaps paused) time.
+    pub here: bool,
+    /// Serve neither HTTP nor WebSocket.
+    pub without_http: bool,
+    /// The durable truth, instead of the database of the settings.
+    pub store: Option<Arc<dyn OrderStore>>,
+    /// The chain, instead of the simulated one.
+    pub chain: Option<Arc<dyn Chain>>,
+    /// The venues, instead of the simulated ones.
+    pub venues: Option<Vec<Arc<dyn Venue>>>,
+}
+
+impl Engine {
+    /// Starts an engine on threads of its own, from any program.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Parts::default()).await
+    }
+
+    /// As [`Engine::start`], with some parts of the caller's.
+    pub async fn start_with(settings: Settings, parts: Parts) -> Result<Self, StartError> {
+        let (started, engine) = oneshot::channel();
+        let run = move || {
+            System::new().block_on(async move {
+                let (stopped, wait) = oneshot::channel();
+                let engine = Running::start(settings, parts).await.map(|running| running.into_engine(stopped));
+                let failed = engine.is_err();
+                // Nobody waits any more: then the engine is dropped with the answer, and stops.
+                let _ = started.send(engine);
+                if !failed {
+                    let _ = wait.await;
+                }
+            });
+        };
+        std::thread::Builder::new().name("order-engine".to_owned()).spawn(run).map_err(|_| StartError::Broken)?;
+        engine.await.unwrap_or(Err(StartError::Broken))
+    }
+
+    /// Starts an engine in the actix `System` this runs in.
+    pub async fn start_here(settings: Settings) -> Result<Self, StartError> {
+        Self::start_here_with(settings, Parts::default()).await
+    }
+
+    /// As [`Engine::start_here`], with some parts of the caller's.
+    pub async fn start_here_with(settings: Settings, parts: Parts) -> Result<Self, StartError> {
+        let (stopped, _) = oneshot::channel();
+        Running::start(settings, parts).await.map(|running| running.into_engine(stopped))
+    }
+
+    /// Where HTTP and WebSocket are served; `None` without them.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Takes an order in; it is durable when this answers.
+    pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
+        self.desk.submit(Arc::new(request), key).await
+    }
+
+    /// Everything else that can be asked: one order, lists, cancels, quotes.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Listens to an order from its beginning to its end.
+    pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
+        let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
+        let listener = self.home.start(move |_| Listener { steps: sender });
+        match self.desk.watch(id, listener.recipient(), 0).await? {
+            Watch::Live(subscribed, listening) => Ok(Subscription {
+                story: subscribed.story.into(),
+                steps: Some(steps),
+                told: 0,
+                listening: Some(listening),
+            }),
+            Watch::Ended(order) => {
+                Ok(Subscription { story: order.history().to_vec().into(), steps: None, told: 0, listening: None })
+            }
+        }
+    }
+
+    /// Resolves with the cause once the engine cannot go on; for ever pending while it can.
+    pub async fn finished(&self) -> String {
+        let mut fatal = self.fatal.clone();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(cause) => cause.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops the engine: running orders may finish within the settings' time, all others are parked; nothing is lost.
+    pub async fn shutdown(mut self) {
+        let (done, stopped) = oneshot::channel();
+        if let Some(stop) = self.stop.take()
+            && stop.send(done).is_ok()
+        {
+            let _ = stopped.await;
+        }
+    }
+}
+
+/// What was recorded of one order, step by step, to its end.
+#[derive(Debug)]
+pub struct Subscription {
+    story: std::collections::VecDeque<Arc<Recorded>>,
+    steps: Option<mpsc::Receiver<Arc<Recorded>>>,
+    told: u32,
+    listening: Option<Listening>,
+}
+
+impl Subscription {
+    const CAPACITY: usize = 256;
+
+    /// The next step; `None` after the last one, and where the listener fell more than 256 steps behind.
+    pub async fn next(&mut self) -> Option<Arc<Recorded>> {
+        loop {
+            let step = match self.story.pop_front() {
+                Some(step) => step,
+                None => self.steps.as_mut()?.recv().await?,
+            };
+            if step.seq > self.told {
+                self.told = step.seq;
+                if step.status.is_final() {
+                    self.steps = None;
+                }
+                return Some(step);
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.end();
+        }
+    }
+}
+
+/// Carries updates from an order's actor to a [`Subscription`].
+struct Listener {
+    steps: mpsc::Sender<Arc<Recorded>>,
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<OrderUpdate> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
+        // Full or closed: the subscription ends, and its owner sees the end.
+        let kept = match update {
+            OrderUpdate::Step { step, .. } => self.steps.try_send(step).is_ok(),
+            OrderUpdate::Dropped(_) => false,
+        };
+        if !kept {
+            ctx.stop();
+        }
+    }
+}
+
+/// All parts of an engine, on the thread that stops them.
+struct Running {
+    settings: Arc<Settings>,
+    desk: Desk,
+    manager: Addr<OrderManager>,
+    persistence: Addr<Persistence>,
+    store: Arc<dyn OrderStore>,
+    arbiters: Vec<Arbiter>,
+    home: Placement,
+    database_home: Placement,
+    server: Option<actix_web::dev::ServerHandle>,
+    watchdog: Option<tokio::task::JoinHandle<()>>,
+    sessions: Arc<Sessions>,
+    address: Option<SocketAddr>,
+    fatal: watch::Receiver<Option<String>>,
+    // None where the caller brought the store: whose it is, the caller knows.
+    _lock: Option<EngineLock>,
+}
+
+impl Running {
+    async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
+        let settings = Arc::new(settings);
+        let clock = if parts.here { Clock::runtime() } else { Clock::System };
+        let lock = match parts.store {
+            Some(_) => None,
+            None => Some(EngineLock::acquire(&settings.database.url)?),
+        };
+        let listener = match parts.without_http {
+            true => None,
+            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
+                address: (settings.server.host, settings.server.port).into(),
+                source,
+            })?),
+        };
+        let mut arbiters = Vec::new();
+        let mut place = || match parts.here {
+            true => Placement::Here,
+            false => {
+                let arbiter = Arbiter::new();
+                let placement = Placement::On(arbiter.handle());
+                arbiters.push(arbiter);
+                placement
+            }
+        };
+        let database_home = place();
+        let home = place();
+        let order_homes: Vec<_> = (0..settings.orders.threads).map(|_| place()).collect();
+
+        let (fatal_sender, fatal) = watch::channel(None);
+        let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
+        let store = match parts.store {
+            Some(store) => store,
+            None => open_store(&settings, &database_home).await?,
+        };
+        let persistence = {
+            let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
+            database_home.start(move |_| Persistence::new(store, batch, caretaker))
+        };
+        let dice = Dice::new(settings.simulation.seed);
+        let chain = match parts.chain {
+            Some(chain) => chain,
+            None => simulated_chain(&settings, dice, clock)?,
+        };
+        let adapters = parts.venues.unwrap_or_else(|| simulated_venues(&settings, dice, clock, &chain));
+        let venues = start_venues(adapters, &home, &caretaker);
+        let router = start_router(&venues, settings.routing_timeout, &home, &caretaker);
+
+        let since = clock.now() - RateWindow::LENGTH;
+        let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
+        let manager = {
+            let parts = order_manager::Parts {
+                settings: settings.clone(),
+                clock,
+                persistence: persistence.clone(),
+                caretaker: caretaker.clone(),
+                router: router.clone(),
+                venues,
+                chain,
+                homes: order_homes,
+                recent_dispatches,
+            };
+            home.start(move |_| OrderManager::new(parts))
+        };
+        recover(&persistence, &manager).await?;
+
+        let desk = Desk::new(manager.clone(), persistence.clone(), router, settings.server.request_timeout);
+        let sessions = Arc::new(Sessions::default());
+        let mut running = Self {
+            settings: settings.clone(),
+            desk: desk.clone(),
+            manager,
+            persistence,
+            store,
+            arbiters,
+            home,
+            database_home,
+            server: None,
+            watchdog: None,
+            sessions: sessions.clone(),
+            address: None,
+            fatal: fatal.clone(),
+            _lock: lock,
+        };
+        if let Some((listener, address)) = listener {
+            let face =
+                Face { desk, settings: settings.clone(), sessions: sessions.clone(), fatal, started: Instant::now() };
+            let server = http::serve(listener, face).map_err(|source| StartError::Listen { address, source })?;
+            running.server = Some(server.handle());
+            running.address = Some(address);
+            actix::spawn(server);
+            running.watchdog = Some(actix::spawn(watchdog(sessions, settings.ws.stall_timeout)));
+        }
+        Ok(running)
+    }
+
+    /// Hands out the engine, and stops it when that is asked or the handle is gone.
+    fn into_engine(self, stopped: oneshot::Sender<()>) -> Engine {
+        let (stop, asked) = oneshot::channel::<oneshot::Sender<()>>();
+        let engine = Engine {
+            desk: self.desk.clone(),
+            home: self.home.clone(),
+            address: self.address,
+            fatal: self.fatal.clone(),
+            stop: Some(stop),
+        };
+        actix::spawn(async move {
+            let done = asked.await;
+            self.stop().await;
+            if let Ok(done) = done {
+                let _ = done.send(());
+            }
+            let _ = stopped.send(());
+        });
+        engine
+    }
+
+    /// The one shutdown sequence. Each step has its deadline, and what it leaves undone is durable where it stands.
+    async fn stop(mut self) {
+        const STEP: Duration = Duration::from_secs(5);
+        let patience = self.settings.server.shutdown_timeout;
+        // No more orders in or out from here; those that run have until the deadline, beside the sockets' goodbye.
+        let drained = self.manager.send(Drain(patience));
+        self.sessions.send_away();
+        if let Some(server) = &self.server {
+            let _ = timeout(STEP, server.stop(true)).await;
+        }
+        if timeout(patience + STEP, drained).await.is_err() {
+            tracing::warn!("some orders did not park in time; they are taken up at the next start");
+        }
+        if timeout(STEP, self.persistence.send(Flush)).await.is_err() {
+            tracing::warn!("not everything could be written; it is taken up at the next start");
+        }
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.abort();
+        }
+        let store = self.store.clone();
+        let closed = on(&self.database_home, async move { store.close().await });
+        let _ = timeout(STEP, closed).await;
+        for arbiter in self.arbiters.drain(..).rev() {
+            arbiter.stop();
+            // Joining blocks, and an arbiter can only stop while this thread goes on.
+            let joined = tokio::task::spawn_blocking(move || arbiter.join());
+            if timeout(STEP, joined).await.is_err() {
+                tracing::warn!("a thread did not end in time");
+            }
+        }
+    }
+}
+
+/// Runs something on the thread of a placement.
+async fn on<T: Send + 'static>(placement: &Placement, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    match placement {
+        Placement::Here => Some(work.await),
+        Placement::On(arbiter) => {
+            let (done, result) = oneshot::channel();
+            arbiter.spawn(async move {
+                let _ = done.send(work.await);
+            });
+            result.await.ok()
+        }
+    }
+}
+
+async fn open_store(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<dyn OrderStore>, StartError> {
+    let settings = settings.clone();
+    match on(home, async move { SeaStore::open(&settings.database).await }).await {
+        Some(Ok(store)) => Ok(Arc::new(store)),
+        Some(Err(error)) => Err(StartError::Database(error.to_string())),
+        None => Err(StartError::Broken),
+    }
+}
+
+fn simulated_chain(settings: &Settings, dice: Dice, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {
+    let simulation = &settings.simulation;
+    let ledger = match &simulation.ledger {
+        LedgerPlace::Memory => Ledger::in_memory(clock.now(), simulation.block),
+        LedgerPlace::File(path) => Ledger::open(path, clock.now(), simulation.block)?,
+    };
+    Ok(Arc::new(SimulatedChain::new(simulation.clone(), dice, clock, ledger)))
+}
+
+fn simulated_venues(settings: &Settings, dice: Dice, clock: Clock, chain: &Arc<dyn Chain>) -> Vec<Arc<dyn Venue>> {
+    tracing::info!(seed = dice.seed(), "venues and chain are simulated");
+    // A wallet for the simulation only: there is nothing to spend, so nothing to keep.
+    let wallet = Arc::new(SigningKey::from_bytes(&rand::random()));
+    let venue = |id| {
+        let simulation = settings.simulation.clone();
+        let venue =
+            SimulatedVenue::new(id, simulation, settings.tokens.clone(), dice, clock, chain.clone(), wallet.clone());
+        Arc::new(venue) as Arc<dyn Venue>
+    };
+    VenueId::ALL.into_iter().map(venue).collect()
+}
+
+fn start_venues(adapters: Vec<Arc<dyn Venue>>, home: &Placement, caretaker: &Addr<Caretaker>) -> Venues {
+    let mut venues = BTreeMap::new();
+    for adapter in adapters {
+        let id = adapter.id();
+        let (home, told) = (home.clone(), caretaker.clone());
+        let start = move || {
+            let (adapter, told) = (adapter.clone(), told.clone());
+            home.start(move |_| VenueActor::new(adapter, told))
+        };
+        let line = Line::new(start());
+        let again = line.clone();
+        // Full: do_send ignores bounds. Closed: the engine has just failed to start.
+        caretaker.do_send(Adopt { child: Child::Venue(id), restart: Box::new(move || again.set(start())) });
+        venues.insert(id, line);
+    }
+    venues
+}
+
+fn start_router(venues: &Venues, deadline: Duration, home: &Placement, caretaker: &Addr<Caretaker>) -> Line<DexRouter> {
+    let (venues, home, told) = (venues.clone(), home.clone(), caretaker.clone());
+    let start = move || {
+        let (venues, told) = (venues.clone(), told.clone());
+        home.start(move |_| DexRouter::new(venues, deadline, told))
+    };
+    let line = Line::new(start());
+    let again = line.clone();
+    // As for the venues.
+    caretaker.do_send(Adopt { child: Child::Router, restart: Box::new(move || again.set(start())) });
+    line
+}
+
+/// Hands every unfinished order to the manager, oldest first.
+async fn recover(persistence: &Addr<Persistence>, manager: &Addr<OrderManager>) -> Result<(), StartError> {
+    const PAGE: u64 = 1_000;
+    let (mut after, mut recovered) = (None, 0);
+    loop {
+        let orders = ask(persistence, LoadUnfinished { after, limit: PAGE }).await?;
+        let Some(last) = orders.last() else { break };
+        after = Some(last.order.id);
+        recovered += orders.len();
+        manager.send(Recover(orders)).await.map_err(|_| StartError::Broken)?;
+    }
+    if recovered > 0 {
+        tracing::info!(orders = recovered, "unfinished orders are taken up");
+    }
+    Ok(())
+}
+
+async fn ask<M, T>(persistence: &Addr<Persistence>, message: M) -> Result<T, StartError>
+where
+    M: Message<Result = Result<T, crate::store::ReadError>> + Send + 'static,
+    T: Send + 'static,
+    Persistence: Handler<M>,
+{
+    match persistence.send(message).await {
+        Ok(answer) => answer.map_err(|error| StartError::Database(error.to_string())),
+        Err(_) => Err(StartError::Broken),
+    }
+}

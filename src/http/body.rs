@@ -1,0 +1,330 @@
+//! From the bytes of a request to an order that holds together: the one place where clients' input is parsed.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, web};
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::problem::{FieldError, Problem};
+use crate::domain::amount::{BaseUnits, Slippage};
+use crate::domain::id::ClientKey;
+use crate::domain::order::{OrderRequest, Priority};
+use crate::domain::routing::Strategy;
+use crate::domain::token::{Token, TokenList};
+
+/// A larger body is refused with 413.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Reads a JSON body within its limits.
+pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            format!("the body must be application/json, not {media_type:?}"),
+        ));
+    }
+    match payload.to_bytes_limited(MAX_BODY).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(broken_body(&error.to_string())),
+        Err(_) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body must not be larger than {MAX_BODY} bytes"),
+        )),
+    }
+}
+
+/// Parses an order, or names everything that is wrong with it.
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<OrderRequest, Problem> {
+    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
+    let mut form = Form::new(given)?;
+    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+/// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
+pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
+    let pairs: Vec<(String, String)> =
+        web::Query::<Vec<_>>::from_query(query).map_err(|error| broken_body(&error.to_string()))?.into_inner();
+    let quoted = pairs.into_iter().map(|(name, value)| {
+        let raw = RawValue::from_string(serde_json::Value::String(value).to_string());
+        (name, raw.expect("a JSON string is JSON"))
+    });
+    let mut form = Form::new(quoted.collect())?;
+    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+fn broken_body(reason: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {reason}"))
+}
+
+// Every field is read before the first `?`, so that all errors are found in one go.
+fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
+    form.take_one_of(&["type", "orderType"], |text| match text {
+        "market" => Ok(()),
+        "limit" | "sniper" => Err(format!("{text} orders are not supported yet, only market")),
+        _ => Err(format!("{text:?} is no order type; market is")),
+    });
+    let token = |text: &str| tokens.resolve(text).map_err(|error| error.to_string());
+    let token_in: Option<Token> = form.require(&["tokenIn"], token);
+    let token_out: Option<Token> = form.require(&["tokenOut"], token);
+    let amount = |token: &Option<Token>| {
+        // Without its token an amount is only looked at for what is wrong with any token.
+        let decimals = token.as_ref().map_or(18, |token| token.decimals);
+        move |text: &str| BaseUnits::parse(text, decimals).map_err(|error| error.to_string())
+    };
+    let amount_in = form.require(&["amountIn", "amount"], amount(&token_in));
+    let min_amount_out = form.take_one_of(&["minAmountOut"], amount(&token_out));
+    let slippage = form.take_one_of(&["slippage"], |text| Slippage::parse(text).map_err(|error| error.to_string()));
+    let points = form.take_one_of(&["slippageBps"], |text| {
+        let points = text.parse().map_err(|_| "must be a whole number from 1 to 5000".to_owned())?;
+        Slippage::from_basis_points(points).map_err(|error| error.to_string())
+    });
+    let priority = form.take_one_of(&["priority"], |text| match text {
+        "high" => Ok(Priority::High),
+        "normal" => Ok(Priority::Normal),
+        "low" => Ok(Priority::Low),
+        _ => Err(format!("must be low, normal or high, not {text:?}")),
+    });
+    let strategy = form.take_one_of(&["routing"], |text| match text {
+        "best_price" => Ok(Strategy::BestPrice),
+        "speed" => Ok(Strategy::Speed),
+        "reliability" => Ok(Strategy::Reliability),
+        _ => Err(format!("must be best_price, speed or reliability, not {text:?}")),
+    });
+    let client_order_id = form.take_one_of(&["clientOrderId"], |text| text.parse::<ClientKey>().map_err(str::to_owned));
+    if let (Some(token_in), Some(token_out)) = (&token_in, &token_out)
+        && token_in.mint == token_out.mint
+    {
+        form.error("tokenOut", "must be another token than tokenIn");
+    }
+    if slippage.is_some() && points.is_some() && slippage != points {
+        form.error("slippageBps", "disagrees with slippage; give one of them");
+    }
+    form.refuse_leftovers();
+    if !form.errors.is_empty() {
+        return None;
+    }
+    Some(OrderRequest {
+        token_in: token_in?,
+        token_out: token_out?,
+        amount_in: amount_in?,
+        slippage: slippage.or(points).unwrap_or(Slippage::DEFAULT),
+        min_amount_out,
+        priority: priority.unwrap_or_default(),
+        strategy: strategy.unwrap_or_default(),
+        client_order_id,
+    })
+}
+
+/// The members of a JSON object, each value as it was written: a number keeps every digit.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Fields that are taken one by one, and what was wrong with them.
+struct Form {
+    left: Vec<(String, Box<RawValue>)>,
+    errors: Vec<FieldError>,
+}
+
+impl Form {
+    fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
+        let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new() };
+        for (name, value) in given {
+            if form.left.iter().any(|(known, _)| *known == name) {
+                form.error(&name, "stands more than once");
+                return Err(Problem::invalid(form.errors));
+            }
+            form.left.push((name, value));
+        }
+        Ok(form)
+    }
+
+    fn error(&mut self, field: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
+    }
+
+    /// A field that must be there, under the first of these names in which it is found.
+    fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let wrong = self.errors.len();
+        let value = self.take_one_of(names, parse);
+        if value.is_none() && self.errors.len() == wrong {
+            self.error(names[0], "is required");
+        }
+        value
+    }
+
+    /// A field that may be there under one of these names; `null` is as good as absent.
+    fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let mut found = None;
+        for name in names {
+            let Some(index) = self.left.iter().position(|(known, _)| known == name) else { continue };
+            let (name, raw) = self.left.swap_remove(index);
+            let text = match plain_text(raw.get()) {
+                Ok(None) => continue,
+                Ok(Some(text)) => text,
+                Err(message) => {
+                    self.error(&name, message);
+                    continue;
+                }
+            };
+            if found.is_some() {
+                self.error(&name, format!("is another name for {}; give one of them", names[0]));
+                continue;
+            }
+            match parse(&text) {
+                Ok(value) => found = Some(value),
+                Err(message) => self.error(&name, message),
+            }
+        }
+        found
+    }
+
+    fn refuse_leftovers(&mut self) {
+        for (name, _) in std::mem::take(&mut self.left) {
+            let shown: String = name.chars().take(64).collect();
+            self.error(&shown, "is not a field of this request");
+        }
+    }
+}
+
+/// The text of a string, or a number exactly as it was written.
+fn plain_text(raw: &str) -> Result<Option<String>, &'static str> {
+    match raw.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(raw).map(Some).map_err(|_| "must be a string"),
+        Some(b'-' | b'0'..=b'9') => Ok(Some(raw.to_owned())),
+        Some(b'n') => Ok(None),
+        _ => Err("must be a string or a number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use proptest::prelude::*;
+
+    fn tokens() -> std::sync::Arc<TokenList> {
+        Settings::with::<String, String>([]).unwrap().tokens
+    }
+
+    fn parsed(body: &str) -> Result<OrderRequest, serde_json::Value> {
+        parse_order(body.as_bytes(), &tokens()).map_err(|problem| serde_json::to_value(problem).unwrap())
+    }
+
+    fn wrong_fields(body: &str) -> Vec<String> {
+        let problem = parsed(body).unwrap_err();
+        problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_plain_order_is_read_with_its_defaults() {
+        let order = parsed(r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1.5}"#).unwrap();
+        assert_eq!(order.amount_in, BaseUnits(1_500_000_000));
+        assert_eq!(order.slippage, Slippage::DEFAULT);
+        assert_eq!((order.priority, order.strategy), (Priority::Normal, Strategy::BestPrice));
+    }
+
+    #[test]
+    fn other_names_and_spellings_mean_the_same_order() {
+        let plain = parsed(r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.02"}"#).unwrap();
+        let other = parsed(r#"{"orderType":"market","tokenIn":"sol","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amount":15e-1,"slippageBps":200,"minAmountOut":null}"#).unwrap();
+        assert_eq!(plain, other);
+    }
+
+    #[test]
+    fn a_number_is_taken_exactly_as_written() {
+        let order = parsed(r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":9007199254.740993123}"#).unwrap();
+        assert_eq!(order.amount_in, BaseUnits(9_007_199_254_740_993_123));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let body = r#"{"tokenIn":"NOPE","amountIn":0,"slippage":0.9,"priority":"urgent","foo":1,"type":"limit"}"#;
+        assert_eq!(wrong_fields(body), ["type", "tokenIn", "tokenOut", "amountIn", "slippage", "priority", "foo"]);
+    }
+
+    #[test]
+    fn each_bad_field_is_refused_by_its_name() {
+        let order = |field: &str| format!(r#"{{"tokenIn":"SOL","tokenOut":"USDC",{field}}}"#);
+        for (field, name) in [
+            (r#""amountIn":0"#, "amountIn"),
+            (r#""amountIn":-1"#, "amountIn"),
+            (r#""amountIn":"NaN""#, "amountIn"),
+            (r#""amountIn":1e400"#, "amountIn"),
+            (r#""amountIn":0.0000000001"#, "amountIn"),
+            (r#""amountIn":18446744073.709551616"#, "amountIn"),
+            (r#""amountIn":true"#, "amountIn"),
+            (r#""amountIn":[1]"#, "amountIn"),
+            (r#""amountIn":{}"#, "amountIn"),
+            (r#""amountIn":1,"amount":1"#, "amount"),
+            (r#""amountIn":1,"slippage":0.00001"#, "slippage"),
+            (r#""amountIn":1,"slippage":0.51"#, "slippage"),
+            (r#""amountIn":1,"slippage":0.01,"slippageBps":200"#, "slippageBps"),
+            (r#""amountIn":1,"slippageBps":1.5"#, "slippageBps"),
+            (r#""amountIn":1,"minAmountOut":0"#, "minAmountOut"),
+            (r#""amountIn":1,"clientOrderId":"""#, "clientOrderId"),
+            (r#""amountIn":1,"clientOrderId":"a b""#, "clientOrderId"),
+            (r#""amountIn":1,"type":"sniper""#, "type"),
+            (r#""amountIn":1,"routing":"luck""#, "routing"),
+            (r#""amountIn":1,"amountIn":1"#, "amountIn"),
+        ] {
+            assert_eq!(wrong_fields(&order(field)), [name], "{field}");
+        }
+        assert_eq!(
+            wrong_fields(r#"{"tokenIn":"SOL","tokenOut":"So11111111111111111111111111111111111111112","amountIn":1}"#),
+            ["tokenOut"]
+        );
+        assert_eq!(
+            wrong_fields(&format!(r#"{{"tokenIn":"{}","tokenOut":"USDC","amountIn":1}}"#, "0OIl".repeat(11))),
+            ["tokenIn"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for body in ["", "{", "null", "[]", "\"x\"", "{\"a\":}", "{} {}", "\u{0}"] {
+            assert_eq!(parsed(body).unwrap_err()["code"], "invalid_json", "{body:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_order(&body, &tokens());
+        }
+
+        #[test]
+        fn no_field_value_makes_the_parser_panic(name in "tokenIn|tokenOut|amountIn|slippage|slippageBps|minAmountOut|type", value in "\\PC{0,40}") {
+            let body = serde_json::json!({ "tokenIn": "SOL", "tokenOut": "USDC", "amountIn": "1", name: value }).to_string();
+            let _ = parse_order(body.as_bytes(), &tokens());
+        }
+    }
+}

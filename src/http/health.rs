@@ -1,0 +1,84 @@
+//! Probes, each with its reasons: is it alive, should it get work, and how is it.
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use super::Face;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    open_orders: Option<usize>,
+    running_orders: Option<usize>,
+    queued_orders: Option<usize>,
+    stuck_orders: Option<usize>,
+    sockets: usize,
+    reasons: Vec<String>,
+}
+
+/// Whether the process can go on; `503` means: start it again.
+pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
+    match &*face.fatal.borrow() {
+        None => HttpResponse::Ok().json(serde_json::json!({ "live": true })),
+        Some(cause) => {
+            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [cause] }))
+        }
+    }
+}
+
+/// Whether it should get work; `503` means: not now.
+pub(super) async fn ready(face: web::Data<Face>) -> HttpResponse {
+    let (health, ready) = look(&face).await;
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(serde_json::json!({ "ready": ready, "reasons": health.reasons, "stuckOrders": health.stuck_orders }))
+}
+
+/// How it is, in figures; always `200`.
+pub(super) async fn health(face: web::Data<Face>) -> HttpResponse {
+    HttpResponse::Ok().json(look(&face).await.0)
+}
+
+async fn look(face: &Face) -> (Health, bool) {
+    let standing = face.desk.standing().await.ok();
+    let mut blocking = Vec::new();
+    match standing {
+        None => blocking.push("the order manager does not answer".to_owned()),
+        Some(standing) if !standing.admitting => blocking.push("the engine is stopping".to_owned()),
+        Some(_) => {}
+    }
+    if !face.desk.database_is_healthy().await {
+        blocking.push("the database cannot be reached".to_owned());
+    }
+    if let Some(cause) = &*face.fatal.borrow() {
+        blocking.push(cause.clone());
+    }
+    let ready = blocking.is_empty();
+    let mut reasons = blocking;
+    // A stuck swap needs a person, but no other engine could do better: it does not turn work away.
+    if let Some(standing) = standing
+        && standing.stuck > 0
+    {
+        reasons.push(format!("{} orders are stuck", standing.stuck));
+    }
+    let health = Health {
+        status: if reasons.is_empty() {
+            "ok"
+        } else if ready {
+            "degraded"
+        } else {
+            "unavailable"
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: face.started.elapsed().as_secs(),
+        open_orders: standing.map(|standing| standing.open),
+        running_orders: standing.map(|standing| standing.running),
+        queued_orders: standing.map(|standing| standing.queued),
+        stuck_orders: standing.map(|standing| standing.stuck),
+        sockets: face.sessions.len(),
+        reasons,
+    };
+    (health, ready)
+}

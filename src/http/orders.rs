@@ -1,0 +1,227 @@
+//! Orders over HTTP: submit, get, list, follow up, cancel.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Face;
+use super::body;
+use super::problem::{FieldError, Problem};
+use super::wire::{OrderView, TimelineView};
+use crate::actors::desk::CancelRefused;
+use crate::actors::order::CancelError;
+use crate::actors::order_manager::{Submission, SubmitError};
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::lifecycle::Status;
+use crate::domain::order::{Order, OrderRequest};
+use crate::store::ListFilter;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Submitted {
+    success: bool,
+    order_id: OrderId,
+    status: Status,
+    websocket_url: String,
+    ws_path: String,
+    order: OrderView,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    orders: Vec<OrderView>,
+    next_cursor: Option<OrderId>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancelled {
+    success: bool,
+    order_id: OrderId,
+    status: Status,
+    order: OrderView,
+}
+
+pub(super) async fn submit(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body = body::read(&request, payload).await?;
+    let order = body::parse_order(&body, face.tokens())?;
+    let key = key(&request, &order)?;
+    let submission = face.desk.submit(Arc::new(order), key).await.map_err(refused)?;
+    let Submission { order, created } = submission;
+    let ws_path = format!("/ws/orders/{}", order.id);
+    let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(response.insert_header((LOCATION, path(order.id))).json(Submitted {
+        success: true,
+        order_id: order.id,
+        status: order.last().status,
+        websocket_url: format!("ws://{}{ws_path}", request.connection_info().host()),
+        ws_path,
+        order: OrderView::of(&order),
+    }))
+}
+
+pub(super) async fn get(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<OrderView>, Problem> {
+    let order = face.desk.order(order_id(&id)?).await?;
+    Ok(web::Json(OrderView::of(&order)))
+}
+
+pub(super) async fn events(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<TimelineView>, Problem> {
+    let order = face.desk.order(order_id(&id)?).await?;
+    Ok(web::Json(TimelineView::of(&order)))
+}
+
+pub(super) async fn list(request: HttpRequest, face: web::Data<Face>) -> Result<HttpResponse, Problem> {
+    let filter = filter(&request, &face)?;
+    let limit = filter.limit;
+    let orders = face.desk.list(ListFilter { limit: limit + 1, ..filter }).await?;
+    let shown = &orders[..orders.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+    let next_cursor = (shown.len() < orders.len()).then(|| shown.last().map(|order| order.id)).flatten();
+    Ok(HttpResponse::Ok().json(Page { orders: shown.iter().map(OrderView::of).collect(), next_cursor }))
+}
+
+pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let id = order_id(&id)?;
+    let conflict = |code, order: &Order| {
+        let detail = match code {
+            "too_late" => "its swap is signed and may land at any moment; no further attempt will be made".to_owned(),
+            _ => format!("the order has ended: {}", order.last().status),
+        };
+        Problem::new(StatusCode::CONFLICT, code, detail).about(id, None)
+    };
+    match face.desk.cancel(id).await {
+        Ok(order) => Ok(HttpResponse::Ok().json(Cancelled {
+            success: true,
+            order_id: id,
+            status: order.last().status,
+            order: OrderView::of(&order),
+        })),
+        Err(CancelRefused::ByOrder(CancelError::TooLate(order))) => Err(conflict("too_late", &order)),
+        Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => Err(conflict("already_ended", &order)),
+        Err(CancelRefused::ByOrder(CancelError::Busy)) => Err(Problem::unavailable()),
+        Err(CancelRefused::ByDesk(error)) => Err(error.into()),
+    }
+}
+
+/// The order's id in a path.
+pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse().map_err(|_| {
+        Problem::invalid(vec![FieldError { field: "id".to_owned(), message: "must be a UUID".to_owned() }])
+    })
+}
+
+fn path(id: OrderId) -> String {
+    format!("/api/orders/{id}")
+}
+
+/// The request's own name: `Idempotency-Key`, or `clientOrderId`, or both if they are the same.
+fn key(request: &HttpRequest, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
+    const HEADER: &str = "idempotency-key";
+    let mut given = request.headers().get_all(HEADER);
+    let wrong = |message: &str| {
+        Problem::invalid(vec![FieldError { field: "Idempotency-Key".to_owned(), message: message.to_owned() }])
+    };
+    let header = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(wrong("stands more than once")),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| wrong("must be visible ASCII characters"))?;
+            Some(text.parse::<ClientKey>().map_err(wrong)?)
+        }
+    };
+    match (header, &order.client_order_id) {
+        (Some(header), Some(id)) if header != *id => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_mismatch",
+            "Idempotency-Key and clientOrderId disagree; give one of them, or the same in both",
+        )),
+        (header, id) => Ok(header.or_else(|| id.clone())),
+    }
+}
+
+fn refused(error: SubmitError) -> Problem {
+    let unavailable = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+    match error {
+        SubmitError::Full => {
+            unavailable("too_many_open_orders", "as many orders are open as may be; nothing was stored").retry_after(5)
+        }
+        SubmitError::Stopping => unavailable("stopping", "the engine is stopping; nothing was stored").retry_after(5),
+        SubmitError::NotAccepted => {
+            unavailable("not_accepted", "the order could not be stored, and never will be").retry_after(1)
+        }
+        SubmitError::OutcomeUnknown(id) => unavailable(
+            "outcome_unknown",
+            "it is not known yet whether the order was stored: ask for it, or repeat it with the same key",
+        )
+        .retry_after(1)
+        .about(id, Some(path(id))),
+        SubmitError::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this key was used for another order",
+        ),
+    }
+}
+
+fn filter(request: &HttpRequest, face: &Face) -> Result<ListFilter, Problem> {
+    const DEFAULT_LIMIT: u64 = 50;
+    const MAX_LIMIT: u64 = 200;
+    let mut errors = Vec::new();
+    let mut filter = ListFilter { limit: DEFAULT_LIMIT, ..ListFilter::default() };
+    let query = web::Query::<BTreeMap<String, String>>::from_query(request.query_string()).map_err(|error| {
+        Problem::invalid(vec![FieldError { field: "query".to_owned(), message: error.to_string() }])
+    })?;
+    for (name, value) in query.into_inner() {
+        let result = match name.as_str() {
+            "status" => {
+                Status::from_name(&value).map(|status| filter.status = Some(status)).ok_or("is no status".to_owned())
+            }
+            "type" if value == "market" => Ok(()),
+            "type" => Err("only market orders exist so far".to_owned()),
+            "tokenIn" => face
+                .tokens()
+                .resolve(&value)
+                .map(|token| filter.token_in = Some(token.mint))
+                .map_err(|error| error.to_string()),
+            "tokenOut" => face
+                .tokens()
+                .resolve(&value)
+                .map(|token| filter.token_out = Some(token.mint))
+                .map_err(|error| error.to_string()),
+            "clientOrderId" => value.parse().map(|id| filter.client_order_id = Some(id)).map_err(str::to_owned),
+            "from" => time(&value).map(|from| filter.from = Some(from)),
+            "to" => time(&value).map(|to| filter.to = Some(to)),
+            "cursor" => value
+                .parse()
+                .map(|before| filter.before = Some(before))
+                .map_err(|_| "is no cursor of this list".to_owned()),
+            "limit" => match value.parse() {
+                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => {
+                    filter.limit = limit;
+                    Ok(())
+                }
+                _ => Err(format!("must be a whole number from 1 to {MAX_LIMIT}")),
+            },
+            _ => Err("is not a parameter of this list".to_owned()),
+        };
+        if let Err(message) = result {
+            errors.push(FieldError { field: name, message });
+        }
+    }
+    if errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(errors)) }
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())
+}

@@ -1,0 +1,145 @@
+//! Errors as RFC 9457 problem details, each with a stable code.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+
+use super::request_id;
+use crate::actors::desk::DeskError;
+use crate::domain::id::OrderId;
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field, as the client named it.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// An error as the client sees it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'static str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<OrderId>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
+    #[serde(skip)]
+    location: Option<String>,
+}
+
+impl Problem {
+    /// A problem; its type is `about:blank`, so its title is the status's own.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            retryable: false,
+            request_id: request_id::current(),
+            errors: Vec::new(),
+            order_id: None,
+            retry_after_seconds: None,
+            location: None,
+        }
+    }
+
+    /// The same request may succeed after so many seconds.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retryable = true;
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// It concerns that order, which is asked for at `location`.
+    pub fn about(mut self, order: OrderId, location: Option<String>) -> Self {
+        self.order_id = Some(order);
+        self.location = location;
+        self
+    }
+
+    /// A request that does not hold together, with everything that is wrong with it.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => format!("{}: {}", one.field, one.message),
+            many => format!("{} fields are wrong", many.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail) }
+    }
+
+    /// There is no such order, or none that the client may see.
+    pub fn unknown_order(id: OrderId) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
+    }
+
+    /// No answer can be had just now.
+    pub fn unavailable() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no answer can be had just now").retry_after(1)
+    }
+}
+
+impl From<DeskError> for Problem {
+    fn from(error: DeskError) -> Self {
+        match error {
+            DeskError::Unknown(id) => Self::unknown_order(id),
+            DeskError::Unavailable => Self::unavailable(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        if let Some(seconds) = self.retry_after_seconds {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if let Some(location) = &self.location {
+            response.insert_header(("location", location.as_str()));
+        }
+        let body = serde_json::to_vec(self).expect("a problem holds only strings and numbers");
+        response.content_type("application/problem+json").body(body)
+    }
+}
+
+/// The answer for a path, or a method on a path, that is not served.
+pub(super) async fn no_such_route(request: HttpRequest) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        format!("nothing is served at {} {}", request.method(), request.path()),
+    )
+}
+
+impl actix_web::Responder for Problem {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        self.error_response()
+    }
+}

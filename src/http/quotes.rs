@@ -1,0 +1,43 @@
+//! Quotes side by side, and which would win.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, web};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::Face;
+use super::body;
+use super::problem::Problem;
+use super::wire::{self, QuoteView, UnavailableView};
+use crate::domain::id::VenueId;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Quotes {
+    token_in: String,
+    token_out: String,
+    amount_in: Decimal,
+    best: VenueId,
+    reason: String,
+    quotes: Vec<QuoteView>,
+    unavailable: Vec<UnavailableView>,
+}
+
+pub(super) async fn quotes(request: HttpRequest, face: web::Data<Face>) -> Result<web::Json<Quotes>, Problem> {
+    let order = Arc::new(body::parse_quote(request.query_string(), face.tokens())?);
+    let decision = face.desk.quote(order.clone()).await.map_err(|failure| {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
+        if failure.code.retryable() { problem.retry_after(1) } else { problem }
+    })?;
+    Ok(web::Json(Quotes {
+        token_in: order.token_in.to_string(),
+        token_out: order.token_out.to_string(),
+        amount_in: order.amount_in.to_decimal(order.token_in.decimals),
+        best: decision.winner().venue,
+        quotes: wire::quotes(&order, &decision),
+        unavailable: decision.unavailable.iter().map(UnavailableView::of).collect(),
+        reason: decision.reason,
+    }))
+}

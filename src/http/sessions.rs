@@ -1,0 +1,129 @@
+//! The open sockets: told when the engine stops, and shut from outside when their client stops reading.
+//!
+//! A session's actor is polled as the body of its HTTP response. Once the client stops reading and the buffers are full
+//! it is not polled any more: its timers stand still, and no timeout of its own can end it. So each session leaves a
+//! sign of life here, and a watchdog shuts the TCP stream of one that has left none for too long.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use socket2::Socket;
+
+/// Tells a session that the engine stops.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct GoAway;
+
+/// A second handle of a connection's socket; closed with the connection's last one.
+#[derive(Clone, Debug)]
+pub struct SocketHandle(Arc<Socket>);
+
+impl SocketHandle {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self(Arc::new(socket))
+    }
+}
+
+/// When a session last did anything.
+#[derive(Clone, Debug)]
+pub struct SignOfLife {
+    epoch: Instant,
+    at_ms: Arc<AtomicU64>,
+}
+
+impl SignOfLife {
+    /// It does something now.
+    pub fn leave(&self) {
+        self.at_ms.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(self.at_ms.load(Ordering::Relaxed)))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// All open sockets.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    sessions: HashMap<u64, Session>,
+}
+
+#[derive(Debug)]
+struct Session {
+    life: SignOfLife,
+    socket: Option<SocketHandle>,
+    go_away: Recipient<GoAway>,
+}
+
+impl Sessions {
+    /// Enters a session: the key to leave by, and where to leave signs of life.
+    pub fn enter(&self, socket: Option<SocketHandle>, go_away: Recipient<GoAway>) -> (u64, SignOfLife) {
+        let life = SignOfLife { epoch: Instant::now(), at_ms: Arc::default() };
+        let mut open = self.open();
+        let key = open.next;
+        open.next += 1;
+        open.sessions.insert(key, Session { life: life.clone(), socket, go_away });
+        (key, life)
+    }
+
+    /// A session is over.
+    pub fn leave(&self, key: u64) {
+        self.open().sessions.remove(&key);
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open().sessions.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells every session that the engine stops.
+    pub fn send_away(&self) {
+        for session in self.open().sessions.values() {
+            // Full: do_send ignores bounds, one a session. Closed: it is over already.
+            session.go_away.do_send(GoAway);
+        }
+    }
+
+    /// Shuts the streams of sessions that have left no sign of life for so long.
+    pub fn shut_stalled(&self, patience: Duration) {
+        for session in self.open().sessions.values().filter(|session| session.life.age() > patience) {
+            if let Some(SocketHandle(socket)) = &session.socket {
+                tracing::info!("a socket whose client has stopped reading is shut");
+                // It may be closed already; then its session ends by itself.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches over the sockets for ever.
+pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
+    let mut tick = tokio::time::interval((patience / 15).max(Duration::from_millis(100)));
+    loop {
+        tick.tick().await;
+        sessions.shut_stalled(patience);
+    }
+}

@@ -1,0 +1,311 @@
+//! What clients see: orders, updates and quotes in camelCase, amounts as decimal strings, times in RFC 3339.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::domain::amount::BaseUnits;
+use crate::domain::id::{OrderId, VenueId};
+use crate::domain::lifecycle::{OrderEvent, Status};
+use crate::domain::order::{Order, OrderRequest, Priority, Recorded};
+use crate::domain::quote::{Quote, price};
+use crate::domain::retry::Failure;
+use crate::domain::routing::{Decision, Strategy, Unavailable};
+
+/// An order as told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct OrderView {
+    pub order_id: OrderId,
+    pub r#type: &'static str,
+    pub status: Status,
+    pub token_in: String,
+    pub token_out: String,
+    pub amount_in: Decimal,
+    pub amount_out: Option<Decimal>,
+    pub min_amount_out: Option<Decimal>,
+    pub slippage: String,
+    pub expected_price: Option<Decimal>,
+    pub executed_price: Option<Decimal>,
+    pub dex_used: Option<VenueId>,
+    pub quotes: Vec<QuoteView>,
+    pub tx_hash: Option<String>,
+    pub attempt: u32,
+    pub retry_count: u32,
+    pub error: Option<ErrorView>,
+    pub next_retry_at: Option<String>,
+    pub priority: Priority,
+    pub routing: Strategy,
+    pub client_order_id: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    pub completed_at: Option<String>,
+    pub seq: u32,
+}
+
+impl OrderView {
+    /// The order's story, folded into where it stands.
+    pub fn of(order: &Order) -> Self {
+        let request = &*order.request;
+        let last = order.last();
+        let mut view = Self {
+            order_id: order.id,
+            r#type: "market",
+            status: last.status,
+            token_in: request.token_in.to_string(),
+            token_out: request.token_out.to_string(),
+            amount_in: request.amount_in.to_decimal(request.token_in.decimals),
+            amount_out: None,
+            min_amount_out: request.min_amount_out.map(|minimum| out(request, minimum)),
+            slippage: request.slippage.to_string(),
+            expected_price: None,
+            executed_price: None,
+            dex_used: None,
+            quotes: Vec::new(),
+            tx_hash: None,
+            attempt: last.attempt,
+            retry_count: last.retry_count,
+            error: None,
+            next_retry_at: None,
+            priority: request.priority,
+            routing: request.strategy,
+            client_order_id: request.client_order_id.as_ref().map(|id| id.as_str().to_owned()),
+            created_at: time(order.created_at()),
+            updated_at: time(last.at),
+            completed_at: last.status.is_final().then(|| time(last.at)),
+            seq: last.seq,
+        };
+        for step in order.history() {
+            // An attempt begins anew: what the last one came to is no longer where the order stands.
+            let told = UpdateView::of(order.id, request, step);
+            if step.status == Status::Routing {
+                (view.expected_price, view.dex_used, view.tx_hash) = (None, None, None);
+                view.quotes.clear();
+            }
+            if let OrderEvent::Routed(decision) = &step.event {
+                view.expected_price = Some(decision.winner().price);
+            }
+            view.quotes = told.quotes.unwrap_or(view.quotes);
+            view.dex_used = told.dex_used.or(view.dex_used);
+            view.tx_hash = told.tx_hash.or(view.tx_hash);
+            view.executed_price = told.executed_price.or(view.executed_price);
+            view.amount_out = told.amount_out.or(view.amount_out);
+            view.error = told.error.or(view.error);
+            view.next_retry_at = told.next_retry_at;
+        }
+        if last.status == Status::Confirmed {
+            view.error = None;
+        }
+        view
+    }
+}
+
+/// One step of an order as told: flat, with what became known in it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct UpdateView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<&'static str>,
+    pub order_id: OrderId,
+    pub seq: u32,
+    pub status: Status,
+    pub timestamp: String,
+    pub attempt: u32,
+    pub retry_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dex_used: Option<VenueId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quotes: Option<Vec<QuoteView>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unavailable: Vec<UnavailableView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_amount_out: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tx_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executed_price: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_out: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_retry_at: Option<String>,
+    /// How long the order stood there, in milliseconds; only in timelines, and not for where it stands now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
+}
+
+impl UpdateView {
+    /// A step as it stands in a timeline.
+    pub fn of(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> Self {
+        let mut view = Self {
+            r#type: None,
+            order_id,
+            seq: step.seq,
+            status: step.status,
+            timestamp: time(step.at),
+            attempt: step.attempt,
+            retry_count: step.retry_count,
+            dex_used: None,
+            quotes: None,
+            unavailable: Vec::new(),
+            reason: None,
+            min_amount_out: None,
+            tx_hash: None,
+            executed_price: None,
+            amount_out: None,
+            error: None,
+            next_retry_at: None,
+            duration_ms: None,
+        };
+        match &step.event {
+            OrderEvent::Accepted | OrderEvent::Dispatched | OrderEvent::Cancelled(None) => {}
+            OrderEvent::Routed(decision) => {
+                view.dex_used = Some(decision.winner().venue);
+                view.quotes = Some(quotes(request, decision));
+                view.unavailable = decision.unavailable.iter().map(UnavailableView::of).collect();
+                view.reason = Some(decision.reason.clone());
+            }
+            OrderEvent::Submitted(swap) => {
+                view.dex_used = Some(swap.venue);
+                view.tx_hash = Some(swap.signature.to_string());
+                view.min_amount_out = Some(out(request, swap.min_amount_out));
+            }
+            OrderEvent::Confirmed { swap, fill } => {
+                view.dex_used = Some(swap.venue);
+                view.tx_hash = Some(swap.signature.to_string());
+                view.amount_out = Some(out(request, fill.amount_out));
+                view.executed_price =
+                    Some(price(request.amount_in, &request.token_in, fill.amount_out, &request.token_out));
+            }
+            OrderEvent::AttemptFailed { failure, retry_at } => {
+                view.error = Some(ErrorView::of(failure));
+                view.next_retry_at = Some(time(*retry_at));
+            }
+            OrderEvent::Interrupted => {
+                view.reason = Some("the engine was interrupted before a swap was signed".to_owned())
+            }
+            OrderEvent::Failed(failure) | OrderEvent::Cancelled(Some(failure)) => {
+                view.error = Some(ErrorView::of(failure))
+            }
+            OrderEvent::CancelRequested => {
+                view.reason = Some(
+                    "a cancel was asked for after the swap was signed; no further attempt will be made".to_owned(),
+                );
+            }
+        }
+        view
+    }
+
+    /// A step as it is told to listeners.
+    pub fn update(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> Self {
+        Self { r#type: Some("order:update"), ..Self::of(order_id, request, step) }
+    }
+}
+
+/// The first thing a listener is told.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct SnapshotView {
+    pub r#type: &'static str,
+    pub order_id: OrderId,
+    pub seq: u32,
+    pub status: Status,
+    pub events: Vec<UpdateView>,
+}
+
+/// An order's whole timeline.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct TimelineView {
+    pub order_id: OrderId,
+    pub events: Vec<UpdateView>,
+}
+
+impl TimelineView {
+    /// Every step, and how long the order stood there.
+    pub fn of(order: &Order) -> Self {
+        let history = order.history();
+        let events = history.iter().enumerate().map(|(index, step)| {
+            let left = history.get(index + 1).map(|next| (next.at - step.at).num_milliseconds());
+            UpdateView { duration_ms: left, ..UpdateView::of(order.id, &order.request, step) }
+        });
+        Self { order_id: order.id, events: events.collect() }
+    }
+}
+
+/// A venue's offer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct QuoteView {
+    pub dex: VenueId,
+    pub amount_out: Decimal,
+    pub price: Decimal,
+    pub fee: Decimal,
+    pub price_impact: Decimal,
+    pub latency_ms: u32,
+}
+
+impl QuoteView {
+    fn of(request: &OrderRequest, quote: &Quote) -> Self {
+        Self {
+            dex: quote.venue,
+            amount_out: out(request, quote.amount_out),
+            price: quote.price,
+            fee: out(request, quote.fee),
+            price_impact: quote.price_impact,
+            latency_ms: quote.latency_ms,
+        }
+    }
+}
+
+/// The offers of a decision, the winner's first.
+pub fn quotes(request: &OrderRequest, decision: &Decision) -> Vec<QuoteView> {
+    decision.quotes.iter().map(|quote| QuoteView::of(request, quote)).collect()
+}
+
+/// A venue that gave no offer.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct UnavailableView {
+    pub dex: VenueId,
+    pub error: ErrorView,
+}
+
+impl UnavailableView {
+    /// That venue.
+    pub fn of(unavailable: &Unavailable) -> Self {
+        Self { dex: unavailable.venue, error: ErrorView::of(&unavailable.failure) }
+    }
+}
+
+/// Why something failed.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields are those of the public contract")]
+pub struct ErrorView {
+    pub code: &'static str,
+    pub message: String,
+    pub retryable: bool,
+}
+
+impl ErrorView {
+    /// That failure.
+    pub fn of(failure: &Failure) -> Self {
+        Self { code: failure.code.name(), message: failure.message.clone(), retryable: failure.code.retryable() }
+    }
+}
+
+fn out(request: &OrderRequest, units: BaseUnits) -> Decimal {
+    units.to_decimal(request.token_out.decimals)
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
