@@ -1,0 +1,213 @@
+//! A client of the public face, as a bot would write it.
+
+use std::time::Duration;
+
+use awc::ws::{CloseCode, Frame, Message};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+
+use crate::process::PATIENCE;
+
+/// An answer of the HTTP face.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The order's id in an answer to a submit.
+    #[track_caller]
+    pub fn order_id(&self) -> String {
+        self.body["orderId"].as_str().unwrap_or_else(|| panic!("no orderId in {self:?}")).to_owned()
+    }
+}
+
+/// What one socket told from its opening to its close.
+#[derive(Debug)]
+pub struct Story {
+    /// Every step, those of the snapshot first.
+    pub steps: Vec<Value>,
+    /// The server's close code; `None` where the connection just broke.
+    pub close: Option<u16>,
+}
+
+impl Story {
+    pub fn statuses(&self) -> Vec<&str> {
+        self.steps.iter().map(|step| step["status"].as_str().unwrap()).collect()
+    }
+
+    pub fn seqs(&self) -> Vec<u64> {
+        self.steps.iter().map(|step| step["seq"].as_u64().unwrap()).collect()
+    }
+
+    /// Fails unless the sequence numbers run from 1 without a gap.
+    #[track_caller]
+    pub fn assert_gapless(&self) {
+        let whole: Vec<u64> = (1..=self.steps.len() as u64).collect();
+        assert_eq!(self.seqs(), whole, "{self:?}");
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    url: String,
+}
+
+impl Client {
+    pub fn of(url: &str) -> Self {
+        Self { url: url.to_owned() }
+    }
+
+    pub fn nowhere() -> Self {
+        Self::of("http://127.0.0.1:9")
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], String::new()).await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("content-type", "application/json")], body.to_string()).await.unwrap()
+    }
+
+    /// Submits a plain order with some fields set.
+    pub async fn submit(&self, fields: Value) -> Answer {
+        self.post("/api/orders/execute", &order(fields)).await
+    }
+
+    /// Any request; an error where the server cannot be reached.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Result<Answer, String> {
+        let client = awc::Client::builder().timeout(PATIENCE).disable_timeout().finish();
+        let mut request = client.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        let mut response = tokio::time::timeout(PATIENCE, request.send_body(body))
+            .await
+            .map_err(|_| "no answer")?
+            .map_err(|error| error.to_string())?;
+        let bytes = response.body().limit(16 * 1024 * 1024).await.map_err(|error| error.to_string())?;
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+            .collect();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Ok(Answer { status: response.status().as_u16(), headers, body })
+    }
+
+    /// Opens a socket on a path.
+    pub async fn socket(&self, path: &str) -> Socket {
+        let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
+        let client = awc::Client::builder().timeout(PATIENCE).finish();
+        let (_, framed) = client.ws(url).connect().await.unwrap();
+        Socket { framed: Box::pin(framed) }
+    }
+
+    /// Follows an order on a socket of its own to the server's close.
+    pub async fn follow(&self, id: &str) -> Story {
+        self.socket(&format!("/ws/orders/{id}")).await.to_the_close().await
+    }
+
+    /// Waits until an order's view satisfies a condition.
+    pub async fn until(&self, id: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let looks = async {
+            loop {
+                let answer = self.get(&format!("/api/orders/{id}")).await;
+                if answer.status == 200 && condition(&answer.body) {
+                    return answer.body;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("order {id} never got there"))
+    }
+
+    /// Waits until an order has ended.
+    pub async fn until_ended(&self, id: &str) -> Value {
+        self.until(id, |order| !order["completedAt"].is_null()).await
+    }
+
+    /// An order's timeline.
+    pub async fn events(&self, id: &str) -> Vec<Value> {
+        self.get(&format!("/api/orders/{id}/events")).await.body["events"].as_array().unwrap().clone()
+    }
+}
+
+trait Framed:
+    futures_util::Stream<Item = Result<Frame, awc::error::WsProtocolError>> + futures_util::Sink<Message>
+{
+}
+impl<T: futures_util::Stream<Item = Result<Frame, awc::error::WsProtocolError>> + futures_util::Sink<Message>> Framed
+    for T
+{
+}
+
+/// An open socket.
+pub struct Socket {
+    framed: std::pin::Pin<Box<dyn Framed<Error = awc::error::WsProtocolError>>>,
+}
+
+impl Socket {
+    /// The next message, or the close code.
+    pub async fn next(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let frame =
+                tokio::time::timeout(PATIENCE, self.framed.next()).await.expect("the socket says something or closes");
+            match frame {
+                Some(Ok(Frame::Text(text))) => return Ok(serde_json::from_slice(&text).unwrap()),
+                Some(Ok(Frame::Ping(payload))) => drop(self.framed.send(Message::Pong(payload)).await),
+                Some(Ok(Frame::Close(reason))) => return Err(reason.map(|reason| code(reason.code))),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// Everything from here to the close.
+    pub async fn to_the_close(mut self) -> Story {
+        let mut steps = Vec::new();
+        loop {
+            match self.next().await {
+                Ok(mut message) => match message["events"].take() {
+                    Value::Array(events) => steps.extend(events),
+                    _ => steps.push(message),
+                },
+                Err(close) => return Story { steps, close },
+            }
+        }
+    }
+}
+
+fn code(code: CloseCode) -> u16 {
+    code.into()
+}
+
+/// A plain order, with some fields set.
+pub fn order(fields: Value) -> Value {
+    let mut order = json!({ "tokenIn": "SOL", "tokenOut": "USDC", "amountIn": "1.5" });
+    order.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    order
+}
+
+/// Runs so many futures, at most `width` at once, and gives their results in order.
+pub async fn at_once<T>(width: usize, futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    futures_util::stream::iter(futures).buffered(width).collect().await
+}

@@ -1,0 +1,15 @@
+//! The engine from outside, in one binary: over its public HTTP and WebSocket face, as a killed and restarted process,
+//! and embedded. Each shelf speaks through one helper: [`process::Server`] for the binary, [`embedded`] for the library.
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+mod client;
+mod embedded;
+mod memory_store;
+mod process;
+
+mod crashes;
+mod idempotency;
+mod input;
+mod limits;
+mod stories;
+mod supervision;

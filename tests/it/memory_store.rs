@@ -1,0 +1,110 @@
+//! A store in memory, for tests on paused time: a real database's own timers would not know that time stands still.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use order_engine::domain::id::{ClientKey, OrderId};
+use order_engine::domain::lifecycle::Status;
+use order_engine::domain::order::Order;
+use order_engine::domain::swap::SignedSwap;
+use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, SwapWrite, Write, Written};
+use uuid::Uuid;
+
+#[derive(Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    orders: BTreeMap<OrderId, Order>,
+    keys: HashMap<String, OrderId>,
+    swaps: HashMap<OrderId, SignedSwap>,
+    writers: HashMap<(OrderId, u32), Uuid>,
+}
+
+impl MemoryStore {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+#[async_trait]
+impl OrderStore for MemoryStore {
+    fn parallel_commits(&self) -> usize {
+        1
+    }
+
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        let mut inner = self.inner.lock().unwrap();
+        let taken = |write: &&Write| inner.writers.contains_key(&(write.order_id(), write.seq()));
+        if let Some(taken) = batch.iter().find(taken) {
+            return Err(CommitError::Refused(format!("event {} of {} stands already", taken.seq(), taken.order_id())));
+        }
+        let mut written = Vec::new();
+        for write in batch {
+            match write {
+                Write::Accept(accept) => {
+                    if let Some(key) = &accept.key {
+                        if let Some(owner) = inner.keys.get(key.as_str()) {
+                            written.push(Written::Duplicate(*owner));
+                            continue;
+                        }
+                        inner.keys.insert(key.as_str().to_owned(), accept.order.id);
+                    }
+                    inner.orders.insert(accept.order.id, accept.order.clone());
+                }
+                Write::Step(step) => {
+                    let order = inner.orders.get_mut(&step.order_id).unwrap();
+                    order.apply(step.recorded.clone()).unwrap();
+                    match &step.swap {
+                        SwapWrite::None => {}
+                        SwapWrite::Signed(swap) => drop(inner.swaps.insert(step.order_id, swap.clone())),
+                        SwapWrite::Settled { .. } => drop(inner.swaps.remove(&step.order_id)),
+                    }
+                }
+            }
+            inner.writers.insert((write.order_id(), write.seq()), write.write_id());
+            written.push(Written::Stored);
+        }
+        Ok(written)
+    }
+
+    async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
+        Ok(self.inner.lock().unwrap().writers.get(&(order, seq)).copied())
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
+        let inner = self.inner.lock().unwrap();
+        Ok(inner.orders.get(&id).map(|order| StoredOrder { order: order.clone(), live: inner.swaps.get(&id).cloned() }))
+    }
+
+    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        Ok(self.inner.lock().unwrap().keys.get(key.as_str()).copied())
+    }
+
+    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
+        let inner = self.inner.lock().unwrap();
+        let open = inner
+            .orders
+            .values()
+            .filter(|order| !order.state().is_final() && after.is_none_or(|after| order.id > after));
+        let stored = open.map(|order| StoredOrder { order: order.clone(), live: inner.swaps.get(&order.id).cloned() });
+        Ok(stored.take(usize::try_from(limit).unwrap()).collect())
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
+        let inner = self.inner.lock().unwrap();
+        Ok(inner.orders.values().rev().take(usize::try_from(filter.limit).unwrap()).cloned().collect())
+    }
+
+    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
+        let inner = self.inner.lock().unwrap();
+        let steps = inner.orders.values().flat_map(|order| order.history().iter());
+        Ok(steps.filter(|step| step.status == Status::Routing && step.at > since).map(|step| step.at).collect())
+    }
+
+    async fn close(&self) {}
+}

@@ -1,0 +1,141 @@
+//! The binary as an operator runs it: started in a folder of its own, on a free port, killed and started again.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Client;
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// An engine in a process of its own, with its database and ledger in a folder that goes with it.
+pub struct Server {
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    child: Option<Child>,
+    pub client: Client,
+}
+
+/// Settings under which nothing waits for anything: no limits, no simulated latency.
+pub const SWIFT: [(&str, &str); 6] = [
+    ("orders.rate_limit_per_minute", "0"),
+    ("orders.max_concurrent", "1000"),
+    ("orders.backoff_initial_ms", "50"),
+    ("simulation.quote_latency_ms", "0"),
+    ("simulation.swap_latency_min_ms", "0"),
+    ("simulation.swap_latency_max_ms", "0"),
+];
+
+impl Server {
+    /// Starts an engine with these settings over the defaults.
+    pub fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self { folder, settings, child: None, client: Client::nowhere() };
+        server.restart();
+        server
+    }
+
+    /// Changes a setting for the next start; also takes plain environment variables, which are in capitals.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((variable(key), value.to_owned()));
+    }
+
+    /// Starts it (again), and waits until it says where it listens.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the engine still runs");
+        let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        let greeting = receiver.recv_timeout(PATIENCE).expect("the engine says where it listens");
+        let address = greeting.split("http://").nth(1).expect("the first line names the address");
+        self.client = Client::of(&format!("http://{address}"));
+        self.child = Some(child);
+    }
+
+    /// SIGKILL: no goodbye, no flush.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the engine runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let child = self.child.as_ref().expect("the engine runs");
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        self.wait()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the engine runs");
+        let (sender, receiver) = mpsc::channel();
+        let pid = child.id();
+        std::thread::spawn(move || drop(sender.send(child.wait())));
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("process {pid} does not end")).unwrap()
+    }
+
+    /// Runs another command of the binary in the same folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_order-engine"));
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .env("PORT", "0")
+            .env("LOG_LEVEL", "warn")
+            .stdin(Stdio::null());
+        if std::env::var_os("TEST_LOG").is_none() {
+            command.stderr(Stdio::null());
+        }
+        command.envs(self.settings.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// What the simulated chain has taken, one entry a swap.
+    pub fn ledger(&self) -> Vec<Value> {
+        let output = self.command(&["ledger", "--json"]).stdout(Stdio::piped()).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The folder with the database and the ledger.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Fails unless every order of the ledger has at most one landed swap.
+    #[track_caller]
+    pub fn assert_no_second_swap(&self) {
+        let mut landed: Vec<_> = self
+            .ledger()
+            .into_iter()
+            .filter(|entry| entry["outcome"] == "landed")
+            .map(|entry| entry["orderId"].to_string())
+            .collect();
+        let swaps = landed.len();
+        landed.sort();
+        landed.dedup();
+        assert_eq!(landed.len(), swaps, "an order was swapped twice");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn variable(key: &str) -> String {
+    if key.contains('.') { format!("ORDER_ENGINE__{}", key.to_uppercase().replace('.', "__")) } else { key.to_owned() }
+}
