@@ -47,10 +47,16 @@ pub struct Adopt {
 #[rtype(result = "()")]
 pub struct GiveUp(pub String);
 
+/// How to start a child again, and how often that was needed lately.
+struct Adopted {
+    restart: Box<dyn Fn() + Send>,
+    window: RateWindow,
+}
+
 /// Watches over the actors that hold no truth.
 pub struct Caretaker {
     clock: Clock,
-    children: HashMap<Child, (Box<dyn Fn() + Send>, RateWindow)>,
+    children: HashMap<Child, Adopted>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -82,7 +88,8 @@ impl Handler<Adopt> for Caretaker {
     type Result = ();
 
     fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
-        self.children.insert(adopt.child, (adopt.restart, RateWindow::new(Self::RESTARTS_PER_MINUTE, [])));
+        let window = RateWindow::new(Self::RESTARTS_PER_MINUTE, []);
+        self.children.insert(adopt.child, Adopted { restart: adopt.restart, window });
     }
 }
 
@@ -97,7 +104,7 @@ impl Handler<ChildExited> for Caretaker {
         let now = self.clock.now();
         match self.children.get_mut(&child) {
             None => self.give_up(format!("{child:?} panicked")),
-            Some((restart, window)) => match window.take(now) {
+            Some(Adopted { restart, window }) => match window.take(now) {
                 Ok(()) => {
                     tracing::warn!(?child, "an actor panicked and is started again");
                     restart();

@@ -83,8 +83,8 @@ impl Listening {
 }
 
 impl Desk {
-    /// How often an order that slips away is looked for again.
-    const TRIES: usize = 3;
+    /// How often an order that slips away is looked for again: it may fall once an attempt, and end.
+    const TRIES: usize = 5;
 
     /// A desk in front of those actors that waits so long for an answer.
     pub fn new(

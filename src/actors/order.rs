@@ -445,7 +445,8 @@ impl OrderActor {
     /// Chosen by the fault tests: an order whose client calls it `poison…` meets its fail points.
     #[cfg_attr(not(feature = "failpoints"), allow(dead_code, reason = "fail points are compiled out"))]
     fn is_poisoned(&self) -> bool {
-        self.order.request.client_order_id.as_ref().is_some_and(|id| id.as_str().starts_with("poison"))
+        let poisoned = self.order.request.client_order_id.as_ref().is_some_and(|id| id.as_str().starts_with("poison"));
+        poisoned && !self.order.state().is_final()
     }
 }
 

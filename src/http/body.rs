@@ -229,6 +229,7 @@ fn plain_text(raw: &str) -> Result<Option<String>, &'static str> {
 mod tests {
     use super::*;
     use crate::config::Settings;
+    use crate::domain::routing::Strategy;
     use proptest::prelude::*;
 
     fn tokens() -> std::sync::Arc<TokenList> {

@@ -114,9 +114,7 @@ pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Resu
 
 /// The order's id in a path.
 pub(super) fn order_id(text: &str) -> Result<OrderId, Problem> {
-    text.parse().map_err(|_| {
-        Problem::invalid(vec![FieldError { field: "id".to_owned(), message: "must be a UUID".to_owned() }])
-    })
+    text.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))
 }
 
 fn path(id: OrderId) -> String {
@@ -127,9 +125,7 @@ fn path(id: OrderId) -> String {
 fn key(request: &HttpRequest, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
     const HEADER: &str = "idempotency-key";
     let mut given = request.headers().get_all(HEADER);
-    let wrong = |message: &str| {
-        Problem::invalid(vec![FieldError { field: "Idempotency-Key".to_owned(), message: message.to_owned() }])
-    };
+    let wrong = |message: &str| Problem::invalid_field("Idempotency-Key", message);
     let header = match (given.next(), given.next()) {
         (None, _) => None,
         (Some(_), Some(_)) => return Err(wrong("stands more than once")),
@@ -177,9 +173,8 @@ fn filter(request: &HttpRequest, face: &Face) -> Result<ListFilter, Problem> {
     const MAX_LIMIT: u64 = 200;
     let mut errors = Vec::new();
     let mut filter = ListFilter { limit: DEFAULT_LIMIT, ..ListFilter::default() };
-    let query = web::Query::<BTreeMap<String, String>>::from_query(request.query_string()).map_err(|error| {
-        Problem::invalid(vec![FieldError { field: "query".to_owned(), message: error.to_string() }])
-    })?;
+    let query = web::Query::<BTreeMap<String, String>>::from_query(request.query_string())
+        .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
     for (name, value) in query.into_inner() {
         let result = match name.as_str() {
             "status" => {

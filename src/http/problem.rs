@@ -22,8 +22,12 @@ pub struct FieldError {
 
 /// An error as the client sees it.
 #[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Problem(Box<Details>);
+
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Problem {
+struct Details {
     r#type: &'static str,
     title: &'static str,
     status: u16,
@@ -45,7 +49,7 @@ pub struct Problem {
 impl Problem {
     /// A problem; its type is `about:blank`, so its title is the status's own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -57,20 +61,20 @@ impl Problem {
             order_id: None,
             retry_after_seconds: None,
             location: None,
-        }
+        }))
     }
 
     /// The same request may succeed after so many seconds.
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.retryable = true;
-        self.retry_after_seconds = Some(seconds);
+        self.0.retryable = true;
+        self.0.retry_after_seconds = Some(seconds);
         self
     }
 
     /// It concerns that order, which is asked for at `location`.
     pub fn about(mut self, order: OrderId, location: Option<String>) -> Self {
-        self.order_id = Some(order);
-        self.location = location;
+        self.0.order_id = Some(order);
+        self.0.location = location;
         self
     }
 
@@ -80,7 +84,14 @@ impl Problem {
             [one] => format!("{}: {}", one.field, one.message),
             many => format!("{} fields are wrong", many.len()),
         };
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail) }
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// A request of which one field is wrong.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
     /// There is no such order, or none that the client may see.
@@ -105,21 +116,21 @@ impl From<DeskError> for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.detail)
+        write!(f, "{}: {}", self.0.code, self.0.detail)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.0.retry_after_seconds {
             response.insert_header((RETRY_AFTER, seconds));
         }
-        if let Some(location) = &self.location {
+        if let Some(location) = &self.0.location {
             response.insert_header(("location", location.as_str()));
         }
         let body = serde_json::to_vec(self).expect("a problem holds only strings and numbers");

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use serde::Serialize;
 
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use super::sessions::{GoAway, SignOfLife, SocketHandle};
 use super::wire::{SnapshotView, UpdateView};
 use super::{Face, orders};
@@ -43,16 +43,16 @@ pub(super) async fn order(
 }
 
 fn after_seq(query: &str) -> Result<u32, Problem> {
-    let wrong = |field: &str, message: &str| {
-        Problem::invalid(vec![FieldError { field: field.to_owned(), message: message.to_owned() }])
-    };
-    let pairs =
-        web::Query::<Vec<(String, String)>>::from_query(query).map_err(|error| wrong("query", &error.to_string()))?;
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
+        .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
     let mut after_seq = 0;
     for (name, value) in pairs.into_inner() {
         match name.as_str() {
-            "afterSeq" => after_seq = value.parse().map_err(|_| wrong("afterSeq", "must be a whole number from 0"))?,
-            _ => return Err(wrong(&name, "is not a parameter of this stream")),
+            "afterSeq" => {
+                after_seq =
+                    value.parse().map_err(|_| Problem::invalid_field("afterSeq", "must be a whole number from 0"))?
+            }
+            _ => return Err(Problem::invalid_field(&name, "is not a parameter of this stream")),
         }
     }
     Ok(after_seq)

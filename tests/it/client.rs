@@ -68,10 +68,6 @@ impl Client {
         Self::of("http://127.0.0.1:9")
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], String::new()).await.unwrap()
     }
@@ -123,7 +119,7 @@ impl Client {
 
     /// Follows an order on a socket of its own to the server's close.
     pub async fn follow(&self, id: &str) -> Story {
-        self.socket(&format!("/ws/orders/{id}")).await.to_the_close().await
+        self.socket(&format!("/ws/orders/{id}")).await.until_closed().await
     }
 
     /// Waits until an order's view satisfies a condition.
@@ -182,7 +178,7 @@ impl Socket {
     }
 
     /// Everything from here to the close.
-    pub async fn to_the_close(mut self) -> Story {
+    pub async fn until_closed(mut self) -> Story {
         let mut steps = Vec::new();
         loop {
             match self.next().await {

@@ -1,7 +1,6 @@
 //! The binary as an operator runs it: started in a folder of its own, on a free port, killed and started again.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -104,11 +103,6 @@ impl Server {
         let output = self.command(&["ledger", "--json"]).stdout(Stdio::piped()).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// The folder with the database and the ledger.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Fails unless every order of the ledger has at most one landed swap.

@@ -53,10 +53,10 @@ async fn a_client_that_resumes_is_told_only_what_came_after() {
     let server = default_waits_without_limits();
     let id = server.client.submit(json!({})).await.order_id();
     assert_whole(&server.client.follow(&id).await);
-    let resumed = server.client.socket(&format!("/api/orders/{id}/stream?afterSeq=3")).await.to_the_close().await;
+    let resumed = server.client.socket(&format!("/api/orders/{id}/stream?afterSeq=3")).await.until_closed().await;
     assert_eq!(resumed.seqs(), [4, 5]);
     assert_eq!(resumed.close, Some(1000));
-    let nothing_new = server.client.socket(&format!("/ws/orders/{id}?afterSeq=5")).await.to_the_close().await;
+    let nothing_new = server.client.socket(&format!("/ws/orders/{id}?afterSeq=5")).await.until_closed().await;
     assert_eq!((nothing_new.steps.len(), nothing_new.close), (0, Some(1000)));
 }
 
@@ -91,7 +91,7 @@ async fn a_stopping_engine_says_goodbye_to_its_sockets_and_exits_with_0() {
     let id = waiting[3].order_id();
     let mut socket = server.client.socket(&format!("/ws/orders/{id}")).await;
     let _snapshot = socket.next().await.unwrap();
-    let following = actix::spawn(socket.to_the_close());
+    let following = actix::spawn(socket.until_closed());
     let (server, status) = actix_web::web::block(move || {
         let status = server.terminate();
         (server, status)
