@@ -312,7 +312,7 @@ impl Settings {
         let max_attempts = from.at_least("orders.max_attempts", 1);
         let backoff_initial = from.duration("orders.backoff_initial_ms");
         let max_subscribers = from.at_least("orders.max_subscribers", 1);
-        let threads = from.at_least("orders.threads", 1);
+        let threads = from.take("orders.threads");
         let routing_timeout = from.duration("routing.timeout_ms");
         let quote_max_age = from.duration("quote.max_age_ms");
         let resend = from.duration("chain.resend_ms");

@@ -280,7 +280,10 @@ impl Running {
         };
         let database_home = place();
         let home = place();
-        let order_homes: Vec<_> = (0..settings.orders.threads).map(|_| place()).collect();
+        let order_homes: Vec<_> = match settings.orders.threads {
+            0 => vec![home.clone()],
+            threads => (0..threads).map(|_| place()).collect(),
+        };
 
         let (fatal_sender, fatal) = watch::channel(None);
         let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));

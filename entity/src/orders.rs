@@ -6,14 +6,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub r#type: String,
-    pub status: String,
-    pub seq: i32,
+    pub status: Option<String>,
     pub token_in: String,
     pub token_out: String,
     pub client_order_id: Option<String>,
     pub request: String,
     pub created_at: DateTimeUtc,
-    pub updated_at: DateTimeUtc,
+    pub ended_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

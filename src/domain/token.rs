@@ -9,19 +9,27 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A token's mint: the 32 bytes of its address, base58 outside.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mint(pub [u8; 32]);
+/// A token's mint: the base58 of the 32 bytes of its address. Those bytes have no other base58, so the text is the key.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Mint(Arc<str>);
+
+impl Mint {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Display for Mint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bs58::encode(self.0).into_string())
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Mint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&self.0)
     }
 }
 
@@ -29,17 +37,10 @@ impl FromStr for Mint {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        match bs58::decode(text).onto(&mut bytes) {
-            Ok(32) => Ok(Self(bytes)),
+        match bs58::decode(text).onto(&mut [0; 32]) {
+            Ok(32) => Ok(Self(text.into())),
             _ => Err(TokenError::Unknown(text.chars().take(64).collect())),
         }
-    }
-}
-
-impl Serialize for Mint {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -113,7 +114,7 @@ impl TokenList {
             if list.by_symbol.insert(symbol.clone(), index).is_some() {
                 return Err(format!("symbol {symbol} stands twice"));
             }
-            if list.by_mint.insert(known.token.mint, index).is_some() {
+            if list.by_mint.insert(known.token.mint.clone(), index).is_some() {
                 return Err(format!("mint {} stands twice", known.token.mint));
             }
             list.tokens.push(known);

@@ -1,21 +1,25 @@
 //! SeaORM on SQLite or PostgreSQL: the same statements on both.
 
+mod bulk;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
-use sea_orm::sea_query::{Expr, ExprTrait, IntoIden, Query, TableRef, ValueTuple};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Value};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
 use uuid::Uuid;
 
+use self::bulk::Target;
 use super::{
     Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
     request_to_text,
@@ -174,8 +178,7 @@ impl OrderStore for SeaStore {
     }
 
     async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
-        let unfinished = Status::ALL.into_iter().filter(|status| !status.is_final()).map(Status::name);
-        let mut query = orders::Entity::find().filter(orders::Column::Status.is_in(unfinished));
+        let mut query = orders::Entity::find().filter(orders::Column::Status.is_null());
         if let Some(after) = after {
             query = query.filter(orders::Column::Id.gt(after.0));
         }
@@ -186,22 +189,27 @@ impl OrderStore for SeaStore {
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
         let mut query = orders::Entity::find();
         if let Some(status) = filter.status {
-            query = query.filter(orders::Column::Status.eq(status.name()));
+            query = query.filter(stands(status));
         }
-        if let Some(mint) = filter.token_in {
-            query = query.filter(orders::Column::TokenIn.eq(mint.to_string()));
+        if let Some(mint) = &filter.token_in {
+            query = query.filter(orders::Column::TokenIn.eq(mint.as_str()));
         }
-        if let Some(mint) = filter.token_out {
-            query = query.filter(orders::Column::TokenOut.eq(mint.to_string()));
+        if let Some(mint) = &filter.token_out {
+            query = query.filter(orders::Column::TokenOut.eq(mint.as_str()));
         }
         if let Some(key) = &filter.client_order_id {
             query = query.filter(orders::Column::ClientOrderId.eq(key.as_str()));
         }
+        // The id bounds let the primary key find the times; the times themselves are exact.
         if let Some(from) = filter.from {
-            query = query.filter(orders::Column::CreatedAt.gte(from));
+            query = query
+                .filter(orders::Column::Id.gte(first_id_of(from - ID_SLACK)))
+                .filter(orders::Column::CreatedAt.gte(from));
         }
         if let Some(to) = filter.to {
-            query = query.filter(orders::Column::CreatedAt.lt(to));
+            query = query
+                .filter(orders::Column::Id.lt(first_id_of(to + ID_SLACK)))
+                .filter(orders::Column::CreatedAt.lt(to));
         }
         if let Some(before) = filter.before {
             query = query.filter(orders::Column::Id.lt(before.0));
@@ -270,28 +278,13 @@ async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec
         }
         written.push(Written::Stored);
     }
-    if !new_orders.is_empty() {
-        orders::Entity::insert_many(new_orders).exec_without_returning(transaction).await?;
-    }
-    if !new_keys.is_empty() {
-        idempotency_keys::Entity::insert_many(new_keys).exec_without_returning(transaction).await?;
-    }
-    if !new_events.is_empty() {
-        order_events::Entity::insert_many(new_events).exec_without_returning(transaction).await?;
-    }
-    let moved: Vec<_> = steps().map(moved_order).collect();
-    if !moved.is_empty() {
-        transaction.execute(&move_orders(moved)).await?;
-    }
-    let settled: Vec<_> = steps().filter_map(settled_swap).collect();
-    if !settled.is_empty() {
-        transaction.execute(&settle_swaps(settled)).await?;
-    }
+    bulk::insert(transaction, new_orders).await?;
+    bulk::insert(transaction, new_keys).await?;
+    bulk::insert(transaction, new_events).await?;
+    end_orders(transaction, steps().filter_map(ended_order).collect()).await?;
+    settle_swaps(transaction, steps().filter_map(settled_swap).collect()).await?;
     // After the settled ones: an order's next swap may only be stored once its last one is no longer live.
-    let signed: Vec<_> = steps().filter_map(swap_row).collect();
-    if !signed.is_empty() {
-        transactions::Entity::insert_many(signed).exec_without_returning(transaction).await?;
-    }
+    bulk::insert(transaction, steps().filter_map(swap_row).collect()).await?;
     Ok(written)
 }
 
@@ -317,14 +310,13 @@ fn order_row(order: &Order) -> orders::ActiveModel {
     orders::ActiveModel {
         id: Set(order.id.0),
         r#type: Set("market".to_owned()),
-        status: Set(order.last().status.name().to_owned()),
-        seq: Set(as_i32(order.last().seq)),
+        status: NotSet,
         token_in: Set(request.token_in.mint.to_string()),
         token_out: Set(request.token_out.mint.to_string()),
         client_order_id: Set(request.client_order_id.as_ref().map(|key| key.as_str().to_owned())),
         request: Set(request_to_text(request)),
         created_at: Set(order.created_at()),
-        updated_at: Set(order.created_at()),
+        ended_at: NotSet,
     }
 }
 
@@ -358,68 +350,84 @@ fn swap_row(step: &Step) -> Option<transactions::ActiveModel> {
         bytes: Set(bytes.to_vec()),
         last_valid_block_height: Set(as_i64(swap.last_valid_block_height)),
         status: Set(LIVE.to_owned()),
-        slot: Set(None),
-        fee: Set(None),
-        error: Set(None),
+        slot: NotSet,
+        fee: NotSet,
+        error: NotSet,
         created_at: Set(step.recorded.at),
         updated_at: Set(step.recorded.at),
     })
 }
 
-fn moved_order(step: &Step) -> ValueTuple {
+fn ended_order(step: &Step) -> Option<Vec<Value>> {
     let recorded = &step.recorded;
-    ValueTuple::Many(vec![
-        step.order_id.0.into(),
-        recorded.status.name().into(),
-        as_i32(recorded.seq).into(),
-        recorded.at.into(),
-    ])
+    recorded.status.is_final().then(|| vec![step.order_id.0.into(), recorded.status.name().into(), recorded.at.into()])
 }
 
-/// `UPDATE orders … FROM (VALUES …)`: many orders moved by one statement, and none of them backwards.
-fn move_orders(moved: Vec<ValueTuple>) -> sea_orm::sea_query::UpdateStatement {
-    let moved_column = |column: &'static str| Expr::col(("moved", column));
-    Query::update()
-        .table(orders::Entity)
-        .value(orders::Column::Status, moved_column("column2"))
-        .value(orders::Column::Seq, moved_column("column3"))
-        .value(orders::Column::UpdatedAt, moved_column("column4"))
-        .from(TableRef::ValuesList(moved, "moved".into_iden()))
-        .and_where(Expr::col((orders::Entity, orders::Column::Id)).eq(moved_column("column1")))
-        .and_where(Expr::col((orders::Entity, orders::Column::Seq)).lt(moved_column("column3")))
-        .to_owned()
+async fn end_orders(transaction: &DatabaseTransaction, ended: Vec<Vec<Value>>) -> Result<(), DbErr> {
+    use orders::Column;
+    let targets = [Column::Status, Column::EndedAt].map(|column| Target { column, nullable: false });
+    bulk::update(transaction, Column::Id, &targets, ended).await
 }
 
-fn settled_swap(step: &Step) -> Option<ValueTuple> {
+fn settled_swap(step: &Step) -> Option<Vec<Value>> {
     let SwapWrite::Settled { signature, end } = &step.swap else { return None };
     let (status, slot, fee, error) = match end {
-        SwapEnd::Landed(fill) => ("landed", Some(as_i64(fill.slot)), Some(as_i64(fill.fee.0)), None),
-        SwapEnd::Rejected(reason) => ("rejected", None, None, Some(reason.clone())),
-        SwapEnd::Expired => ("expired", None, None, None),
+        SwapEnd::Landed(fill) => ("landed", as_i64(fill.slot), as_i64(fill.fee.0), ""),
+        SwapEnd::Rejected(reason) => ("rejected", NO_NUMBER, NO_NUMBER, reason.as_str()),
+        SwapEnd::Expired => ("expired", NO_NUMBER, NO_NUMBER, ""),
     };
-    Some(ValueTuple::Many(vec![
+    Some(vec![
         signature.to_string().into(),
         status.into(),
         slot.into(),
         fee.into(),
         error.into(),
         step.recorded.at.into(),
-    ]))
+    ])
 }
 
-fn settle_swaps(settled: Vec<ValueTuple>) -> sea_orm::sea_query::UpdateStatement {
+/// Travels for NULL in a column of numbers that are never negative.
+const NO_NUMBER: i64 = -1;
+
+async fn settle_swaps(transaction: &DatabaseTransaction, settled: Vec<Vec<Value>>) -> Result<(), DbErr> {
     use transactions::Column;
-    let settled_column = |column: &'static str| Expr::col(("settled", column));
-    Query::update()
-        .table(transactions::Entity)
-        .value(Column::Status, settled_column("column2"))
-        .value(Column::Slot, settled_column("column3"))
-        .value(Column::Fee, settled_column("column4"))
-        .value(Column::Error, settled_column("column5"))
-        .value(Column::UpdatedAt, settled_column("column6"))
-        .from(TableRef::ValuesList(settled, "settled".into_iden()))
-        .and_where(Expr::col((transactions::Entity, Column::Signature)).eq(settled_column("column1")))
-        .to_owned()
+    let targets = [
+        Target { column: Column::Status, nullable: false },
+        Target { column: Column::Slot, nullable: true },
+        Target { column: Column::Fee, nullable: true },
+        Target { column: Column::Error, nullable: true },
+        Target { column: Column::UpdatedAt, nullable: false },
+    ];
+    bulk::update(transaction, Column::Signature, &targets, settled).await
+}
+
+/// Whether an order stands there: a final status is in its row, another in its latest event.
+fn stands(status: Status) -> Condition {
+    if status.is_final() {
+        return Condition::all().add(orders::Column::Status.eq(status.name()));
+    }
+    let latest = Query::select()
+        .column(order_events::Column::Status)
+        .from(order_events::Entity)
+        .and_where(
+            Expr::col((order_events::Entity, order_events::Column::OrderId))
+                .equals((orders::Entity, orders::Column::Id)),
+        )
+        .order_by((order_events::Entity, order_events::Column::Seq), Sorted::Desc)
+        .limit(1)
+        .to_owned();
+    Condition::all()
+        .add(orders::Column::Status.is_null())
+        .add(Expr::SubQuery(None, Box::new(latest.into())).eq(status.name()))
+}
+
+/// How far an order's id and its acceptance may lie apart: they are drawn one after the other.
+const ID_SLACK: TimeDelta = TimeDelta::seconds(1);
+
+/// The first id that could be drawn at a moment.
+fn first_id_of(at: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, ReadError> {
