@@ -450,7 +450,8 @@ async fn repeated(
             Ok(Submission { order, created: false })
         }
         Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),
-        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::NotAccepted),
+        // It is stored; only what it says cannot be read just now.
+        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
     }
 }
 

@@ -171,7 +171,7 @@ pub struct ReadError(pub String);
 pub struct StoredOrder {
     /// The order.
     pub order: Order,
-    /// Its live swap.
+    /// Its live swap; `None` also where it settled while the order was read.
     pub live: Option<SignedSwap>,
 }
 

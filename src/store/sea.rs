@@ -14,8 +14,8 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Val
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
 use uuid::Uuid;
 
@@ -68,10 +68,26 @@ impl SeaStore {
         Ok(Self { writer, reader, parallel_commits: 1 })
     }
 
+    /// How many orders have ended.
+    pub async fn count_ended(&self) -> Result<u64, ReadError> {
+        orders::Entity::find().filter(orders::Column::Status.is_not_null()).count(&self.reader).await.map_err(unread)
+    }
+
+    /// Forgets everything and begins with an empty schema: for benchmarks.
+    pub async fn start_anew(self) -> Result<(), DbErr> {
+        Migrator::fresh(&self.writer).await?;
+        self.close().await;
+        Ok(())
+    }
+
+    /// Orders with the bytes of their live swaps.
+    ///
+    /// The stories are read first: a swap that settles in between is missed, and then its order has moved on as well.
     async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let orders = self.replayed(rows).await?;
+        let submitted = orders.iter().filter(|order| order.state().live_swap().is_some()).map(|order| order.id.0);
         let mut live: HashMap<Uuid, transactions::Model> = transactions::Entity::find()
-            .filter(transactions::Column::OrderId.is_in(ids))
+            .filter(transactions::Column::OrderId.is_in(submitted))
             .filter(transactions::Column::Status.eq(LIVE))
             .all(&self.reader)
             .await
@@ -79,23 +95,13 @@ impl SeaStore {
             .into_iter()
             .map(|row| (row.order_id, row))
             .collect();
-        let orders = self.replayed(rows).await?;
-        orders
-            .into_iter()
-            .map(|order| {
-                let live = match (order.state().live_swap(), live.remove(&order.id.0)) {
-                    (None, _) => None,
-                    (Some(swap), Some(row)) => Some(SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() }),
-                    (Some(swap), None) => {
-                        return Err(ReadError(format!(
-                            "order {}: the bytes of swap {} are missing",
-                            order.id, swap.signature
-                        )));
-                    }
-                };
-                Ok(StoredOrder { order, live })
-            })
-            .collect()
+        let with_bytes = |order: Order| {
+            let row = live.remove(&order.id.0);
+            let live = order.state().live_swap().zip(row);
+            let live = live.map(|(swap, row)| SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() });
+            StoredOrder { order, live }
+        };
+        Ok(orders.into_iter().map(with_bytes).collect())
     }
 
     async fn replayed(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, ReadError> {
