@@ -12,5 +12,6 @@ mod crashes;
 mod idempotency;
 mod input;
 mod limits;
+mod outages;
 mod stories;
 mod supervision;
