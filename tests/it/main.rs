@@ -13,5 +13,6 @@ mod idempotency;
 mod input;
 mod limits;
 mod outages;
+mod store;
 mod stories;
 mod supervision;
