@@ -96,11 +96,10 @@ impl EngineLock {
         };
         async move {
             let Some(mut hold) = hold else { return std::future::pending().await };
-            match hold.wait_for(|hold| matches!(hold, Hold::Lost(_))).await.as_deref() {
-                Ok(Hold::Lost(cause)) => return cause.clone(),
-                // It was given back: the engine is being stopped.
-                Ok(_) | Err(_) => {}
+            if let Ok(Hold::Lost(cause)) = hold.wait_for(|hold| matches!(hold, Hold::Lost(_))).await.as_deref() {
+                return cause.clone();
             }
+            // It was given back: the engine is being stopped.
             std::future::pending().await
         }
     }
