@@ -68,6 +68,8 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
     pub idle_timeout: Duration,
     pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub lock_timeout: Duration,
     pub batch: usize,
 }
 
@@ -304,6 +306,8 @@ impl Settings {
         let max_connections = from.at_least("database.max_connections", 1);
         let idle_timeout = from.duration("database.idle_timeout_ms");
         let connect_timeout = from.duration("database.connect_timeout_ms");
+        let statement_timeout = from.duration("database.statement_timeout_ms");
+        let lock_timeout = from.duration("database.lock_timeout_ms");
         let batch = from.at_least("database.batch", 1);
         let max_concurrent = from.at_least("orders.max_concurrent", 1);
         let rate_limit_per_minute = from.take("orders.rate_limit_per_minute");
@@ -383,6 +387,8 @@ impl Settings {
                 max_connections: max_connections?,
                 idle_timeout: idle_timeout?,
                 connect_timeout: connect_timeout?,
+                statement_timeout: statement_timeout?,
+                lock_timeout: lock_timeout?,
                 batch: batch?,
             },
             orders: OrderSettings {

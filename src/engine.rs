@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::actors::caretaker::{Adopt, Caretaker, Child};
+use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
@@ -250,24 +250,13 @@ struct Running {
     address: Option<SocketAddr>,
     fatal: watch::Receiver<Option<String>>,
     // None where the caller brought the store: whose it is, the caller knows.
-    _lock: Option<EngineLock>,
+    _lock: Option<Arc<EngineLock>>,
 }
 
 impl Running {
     async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let clock = if parts.here { Clock::runtime() } else { Clock::System };
-        let lock = match parts.store {
-            Some(_) => None,
-            None => Some(EngineLock::acquire(&settings.database.url)?),
-        };
-        let listener = match parts.without_http {
-            true => None,
-            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
-                address: (settings.server.host, settings.server.port).into(),
-                source,
-            })?),
-        };
         let mut arbiters = Vec::new();
         let mut place = || match parts.here {
             true => Placement::Here,
@@ -279,6 +268,17 @@ impl Running {
             }
         };
         let database_home = place();
+        let lock = match parts.store {
+            Some(_) => None,
+            None => Some(take_lock(&settings, &database_home).await?),
+        };
+        let listener = match parts.without_http {
+            true => None,
+            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
+                address: (settings.server.host, settings.server.port).into(),
+                source,
+            })?),
+        };
         let home = place();
         let order_homes: Vec<_> = match settings.orders.threads {
             0 => vec![home.clone()],
@@ -287,9 +287,16 @@ impl Running {
 
         let (fatal_sender, fatal) = watch::channel(None);
         let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
+        if let Some(lock) = &lock {
+            let (lost, caretaker) = (lock.lost(), caretaker.clone());
+            actix::spawn(async move {
+                // Full: do_send ignores bounds, once a life. Closed: then the engine is going down anyway.
+                caretaker.do_send(GiveUp(lost.await));
+            });
+        }
         let store = match parts.store {
             Some(store) => store,
-            None => open_store(&settings, &database_home).await?,
+            None => open_store(&settings, &lock, &database_home).await?,
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
@@ -420,9 +427,29 @@ async fn on<T: Send + 'static>(placement: &Placement, work: impl Future<Output =
     }
 }
 
-async fn open_store(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<dyn OrderStore>, StartError> {
+async fn take_lock(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<EngineLock>, StartError> {
     let settings = settings.clone();
-    match on(home, async move { SeaStore::open(&settings.database).await }).await {
+    match on(home, async move { EngineLock::acquire(&settings.database).await }).await {
+        Some(Ok(lock)) => Ok(Arc::new(lock)),
+        Some(Err(LockError::Database(error))) => Err(StartError::Database(error)),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(StartError::Broken),
+    }
+}
+
+async fn open_store(
+    settings: &Arc<Settings>,
+    lock: &Option<Arc<EngineLock>>,
+    home: &Placement,
+) -> Result<Arc<dyn OrderStore>, StartError> {
+    let (settings, lock) = (settings.clone(), lock.clone());
+    let open = async move {
+        match lock {
+            Some(lock) => SeaStore::open_locked(&settings.database, &lock).await,
+            None => SeaStore::open(&settings.database).await,
+        }
+    };
+    match on(home, open).await {
         Some(Ok(store)) => Ok(Arc::new(store)),
         Some(Err(error)) => Err(StartError::Database(error.to_string())),
         None => Err(StartError::Broken),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::backoff::jittered;
@@ -42,7 +42,10 @@ pub struct SubmitOrder {
 }
 
 /// A submit is answered within this time, whatever the database does.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+
+/// An order that waits to be written is given up after this time: soon enough that the answer can still say so.
+const WRITE_WITHIN: Duration = Duration::from_millis(700);
 
 /// An order that was submitted.
 #[derive(Clone, Debug)]
@@ -477,18 +480,21 @@ impl Handler<SubmitOrder> for OrderManager {
             return Box::pin(async move {
                 // A repeat of an order that was let in is answered however full the house is.
                 let Some(key) = key else { return Err(SubmitError::Full) };
-                let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
-                match known {
-                    Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
-                    _ => Err(SubmitError::Full),
-                }
+                let answer = async {
+                    let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
+                    match known {
+                        Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
+                        _ => Err(SubmitError::Full),
+                    }
+                };
+                timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(SubmitError::Full))
             });
         }
         self.admitting += 1;
         let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
         let id = order.id;
         let me = ctx.address();
-        let expires = Instant::now() + ANSWER_WITHIN;
+        let expires = Instant::now() + WRITE_WITHIN;
         // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
         let accepted = actix::spawn(async move {
             let write = Write::accept(order.clone(), key);
@@ -497,12 +503,17 @@ impl Handler<SubmitOrder> for OrderManager {
             me.do_send(Admitted(matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone())));
             match written {
                 Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
-                Ok(Ok(Written::Duplicate(known))) => repeated(known, &request, &persistence).await,
-                Ok(Err(error)) => {
+                Ok(Ok(Written::Duplicate(known))) => {
+                    let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
+                    found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
+                }
+                Ok(Err(RecordError::KeyUnsettled(known))) => Err(SubmitError::OutcomeUnknown(known)),
+                Ok(Err(RecordError::Expired)) => Err(SubmitError::NotAccepted),
+                Ok(Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. }))) => {
                     tracing::warn!(%error, "an order was not accepted");
                     Err(SubmitError::NotAccepted)
                 }
-                Err(_) => Err(SubmitError::OutcomeUnknown(id)),
+                Ok(Err(RecordError::Stopped)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
             }
         });
         Box::pin(async move {

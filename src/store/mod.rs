@@ -103,6 +103,14 @@ impl Write {
         }
     }
 
+    /// The client's name for the request, where it makes an order of it.
+    pub fn key(&self) -> Option<&ClientKey> {
+        match self {
+            Self::Accept(accept) => accept.key.as_ref(),
+            Self::Step(_) => None,
+        }
+    }
+
     /// The sequence number it writes.
     pub fn seq(&self) -> u32 {
         match self {

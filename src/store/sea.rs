@@ -12,14 +12,17 @@ use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Value};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::bulk::Target;
+use super::lock::{EngineLock, Guard};
 use super::{
     Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
     request_to_text,
@@ -40,24 +43,57 @@ pub struct SeaStore {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
     parallel_commits: usize,
+    // How long the database may take over one step of a commit; a file has no line that could go dead.
+    patience: Option<Duration>,
 }
 
 impl SeaStore {
+    /// A commit that PostgreSQL does not answer for so long is given up, and its outcome is unknown.
+    ///
+    /// Its own limits do not help where the server stands still or the line is dead. With the longest wait of
+    /// Persistence it stays below the five seconds within which work goes on after an outage.
+    const PATIENCE: Duration = Duration::from_secs(3);
+
     /// Opens the database and brings its schema up to date.
     ///
     /// Belongs on the thread that will use it: connections live and die with the runtime that opened them.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, DbErr> {
-        let store = Self::connect(settings).await?;
+        Self::open_with(settings, None).await
+    }
+
+    /// As [`SeaStore::open`], for the engine that holds the lock: its connections are worth nothing without it.
+    pub async fn open_locked(settings: &DatabaseSettings, lock: &EngineLock) -> Result<Self, DbErr> {
+        Self::open_with(settings, lock.guard()).await
+    }
+
+    async fn open_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
+        if !settings.url.is_sqlite() {
+            // On a connection without limits: a change to a large table may take longer than a statement.
+            let connection = Database::connect(options(settings, 1)).await?;
+            Migrator::up(&connection, None).await?;
+            connection.close().await?;
+            return Self::connect_with(settings, guard).await;
+        }
+        let store = Self::connect_with(settings, guard).await?;
         Migrator::up(&store.writer, None).await?;
         Ok(store)
     }
 
     /// Opens the database as it is.
     pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DbErr> {
+        Self::connect_with(settings, None).await
+    }
+
+    async fn connect_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
-            let pool = Database::connect(options(settings, settings.max_connections)).await?;
+            let pool = Database::connect(postgres_options(settings, guard)).await?;
             // Two: while one commit waits for the disk the next is being filled.
-            return Ok(Self { reader: pool.clone(), writer: pool, parallel_commits: 2 });
+            return Ok(Self {
+                reader: pool.clone(),
+                writer: pool,
+                parallel_commits: 2,
+                patience: Some(Self::PATIENCE),
+            });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
         let writer = Database::connect(sqlite_options(settings, 1)).await?;
@@ -65,7 +101,26 @@ impl SeaStore {
             Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))).await?,
             None => writer.clone(),
         };
-        Ok(Self { writer, reader, parallel_commits: 1 })
+        Ok(Self { writer, reader, parallel_commits: 1, patience: None })
+    }
+
+    async fn begin(&self) -> Result<DatabaseTransaction, CommitError> {
+        let writer = self.writer.clone();
+        // On its own: given up half way, a BEGIN would leave the pool a connection that is inside a transaction.
+        let begun = tokio::spawn(async move { writer.begin().await });
+        match self.patiently(begun).await {
+            Some(Ok(begun)) => begun.map_err(uncommitted),
+            Some(Err(error)) => Err(CommitError::Unavailable { reason: error.to_string(), maybe_committed: false }),
+            None => Err(unanswered(false)),
+        }
+    }
+
+    /// Waits for a step of a commit; `None` where it takes too long.
+    async fn patiently<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        match self.patience {
+            Some(patience) => timeout(patience, step).await.ok(),
+            None => Some(step.await),
+        }
     }
 
     /// How many orders have ended.
@@ -137,6 +192,36 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     options
 }
 
+fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>) -> ConnectOptions {
+    let mut options = options(settings, settings.max_connections);
+    let limits = limits(settings);
+    let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
+    options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
+    options.map_sqlx_postgres_pool_opts(move |pool| {
+        let pool = pool.after_release(|connection, _| {
+            Box::pin(async move {
+                // Something was given up half way and its rollback waits to be sent: what else the server still does
+                // with that connection nobody knows, so nobody gets it.
+                if connection.should_flush() { Err(sqlx::Error::WorkerCrashed) } else { Ok(true) }
+            })
+        });
+        let Some(guard) = guard.clone() else { return pool };
+        pool.after_connect(move |connection, _| {
+            let guard = guard.clone();
+            Box::pin(async move { guard.check(connection).await })
+        })
+    });
+    options
+}
+
+/// The limits PostgreSQL itself keeps, on every connection that serves the engine.
+pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)> {
+    vec![
+        ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+        ("lock_timeout", settings.lock_timeout.as_millis().to_string()),
+    ]
+}
+
 fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     let in_memory = settings.url.sqlite_path().is_none();
     let mut options = options(settings, connections);
@@ -158,13 +243,21 @@ impl OrderStore for SeaStore {
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
-        let transaction = self.writer.begin().await.map_err(uncommitted)?;
-        let written = write(&transaction, batch).await.map_err(uncommitted)?;
-        transaction
-            .commit()
-            .await
-            .map_err(|error| CommitError::Unavailable { reason: error.to_string(), maybe_committed: true })?;
-        Ok(written)
+        let transaction = self.begin().await?;
+        let written = match self.patiently(write(&transaction, batch)).await {
+            Some(Ok(written)) => written,
+            Some(Err(error)) => {
+                // Said now and not left to the drop: the connection goes back clean.
+                let _ = self.patiently(transaction.rollback()).await;
+                return Err(uncommitted(error));
+            }
+            None => return Err(unanswered(false)),
+        };
+        match self.patiently(transaction.commit()).await {
+            Some(Ok(())) => Ok(written),
+            Some(Err(error)) => Err(unfinished(error)),
+            None => Err(unanswered(true)),
+        }
     }
 
     async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
@@ -459,14 +552,33 @@ fn uncommitted(error: DbErr) -> CommitError {
     }
 }
 
-/// Whether the database understood the statement and refuses its data, so that trying again cannot help.
-fn is_about_the_data(error: &DbErr) -> bool {
+/// What became of a commit that failed: certainly nothing if the database itself says so, for its data or for a
+/// collision with another transaction. A connection that is lost or shut down says nothing.
+fn unfinished(error: DbErr) -> CommitError {
+    let collided = sql_code(&error).is_some_and(|code| code.len() == 5 && code.starts_with("40"));
+    if collided || is_about_the_data(&error) {
+        return uncommitted(error);
+    }
+    CommitError::Unavailable { reason: error.to_string(), maybe_committed: true }
+}
+
+fn unanswered(maybe_committed: bool) -> CommitError {
+    let reason = format!("no answer within {:?}", SeaStore::PATIENCE);
+    CommitError::Unavailable { reason, maybe_committed }
+}
+
+fn sql_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) =
         error
     else {
-        return false;
+        return None;
     };
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+}
+
+/// Whether the database understood the statement and refuses its data, so that trying again cannot help.
+fn is_about_the_data(error: &DbErr) -> bool {
+    let Some(code) = sql_code(error) else { return false };
     // PostgreSQL's classes 22 (data exception) and 23 (integrity constraint); SQLite's SQLITE_CONSTRAINT with its
     // extended codes (275 is a CHECK), SQLITE_TOOBIG and SQLITE_MISMATCH.
     match code.len() {

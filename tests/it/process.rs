@@ -34,11 +34,16 @@ pub const SWIFT: [(&str, &str); 6] = [
 impl Server {
     /// Starts an engine with these settings over the defaults.
     pub fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { folder, settings, child: None, client: Client::nowhere() };
+        let mut server = Self::idle(settings);
         server.restart();
         server
+    }
+
+    /// An engine that [`Server::restart`] starts, once all is set.
+    pub fn idle<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, settings, child: None, client: Client::nowhere() }
     }
 
     /// Changes a setting for the next start; also takes plain environment variables, which are in capitals.
@@ -68,9 +73,23 @@ impl Server {
 
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> ExitStatus {
-        let child = self.child.as_ref().expect("the engine runs");
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        self.signal("TERM");
         self.wait()
+    }
+
+    /// SIGSTOP: it stands still, and the world goes on.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("the engine runs");
+        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself.
