@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
 mod client;
+mod databases;
 mod embedded;
 mod memory_store;
 mod process;
@@ -11,5 +12,6 @@ mod crashes;
 mod idempotency;
 mod input;
 mod limits;
+mod redis;
 mod stories;
 mod supervision;
