@@ -15,7 +15,7 @@ use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
-use crate::actors::order::OrderUpdate;
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
@@ -23,12 +23,13 @@ use crate::actors::venue::VenueActor;
 use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
+use crate::cluster::{self, Cluster, Previews, Voice};
 use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::http::sessions::{Sessions, watchdog};
-use crate::http::{self, Face};
+use crate::http::{self, Face, wire};
 use crate::simulation::Dice;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::{OrderStore, SeaStore};
@@ -241,6 +242,7 @@ struct Running {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     store: Arc<dyn OrderStore>,
+    cluster: Option<Cluster>,
     arbiters: Vec<Arbiter>,
     home: Placement,
     database_home: Placement,
@@ -284,6 +286,7 @@ impl Running {
             0 => vec![home.clone()],
             threads => (0..threads).map(|_| place()).collect(),
         };
+        let cluster_home = settings.redis.url.is_some().then(&mut place);
 
         let (fatal_sender, fatal) = watch::channel(None);
         let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
@@ -311,6 +314,10 @@ impl Running {
         let venues = start_venues(adapters, &home, &caretaker);
         let router = start_router(&venues, settings.routing_timeout, &home, &caretaker);
 
+        let cluster = match cluster_home {
+            Some(home) => start_cluster(&settings, &home).await?,
+            None => None,
+        };
         let since = clock.now() - RateWindow::LENGTH;
         let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
         let manager = {
@@ -322,6 +329,7 @@ impl Running {
                 router: router.clone(),
                 venues,
                 chain,
+                announce: cluster.clone().map(announcing),
                 homes: order_homes,
                 recent_dispatches,
             };
@@ -337,6 +345,7 @@ impl Running {
             manager,
             persistence,
             store,
+            cluster: cluster.clone(),
             arbiters,
             home,
             database_home,
@@ -348,8 +357,15 @@ impl Running {
             _lock: lock,
         };
         if let Some((listener, address)) = listener {
-            let face =
-                Face { desk, settings: settings.clone(), sessions: sessions.clone(), fatal, started: Instant::now() };
+            let face = Face {
+                desk,
+                settings: settings.clone(),
+                sessions: sessions.clone(),
+                previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
+                cluster,
+                fatal,
+                started: Instant::now(),
+            };
             let server = http::serve(listener, face).map_err(|source| StartError::Listen { address, source })?;
             running.server = Some(server.handle());
             running.address = Some(address);
@@ -395,6 +411,9 @@ impl Running {
         }
         if timeout(STEP, self.persistence.send(Flush)).await.is_err() {
             tracing::warn!("not everything could be written; it is taken up at the next start");
+        }
+        if let Some(cluster) = &self.cluster {
+            let _ = timeout(STEP, cluster.flush()).await;
         }
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
@@ -454,6 +473,20 @@ async fn open_store(
         Some(Err(error)) => Err(StartError::Database(error.to_string())),
         None => Err(StartError::Broken),
     }
+}
+
+// What is announced of a waiting order outlives a missed turn or two.
+const _: () = assert!(cluster::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs());
+
+async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<Cluster>, StartError> {
+    let redis = settings.redis.clone();
+    let Some(url) = redis.url.clone() else { return Ok(None) };
+    let voice = Voice { update: wire::update_text, status: wire::standing_text, price: wire::price_text };
+    on(home, async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
+}
+
+fn announcing(cluster: Cluster) -> Announce {
+    Arc::new(move |order: &Order, fresh: &[Arc<Recorded>]| cluster.announce(order, fresh))
 }
 
 fn simulated_chain(settings: &Settings, dice: Dice, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {

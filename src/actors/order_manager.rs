@@ -18,7 +18,7 @@ use super::backoff::jittered;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
-use super::order::{self, Exit, OrderActor, Park, SlotGranted, Subscriber, World};
+use super::order::{self, Announce, Audience, Exit, OrderActor, Park, SlotGranted, World};
 use super::persistence::{FindKey, LoadOrder, Persistence, Record, RecordError};
 use super::placement::Placement;
 use crate::chain::Chain;
@@ -111,7 +111,7 @@ pub struct OrderExited {
     /// How.
     pub exit: Exit,
     /// Who was listening.
-    pub subscribers: Vec<Subscriber>,
+    pub audience: Audience,
 }
 
 /// An order's swap is undecided for longer than is healthy.
@@ -171,6 +171,7 @@ pub struct OrderManager {
     router: Line<DexRouter>,
     venues: Venues,
     chain: Arc<dyn Chain>,
+    announce: Option<Announce>,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -195,7 +196,7 @@ struct Open {
     stuck: bool,
     falls: u32,
     // While it is being restarted: its audience, and who waits to reach it.
-    subscribers: Vec<Subscriber>,
+    audience: Audience,
     waiting: Vec<oneshot::Sender<Found>>,
 }
 
@@ -209,6 +210,7 @@ pub struct Parts {
     pub router: Line<DexRouter>,
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
+    pub announce: Option<Announce>,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -232,6 +234,7 @@ impl OrderManager {
             router: parts.router,
             venues: parts.venues,
             chain: parts.chain,
+            announce: parts.announce,
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -256,6 +259,7 @@ impl OrderManager {
                 router: self.router.clone(),
                 venues: self.venues.clone(),
                 chain: self.chain.clone(),
+                announce: self.announce.clone(),
             })
         };
         self.world.get_or_insert_with(make).clone()
@@ -274,11 +278,11 @@ impl OrderManager {
             not_before: None,
             stuck: false,
             falls: 0,
-            subscribers: Vec::new(),
+            audience: Audience::default(),
             waiting: Vec::new(),
         });
-        let subscribers = std::mem::take(&mut open.subscribers);
-        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, subscribers, world));
+        let audience = std::mem::take(&mut open.audience);
+        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, world));
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
         open.addr = Some(addr);
@@ -371,7 +375,7 @@ impl OrderManager {
         if open.falls > Self::MAX_FALLS {
             tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
             open.stuck = true;
-            open.subscribers.clear();
+            open.audience = Audience::default();
             open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
             return;
         }
@@ -597,13 +601,13 @@ impl Handler<RequestSlot> for OrderManager {
 impl Handler<OrderExited> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, OrderExited { id, exit, subscribers }: OrderExited, ctx: &mut Self::Context) {
+    fn handle(&mut self, OrderExited { id, exit, audience }: OrderExited, ctx: &mut Self::Context) {
         self.release(id);
         match exit {
             Exit::Broken if self.draining.is_none() => {
                 if let Some(open) = self.orders.get_mut(&id) {
                     open.addr = None;
-                    open.subscribers = subscribers;
+                    open.audience = audience;
                     self.mend(id, ctx);
                 }
             }

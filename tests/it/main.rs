@@ -13,6 +13,7 @@ mod idempotency;
 mod input;
 mod limits;
 mod outages;
+mod redis;
 mod store;
 mod stories;
 mod supervision;
