@@ -14,8 +14,8 @@ use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Val
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr,
-    EntityTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, Recorded};
 use crate::domain::swap::{SignedSwap, Swap};
+use crate::faults::crash_point;
 
 /// The scope of keys on a server without users.
 const SHARED_SCOPE: &str = "";
@@ -153,11 +154,14 @@ impl OrderStore for SeaStore {
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
         let transaction = self.writer.begin().await.map_err(uncommitted)?;
+        crash_point("store.writing");
         let written = write(&transaction, batch).await.map_err(uncommitted)?;
+        crash_point("store.written");
         transaction
             .commit()
             .await
             .map_err(|error| CommitError::Unavailable { reason: error.to_string(), maybe_committed: true })?;
+        crash_point("store.committed");
         Ok(written)
     }
 
