@@ -28,6 +28,7 @@ use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
 use crate::http::{self, Face, wire};
 use crate::simulation::Dice;
@@ -549,6 +550,7 @@ async fn recover(persistence: &Addr<Persistence>, manager: &Addr<OrderManager>) 
     loop {
         let orders = ask(persistence, LoadUnfinished { after, limit: PAGE }).await?;
         let Some(last) = orders.last() else { break };
+        crash_point("engine.recovering");
         after = Some(last.order.id);
         recovered += orders.len();
         manager.send(Recover(orders)).await.map_err(|_| StartError::Broken)?;

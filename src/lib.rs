@@ -12,6 +12,7 @@
 //! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
 //! - [`http`]: the public face. Wire types never leave it.
 //! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
+//! - [`faults`]: the moments at which the fault tests end the process; compiled out otherwise.
 //! - `cli`: one file a command, in the binary.
 //!
 //! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain`, `store` and `cluster` know `domain`;
@@ -36,6 +37,7 @@ pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod faults;
 pub mod http;
 pub mod simulation;
 pub mod store;

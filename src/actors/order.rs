@@ -28,6 +28,7 @@ use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::routing::Decision;
 use crate::domain::swap::{SignedSwap, Verdict};
+use crate::faults::crash_point;
 use crate::store::{Write, Written};
 use crate::venue::{QuoteRequest, SwapRequest};
 
@@ -250,7 +251,7 @@ impl OrderActor {
         // The router keeps the deadline; this one only covers a router that is gone.
         let patience = self.world.settings.routing_timeout * 2;
         let answer = timeout(patience, self.world.router.get().send(RouteOrder(request)));
-        self.begin(answer, ctx, |actor, answer, ctx| match answer {
+        self.begin(answer, "order.quoted", ctx, |actor, answer, ctx| match answer {
             Ok(Ok(Ok(decision))) => actor.record(OrderEvent::Routed(Arc::new(decision)), None, ctx),
             Ok(Ok(Err(failure))) => actor.attempt_failed(failure, ctx),
             Ok(Err(_)) | Err(_) => {
@@ -261,7 +262,7 @@ impl OrderActor {
 
     fn build(&mut self, attempt: u32, decision: &Arc<Decision>, ctx: &mut Context<Self>) {
         let built = build(self.world.clone(), self.order.id, attempt, self.order.request.clone(), decision.clone());
-        self.begin(built, ctx, |actor, built, ctx| match built {
+        self.begin(built, "order.signed", ctx, |actor, built, ctx| match built {
             Ok(signed) => actor.record(OrderEvent::Submitted(Arc::new(signed.swap.clone())), Some(signed), ctx),
             Err(failure) => actor.attempt_failed(failure, ctx),
         });
@@ -275,7 +276,7 @@ impl OrderActor {
         let (chain, resend) = (self.world.chain.clone(), self.world.settings.chain.resend);
         let ask_first = std::mem::replace(&mut self.ask_first, true);
         let verdict = async move { chain::settle(&*chain, &signed, resend, ask_first).await };
-        self.begin(verdict, ctx, |actor, verdict, ctx| {
+        self.begin(verdict, "order.decided", ctx, |actor, verdict, ctx| {
             let Some(swap) = actor.order.state().live_swap().cloned() else { return };
             let ended = SwapEnded { venue: swap.venue, landed: matches!(verdict, Verdict::Landed(_)) };
             // Full: do_send ignores bounds, one a swap. Closed: a restarted router begins a new record anyway.
@@ -315,6 +316,7 @@ impl OrderActor {
     fn begin<T: 'static>(
         &mut self,
         work: impl Future<Output = T> + 'static,
+        crash: &'static str,
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
     ) {
@@ -322,6 +324,7 @@ impl OrderActor {
         let step = self.step;
         let span = tracing::info_span!("attempt", order_id = %self.order.id, attempt = self.order.state().attempt());
         ctx.spawn(work.instrument(span).into_actor(self).map(move |outcome, actor, ctx| {
+            crash_point(crash);
             if actor.step == step {
                 then(actor, outcome, ctx);
             }
@@ -342,6 +345,7 @@ impl OrderActor {
                 return self.stop(Exit::Broken, ctx);
             }
         };
+        crash_point("order.recording");
         self.recording = true;
         self.step += 1;
         let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
@@ -362,6 +366,7 @@ impl OrderActor {
     }
 
     fn recorded(&mut self, recorded: Arc<Recorded>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+        crash_point("order.recorded");
         self.recording = false;
         if let Err(illegal) = self.order.apply(recorded.clone()) {
             unreachable!("what was proposed is legal until it is recorded: {illegal}");
@@ -376,6 +381,7 @@ impl OrderActor {
         }
         log(&self.order, &recorded);
         self.publish();
+        crash_point("order.shown");
         self.answer_cancels();
         self.advance(ctx);
     }
@@ -408,6 +414,7 @@ impl OrderActor {
 
     /// Decides the cancels that wait; called while nothing is being recorded and the order has not ended.
     fn decide_cancels(&mut self, ctx: &mut Context<Self>) {
+        crash_point("order.cancelling");
         match self.order.state() {
             OrderState::Submitted { cancel_requested: false, .. } => {
                 self.record(OrderEvent::CancelRequested, None, ctx)
@@ -559,6 +566,7 @@ impl Actor for OrderActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        crash_point("order.started");
         self.publish();
         if !self.order.state().is_final() {
             let left: Duration = self.world.clock.until(self.deadline());
@@ -582,6 +590,7 @@ impl Actor for OrderActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        crash_point("order.stopped");
         // Also runs while a panic unwinds, so nothing here may fail. Full: do_send ignores bounds, one an incarnation.
         // Closed: then the manager is gone, and the next start finds the order where it was recorded.
         self.world.manager.do_send(OrderExited {

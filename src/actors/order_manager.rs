@@ -29,6 +29,7 @@ use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::faults::crash_point;
 use crate::store::{ReadError, StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
@@ -300,6 +301,7 @@ impl OrderManager {
                 return self.wake_at(free, ctx);
             }
             let Some(id) = self.queue.pop() else { return };
+            crash_point("manager.dispatching");
             let Some(open) = self.orders.get_mut(&id) else { continue };
             open.running = true;
             self.running += 1;
@@ -384,6 +386,7 @@ impl OrderManager {
         let me = ctx.address();
         let falls = open.falls;
         actix::spawn(async move {
+            crash_point("manager.mending");
             let stored = mend(id, falls, &settings, clock, &persistence).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
             me.do_send(Mended { id, stored });
@@ -501,8 +504,10 @@ impl Handler<SubmitOrder> for OrderManager {
         let expires = Instant::now() + WRITE_WITHIN;
         // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
         let accepted = actix::spawn(async move {
+            crash_point("accept.asked");
             let write = Write::accept(order.clone(), key);
             let written = persistence.send(Record { write, expires: Some(expires) }).await;
+            crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
             me.do_send(Admitted(matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone())));
             match written {
@@ -533,6 +538,7 @@ impl Handler<Admitted> for OrderManager {
     type Result = ();
 
     fn handle(&mut self, Admitted(order): Admitted, ctx: &mut Self::Context) {
+        crash_point("accept.admitted");
         self.admitting -= 1;
         if let Some(order) = order {
             order::log(&order, order.last());
@@ -602,6 +608,7 @@ impl Handler<OrderExited> for OrderManager {
     type Result = ();
 
     fn handle(&mut self, OrderExited { id, exit, audience }: OrderExited, ctx: &mut Self::Context) {
+        crash_point("manager.exited");
         self.release(id);
         match exit {
             Exit::Broken if self.draining.is_none() => {
@@ -621,6 +628,7 @@ impl Handler<Mended> for OrderManager {
     type Result = ();
 
     fn handle(&mut self, Mended { id, stored }: Mended, ctx: &mut Self::Context) {
+        crash_point("manager.mended");
         match stored {
             Some(stored) if self.draining.is_none() => self.start(stored, ctx),
             _ => self.forget(id),
@@ -656,6 +664,7 @@ impl Handler<Drain> for OrderManager {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, Drain(deadline): Drain, ctx: &mut Self::Context) -> Self::Result {
+        crash_point("manager.draining");
         let (drained, all) = oneshot::channel();
         self.draining.get_or_insert_default().push(drained);
         self.orders.retain(|_, open| open.addr.is_some());

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
+use crate::faults::crash_point;
 use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
@@ -177,6 +178,7 @@ impl Persistence {
 
     fn settled(&mut self, Settled { done, again, away }: Settled, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
+        crash_point("persistence.answering");
         for (job, result) in done {
             self.answer(job, result);
         }
@@ -427,6 +429,7 @@ impl Handler<Flush> for Persistence {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
+        crash_point("persistence.flushing");
         let (flushed, all) = oneshot::channel();
         if self.queue.is_empty() && self.in_flight == 0 {
             let _ = flushed.send(());

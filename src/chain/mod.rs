@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::domain::swap::{Observation, Signature, SignedSwap, Verdict, judge};
+use crate::faults::crash_point;
 
 /// Where signed swaps land.
 #[async_trait]
@@ -38,8 +39,12 @@ pub async fn settle(chain: &dyn Chain, signed: &SignedSwap, resend: Duration, as
     let mut patience = if asked_first { Duration::ZERO } else { resend };
     let mut send = !asked_first;
     loop {
-        if send && let Err(error) = within(resend, chain.send(&signed.bytes)).await {
-            tracing::debug!(signature = %swap.signature, %error, "the send gave no answer");
+        if send {
+            crash_point("order.sending");
+            if let Err(error) = within(resend, chain.send(&signed.bytes)).await {
+                tracing::debug!(signature = %swap.signature, %error, "the send gave no answer");
+            }
+            crash_point("order.sent");
         }
         match within(patience + resend, chain.watch(swap.signature, patience)).await {
             Ok(observation) => match judge(swap.last_valid_block_height, observation) {

@@ -141,7 +141,7 @@ fn name(request: &OrderRequest) -> String {
         Strategy::Reliability => "reliability",
     };
     let minimum = request.min_amount_out.map(|minimum| format!(":{}", minimum.0)).unwrap_or_default();
-    let (token_in, token_out) = (request.token_in.mint, request.token_out.mint);
+    let (token_in, token_out) = (&request.token_in.mint, &request.token_out.mint);
     format!("quote:{token_in}:{token_out}:{}:{strategy}{minimum}", request.amount_in.0)
 }
 

@@ -32,6 +32,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, Recorded};
 use crate::domain::swap::{SignedSwap, Swap};
+use crate::faults::crash_point;
 
 /// The scope of keys on a server without users.
 const SHARED_SCOPE: &str = "";
@@ -244,6 +245,7 @@ impl OrderStore for SeaStore {
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
         let transaction = self.begin().await?;
+        crash_point("store.writing");
         let written = match self.patiently(write(&transaction, batch)).await {
             Some(Ok(written)) => written,
             Some(Err(error)) => {
@@ -253,7 +255,10 @@ impl OrderStore for SeaStore {
             }
             None => return Err(unanswered(false)),
         };
-        match self.patiently(transaction.commit()).await {
+        crash_point("store.written");
+        let committed = self.patiently(transaction.commit()).await;
+        crash_point("store.committed");
+        match committed {
             Some(Ok(())) => Ok(written),
             Some(Err(error)) => Err(unfinished(error)),
             None => Err(unanswered(true)),

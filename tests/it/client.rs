@@ -111,10 +111,15 @@ impl Client {
 
     /// Opens a socket on a path.
     pub async fn socket(&self, path: &str) -> Socket {
+        self.try_socket(path).await.unwrap()
+    }
+
+    /// Opens a socket on a path; an error where the server cannot be reached.
+    pub async fn try_socket(&self, path: &str) -> Result<Socket, String> {
         let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
         let client = awc::Client::builder().timeout(PATIENCE).finish();
-        let (_, framed) = client.ws(url).connect().await.unwrap();
-        Socket { framed: Box::pin(framed) }
+        let (_, framed) = client.ws(url).connect().await.map_err(|error| error.to_string())?;
+        Ok(Socket { framed: Box::pin(framed) })
     }
 
     /// Follows an order on a socket of its own to the server's close.

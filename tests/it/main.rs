@@ -3,12 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
 mod client;
+mod crowd;
 mod databases;
 mod embedded;
+mod history;
 mod memory_store;
 mod process;
 
 mod crashes;
+#[cfg(feature = "failpoints")]
+mod fail_points;
+mod faults;
 mod idempotency;
 mod input;
 mod limits;

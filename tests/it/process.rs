@@ -1,10 +1,12 @@
 //! The binary as an operator runs it: started in a folder of its own, on a free port, killed and started again.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use actix::System;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -35,6 +37,10 @@ impl Server {
     /// Starts an engine with these settings over the defaults.
     pub fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut server = Self::idle(settings);
+        if let Some(cluster) = std::env::var_os("ORDER_ENGINE_TEST_DATABASE_URL") {
+            // Weaker than `database.url`, so that a test which brings its own database keeps it.
+            server.set("DATABASE_URL", &new_database(cluster.into_string().unwrap()));
+        }
         server.restart();
         server
     }
@@ -46,6 +52,19 @@ impl Server {
         Self { folder, settings, child: None, client: Client::nowhere() }
     }
 
+    /// The database it uses, to be read beside it.
+    pub fn database_url(&self) -> String {
+        let set = |name: &str| self.settings.iter().rev().find(|(key, _)| key == name).map(|(_, url)| url.clone());
+        set(&variable("database.url"))
+            .or_else(|| set("DATABASE_URL"))
+            .unwrap_or_else(|| format!("sqlite://{}", self.folder.path().join("order-engine.db").display()))
+    }
+
+    /// The simulated chain's own file.
+    pub fn ledger_file(&self) -> PathBuf {
+        self.folder.path().join("order-engine.ledger")
+    }
+
     /// Changes a setting for the next start; also takes plain environment variables, which are in capitals.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.push((variable(key), value.to_owned()));
@@ -53,15 +72,27 @@ impl Server {
 
     /// Starts it (again), and waits until it says where it listens.
     pub fn restart(&mut self) {
-        assert!(self.child.is_none(), "the engine still runs");
-        let mut child = self.command(&[]).stdout(Stdio::piped()).spawn().unwrap();
+        self.spawn();
+        let child = self.child.as_mut().expect("it was started just now");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         let greeting = receiver.recv_timeout(PATIENCE).expect("the engine says where it listens");
         let address = greeting.split("http://").nth(1).expect("the first line names the address");
         self.client = Client::of(&format!("http://{address}"));
-        self.child = Some(child);
+    }
+
+    /// Starts it, and waits for nothing.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the engine still runs");
+        self.child = Some(self.command(&[]).stdout(Stdio::piped()).spawn().unwrap());
+    }
+
+    /// How the process ended, once it has; then it can be started again.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut().expect("the engine was started").try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
     }
 
     /// SIGKILL: no goodbye, no flush.
@@ -73,8 +104,13 @@ impl Server {
 
     /// SIGTERM, and the exit status.
     pub fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.ask_to_stop();
         self.wait()
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn ask_to_stop(&self) {
+        self.signal("TERM");
     }
 
     /// SIGSTOP: it stands still, and the world goes on.
@@ -147,6 +183,23 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// Makes a database of a test's own in that PostgreSQL, and says where it is reached.
+fn new_database(cluster: String) -> String {
+    use sea_orm::ConnectionTrait;
+    let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+    let (base, _) = cluster.rsplit_once('/').expect("the URL of a PostgreSQL names a database");
+    let url = format!("{base}/{name}");
+    // On a thread of its own: whoever starts a server is busy running the test.
+    let create = move || {
+        System::new().block_on(async {
+            let connection = sea_orm::Database::connect(cluster).await.unwrap();
+            connection.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        });
+    };
+    std::thread::spawn(create).join().unwrap();
+    url
 }
 
 fn variable(key: &str) -> String {

@@ -1,0 +1,180 @@
+//! A crowd of clients that trade through whatever happens to the engine: they repeat what was not answered, cancel,
+//! follow on sockets across restarts, and note down everything they were told.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Client, order};
+use crate::history::{Findings, History};
+use crate::process::{PATIENCE, Server};
+
+/// How often a client that is not answered tries again.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Whether the long form is asked for, with `ORDER_ENGINE_CAMPAIGN=full`.
+pub fn full() -> bool {
+    std::env::var("ORDER_ENGINE_CAMPAIGN").is_ok_and(|form| form == "full")
+}
+
+/// The seed of everything random in a campaign: `ORDER_ENGINE_CAMPAIGN_SEED`, or a new one. Told, so that it can be set.
+pub fn seed() -> u64 {
+    let seed = std::env::var("ORDER_ENGINE_CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
+    eprintln!("ORDER_ENGINE_CAMPAIGN_SEED={seed}");
+    seed
+}
+
+/// Clients beside each other on this thread.
+pub struct Crowd {
+    // Where the engine listens just now; it changes with every start.
+    client: RefCell<Client>,
+    history: RefCell<History>,
+    dice: RefCell<SmallRng>,
+    trades: RefCell<Vec<JoinHandle<()>>>,
+    next: Cell<u64>,
+    // One order in so many is called `poison…` and meets the fail point `order`; 0 for none.
+    poison: Cell<u32>,
+}
+
+impl Crowd {
+    pub fn new(seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            client: RefCell::new(Client::nowhere()),
+            history: RefCell::default(),
+            dice: RefCell::new(SmallRng::seed_from_u64(seed)),
+            trades: RefCell::default(),
+            next: Cell::new(0),
+            poison: Cell::new(0),
+        })
+    }
+
+    /// A number below `end`.
+    pub fn draw(&self, end: u32) -> u32 {
+        self.dice.borrow_mut().random_range(0..end)
+    }
+
+    fn one_in(&self, many: u32) -> bool {
+        self.draw(many) == 0
+    }
+
+    /// Waits for a random moment within so many milliseconds: at which moment is what these tests are about.
+    pub async fn some_moment(&self, within: u32) {
+        tokio::time::sleep(Duration::from_micros(self.draw(within * 1_000 + 1).into())).await;
+    }
+
+    /// Calls one order in so many `poison…`.
+    pub fn poison_one_in(&self, many: u32) {
+        self.poison.set(many);
+    }
+
+    /// Tells everybody where the engine listens now.
+    pub fn meet(&self, server: &Server) {
+        *self.client.borrow_mut() = server.client.clone();
+    }
+
+    /// So many more clients begin to trade, one order each.
+    pub fn trade(self: &Rc<Self>, orders: usize) {
+        for _ in 0..orders {
+            let crowd = self.clone();
+            self.trades.borrow_mut().push(actix::spawn(async move { crowd.one_trade().await }));
+        }
+    }
+
+    /// Waits until every client has been told how its order ended.
+    pub async fn until_content(&self) {
+        let trades = self.trades.take();
+        let all = async {
+            for trade in trades {
+                trade.await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("every client is told how its order ended");
+    }
+
+    /// Waits until everything has ended, and judges it.
+    pub async fn check(&self, server: &Server) -> Findings {
+        self.until_content().await;
+        let history = self.history.take();
+        let findings = history.check(server).await;
+        *self.history.borrow_mut() = history;
+        findings
+    }
+
+    fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
+    async fn one_trade(&self) {
+        let number = self.next.replace(self.next.get() + 1);
+        let poisoned = self.poison.get() > 0 && self.one_in(self.poison.get());
+        let key = format!("{}{number}", if poisoned { "poison-" } else { "order-" });
+        let named = poisoned || self.one_in(2);
+        let Some(id) = self.submit(&key, named).await else { return };
+        if self.one_in(5) {
+            self.submit(&key, named).await;
+        }
+        tokio::join!(self.perhaps_cancel(&id), self.perhaps_follow(&id));
+    }
+
+    /// Submits until an answer comes. A few clients go away where the first one does not.
+    async fn submit(&self, key: &str, named: bool) -> Option<String> {
+        let steadfast = !self.one_in(10);
+        self.history.borrow_mut().asked(key);
+        let fields = if named { json!({ "clientOrderId": key }) } else { json!({}) };
+        let body = order(fields).to_string();
+        loop {
+            let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+            let answer = self.client().send("POST", "/api/orders", &headers, body.clone()).await;
+            if let Ok(answer) = &answer {
+                self.history.borrow_mut().answered(Some(key), answer);
+                match answer {
+                    Answer { status: 200 | 201, .. } => return Some(answer.order_id()),
+                    Answer { status: 503, .. } => {}
+                    Answer { .. } => panic!("a submit was answered {answer:?}"),
+                }
+            }
+            if !steadfast {
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn perhaps_cancel(&self, id: &str) {
+        if self.one_in(6) {
+            self.some_moment(60).await;
+            let path = format!("/api/orders/{id}/cancel");
+            if let Ok(answer) = self.client().send("POST", &path, &[], String::new()).await {
+                assert!(matches!(answer.status, 200 | 409 | 503), "a cancel was answered {answer:?}");
+                self.history.borrow_mut().cancel_answered(id, &answer);
+            }
+        }
+    }
+
+    async fn perhaps_follow(&self, id: &str) {
+        if !self.one_in(3) {
+            return;
+        }
+        let mut told = 0;
+        loop {
+            let path = format!("/ws/orders/{id}?afterSeq={told}");
+            if let Ok(socket) = self.client().try_socket(&path).await {
+                let story = socket.until_closed().await;
+                let (steps, close) = (story.steps.len() as u64, story.close);
+                self.history.borrow_mut().told(id, told, story);
+                told += steps;
+                if close == Some(1000) {
+                    return;
+                }
+                assert!(matches!(close, None | Some(1001 | 1013)), "a socket was closed with {close:?}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The process killed at random moments, stopped under load, its chain's answers lost, its blocks gone: whatever happens,
+//! the history stays one that [`crate::history`] accepts.
+
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde_json::json;
+
+use crate::client::at_once;
+use crate::crowd::{Crowd, full, seed};
+use crate::databases::Postgres;
+use crate::history::{Findings, History};
+use crate::process::{SWIFT, Server};
+
+/// Settings under which much goes wrong, and swaps expire within a second.
+pub const ROUGH: [(&str, &str); 10] = [
+    ("orders.max_attempts", "6"),
+    ("chain.resend_ms", "40"),
+    ("simulation.block_ms", "5"),
+    ("simulation.valid_blocks", "60"),
+    ("simulation.failure_rate", "0.15"),
+    ("simulation.venue_failure_rate", "0.1"),
+    ("simulation.drop_rate", "0.1"),
+    ("simulation.delay_rate", "0.2"),
+    ("simulation.delay_ms", "250"),
+    ("simulation.lost_answer_rate", "0.3"),
+];
+
+/// An engine in rough weather.
+pub fn rough<'a>(more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
+    Server::start(SWIFT.into_iter().chain(ROUGH).chain(more))
+}
+
+/// Draws other latencies for the next start, so that kills meet orders at all stages.
+fn change_the_weather(server: &mut Server, crowd: &Crowd) {
+    let quote = crowd.draw(20);
+    let least = crowd.draw(30);
+    server.set("simulation.quote_latency_ms", &quote.to_string());
+    server.set("simulation.swap_latency_min_ms", &least.to_string());
+    server.set("simulation.swap_latency_max_ms", &(least + crowd.draw(50)).to_string());
+    server.set("orders.max_concurrent", ["5", "50", "1000"][crowd.draw(3) as usize]);
+    server.set("orders.threads", ["0", "1", "2"][crowd.draw(3) as usize]);
+}
+
+async fn killed_again_and_again(mut server: Server, crowd: Rc<Crowd>, kills: usize, orders: usize) -> Findings {
+    crowd.meet(&server);
+    for kill in 0..kills {
+        crowd.trade(orders / kills);
+        crowd.some_moment(80).await;
+        server.kill();
+        change_the_weather(&mut server, &crowd);
+        if crowd.draw(8) == 0 {
+            // Killed again before it stands.
+            server.spawn();
+            crowd.some_moment(40).await;
+            server.kill();
+        }
+        server.restart();
+        crowd.meet(&server);
+        if (kill + 1) % 10 == 0 {
+            eprintln!("{} kills", kill + 1);
+        }
+    }
+    let findings = crowd.check(&server).await;
+    eprintln!("{kills} kills: 0 violations in {findings:?}");
+    findings
+}
+
+#[actix::test]
+async fn an_engine_that_is_killed_again_and_again_loses_nothing_and_swaps_nothing_twice() {
+    let crowd = Crowd::new(seed());
+    let (kills, orders) = if full() { (100, 2_500) } else { (8, 200) };
+    let findings = killed_again_and_again(rough([]), crowd, kills, orders).await;
+    assert!(findings.orders >= orders * 9 / 10 && findings.confirmed > findings.orders / 2, "{findings:?}");
+}
+
+#[actix::test]
+async fn an_engine_on_postgres_that_is_killed_again_and_again_loses_nothing_either() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database("faults");
+    let crowd = Crowd::new(seed());
+    let (kills, orders) = if full() { (40, 1_000) } else { (8, 200) };
+    let findings = killed_again_and_again(rough([("database.url", url.as_str())]), crowd, kills, orders).await;
+    assert!(findings.orders >= orders * 9 / 10 && findings.confirmed > findings.orders / 2, "{findings:?}");
+}
+
+#[actix::test]
+async fn orders_at_every_stage_survive_a_stop_under_load() {
+    let crowd = Crowd::new(seed());
+    let mut server = rough([]);
+    crowd.meet(&server);
+    let stops = if full() { 40 } else { 4 };
+    for stop in 0..stops {
+        crowd.trade(25);
+        crowd.some_moment(60).await;
+        server.ask_to_stop();
+        let status = loop {
+            if let Some(status) = server.ended() {
+                break status;
+            }
+            crowd.some_moment(5).await;
+        };
+        assert!(status.success(), "stop {stop}: {status}");
+        change_the_weather(&mut server, &crowd);
+        server.set("server.shutdown_timeout_ms", ["1", "50", "400"][crowd.draw(3) as usize]);
+        server.restart();
+        crowd.meet(&server);
+    }
+    let findings = crowd.check(&server).await;
+    eprintln!("{stops} stops: 0 violations in {findings:?}");
+}
+
+#[actix::test]
+async fn no_answer_that_the_chain_loses_leads_to_a_second_swap() {
+    let answers = if full() { 1_000 } else { 100 };
+    let mut server = Server::start(SWIFT.into_iter().chain([
+        ("simulation.lost_answer_rate", "1"),
+        ("simulation.swap_latency_max_ms", "200"),
+        ("chain.resend_ms", "20"),
+    ]));
+    let mut history = History::default();
+    for answer in at_once(50, (0..answers).map(|_| server.client.submit(json!({})))).await {
+        history.answered(None, &answer);
+    }
+    // Half of what is lost is lost together with the process that waited for it.
+    server.kill();
+    server.restart();
+    let findings = history.check(&server).await;
+    assert_eq!((findings.orders, findings.confirmed, findings.swaps), (answers, answers, answers), "{findings:?}");
+}
+
+#[actix::test]
+async fn a_swap_is_signed_anew_when_its_blocks_have_gone_by_and_not_before() {
+    let mut server = Server::start(SWIFT.into_iter().chain([
+        ("simulation.swap_latency_min_ms", "600000"),
+        ("simulation.swap_latency_max_ms", "600000"),
+        ("chain.resend_ms", "20"),
+    ]));
+    let mut history = History::default();
+    let answers = at_once(20, (0..20).map(|_| server.client.submit(json!({})))).await;
+    for answer in &answers {
+        history.answered(None, answer);
+        server.client.until(&answer.order_id(), |order| order["status"] == "submitted").await;
+    }
+    // Restarted on the same height: they are asked for again, and nothing is signed.
+    server.kill();
+    server.set("simulation.swap_latency_min_ms", "0");
+    server.set("simulation.swap_latency_max_ms", "0");
+    server.restart();
+    let other = server.client.submit(json!({})).await;
+    server.client.until_ended(&other.order_id()).await;
+    history.answered(None, &other);
+    assert_eq!(server.ledger().len(), 21);
+    server.kill();
+    let jump = json!({ "line": "jump", "at": Utc::now(), "blocks": 1_000 });
+    writeln!(std::fs::OpenOptions::new().append(true).open(server.ledger_file()).unwrap(), "{jump}").unwrap();
+    server.restart();
+    let findings = history.check(&server).await;
+    assert_eq!((findings.confirmed, findings.swaps), (21, 41), "{findings:?}");
+    for answer in &answers {
+        assert_eq!(server.client.until_ended(&answer.order_id()).await["attempt"], 2);
+    }
+}
+
+#[actix::test]
+async fn a_client_that_never_got_its_answer_repeats_with_its_key_and_has_one_order() {
+    let mut server = Server::start(SWIFT);
+    let mut history = History::default();
+    for round in 0..if full() { 40 } else { 5 } {
+        let keys: Vec<_> = (0..10).map(|number| format!("key-{round}-{number}")).collect();
+        let posts = keys.iter().map(|key| {
+            history.asked(key);
+            let (client, key) = (server.client.clone(), key.clone());
+            actix::spawn(async move { post(&client, &key).await })
+        });
+        let posts: Vec<_> = posts.collect();
+        tokio::time::sleep(Duration::from_micros(700 * round % 8_000)).await;
+        server.kill();
+        server.restart();
+        for (key, first) in keys.iter().zip(posts) {
+            let first = first.await.unwrap();
+            let again = post(&server.client, key).await.unwrap();
+            assert!(first.is_err() || again.status == 200, "{key}: {first:?}, {again:?}");
+            for answer in [first, Ok(again)].iter().flatten() {
+                history.answered(Some(key), answer);
+            }
+        }
+    }
+    history.check(&server).await;
+}
+
+async fn post(client: &crate::client::Client, key: &str) -> Result<crate::client::Answer, String> {
+    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+    client.send("POST", "/api/orders", &headers, crate::client::order(json!({})).to_string()).await
+}
