@@ -343,15 +343,19 @@ impl Guard {
         let mut hold = self.hold.clone();
         loop {
             let stands = hold.wait_for(|hold| !matches!(hold, Hold::Away)).await.map(|hold| hold.clone());
-            let Ok(Hold::Held(backend)) = stands else { return Err(sqlx::Error::PoolClosed) };
+            let Ok(Hold::Held(backend)) = stands else { return Err(unlocked()) };
             let holders: Vec<i32> = sqlx::query_scalar(LOCKS).bind(KEY).fetch_all(&mut *connection).await?;
             if holders.contains(&backend) {
                 return Ok(());
             }
             self.doubt.notify_one();
-            hold.changed().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            hold.changed().await.map_err(|_| unlocked())?;
         }
     }
+}
+
+fn unlocked() -> sqlx::Error {
+    sqlx::Error::Protocol("the engine's lock is not held".to_owned())
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ impl SeaStore {
     /// Its own limits do not help where the server stands still or the line is dead. With the longest wait of
     /// Persistence it stays below the five seconds within which work goes on after an outage.
     const PATIENCE: Duration = Duration::from_secs(3);
+    /// An unused connection that does not answer for so long is replaced by a new one.
+    const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+    /// Connections for commits on PostgreSQL: those under way, and as many that are being given up.
+    const WRITERS: u32 = 4;
 
     /// Opens the database and brings its schema up to date.
     ///
@@ -87,14 +91,15 @@ impl SeaStore {
 
     async fn connect_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
-            let pool = Database::connect(postgres_options(settings, guard)).await?;
+            // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
+            let writers = Ord::min(Self::WRITERS, settings.max_connections);
+            let writer = Database::connect(postgres_options(settings, guard.clone(), writers)).await?;
+            let reader = match settings.max_connections - writers {
+                0 => writer.clone(),
+                readers => Database::connect(postgres_options(settings, guard, readers)).await?,
+            };
             // Two: while one commit waits for the disk the next is being filled.
-            return Ok(Self {
-                reader: pool.clone(),
-                writer: pool,
-                parallel_commits: 2,
-                patience: Some(Self::PATIENCE),
-            });
+            return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE) });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
         let writer = Database::connect(sqlite_options(settings, 1)).await?;
@@ -193,17 +198,24 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     options
 }
 
-fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>) -> ConnectOptions {
-    let mut options = options(settings, settings.max_connections);
+fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>, connections: u32) -> ConnectOptions {
+    let mut options = options(settings, connections);
     let limits = limits(settings);
     let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
     options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
     options.map_sqlx_postgres_pool_opts(move |pool| {
+        // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, _| {
+            Box::pin(async move { Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(())))) })
+        });
         let pool = pool.after_release(|connection, _| {
             Box::pin(async move {
+                if !connection.should_flush() {
+                    return Ok(true);
+                }
                 // Something was given up half way and its rollback waits to be sent: what else the server still does
                 // with that connection nobody knows, so nobody gets it.
-                if connection.should_flush() { Err(sqlx::Error::WorkerCrashed) } else { Ok(true) }
+                Err(sqlx::Error::Protocol("a transaction was given up half way".to_owned()))
             })
         });
         let Some(guard) = guard.clone() else { return pool };
@@ -220,6 +232,8 @@ pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)>
     vec![
         ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
         ("lock_timeout", settings.lock_timeout.as_millis().to_string()),
+        // A transaction whose engine no longer speaks is undone, or its rows would stay locked against the next try.
+        ("idle_in_transaction_session_timeout", SeaStore::PATIENCE.as_millis().to_string()),
     ]
 }
 

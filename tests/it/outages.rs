@@ -123,12 +123,17 @@ async fn survives(
     load.until_more(201, 50).await;
     let told = load.stop().await;
 
+    assert_resumed(&told, returned);
+    check(&server, &told).await;
+    drop(postgres);
+}
+
+/// Fails unless orders were accepted again soon after the database was back.
+fn assert_resumed(told: &[Told], returned: Instant) {
     let resumed = told.iter().filter(|told| told.answer.status == 201 && told.answered > returned);
     let resumed = resumed.map(|told| told.answered - returned).min().unwrap();
     println!("work went on {resumed:?} after the database was back");
     assert!(resumed < RESUMED_WITHIN, "work went on {resumed:?} after the database was back");
-    check(&server, &told).await;
-    drop(postgres);
 }
 
 /// Fails unless every submit was answered in time, and every answer has turned out to be true.
@@ -207,6 +212,25 @@ async fn a_postgres_that_is_killed_and_started_again_costs_nothing_but_time() {
 #[actix_web::test]
 async fn a_postgres_that_stands_still_costs_nothing_but_time() {
     survives(|postgres| postgres.freeze(), |postgres| postgres.thaw()).await;
+}
+
+#[actix_web::test]
+async fn a_line_that_goes_dead_without_a_word_costs_nothing_but_time() {
+    let postgres = Postgres::start();
+    let line = postgres.line();
+    let mut server = Server::idle(SWIFT);
+    server.set("DATABASE_URL", &postgres.url_over(&line));
+    server.restart();
+    let load = Load::start(&server.client);
+    load.until_more(201, 50).await;
+    line.die();
+    tokio::time::sleep(outage()).await;
+    line.revive();
+    let returned = Instant::now();
+    load.until_more(201, 50).await;
+    let told = load.stop().await;
+    assert_resumed(&told, returned);
+    check(&server, &told).await;
 }
 
 #[actix_web::test]
