@@ -303,9 +303,8 @@ impl OrderActor {
             OrderEvent::Cancelled(Some(failure))
         } else if !may_retry(failure.code, attempt, orders.max_attempts) {
             OrderEvent::Failed(failure)
-        } else if now >= self.deadline() {
-            OrderEvent::Failed(self.timeout())
         } else {
+            // Where its time is over it fails in the next step: first it is told what became of this one.
             let wait = jittered(base_delay(orders.backoff_initial, attempt));
             OrderEvent::AttemptFailed { failure, retry_at: now + TimeDelta::from_std(wait).unwrap_or_default() }
         };

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use order_engine::faults::CRASH_POINTS;
+use serde_json::json;
 use tokio::time::Instant;
 
+use crate::client::{at_once, order};
 use crate::crowd::{Crowd, full, seed};
 use crate::faults::rough;
-use crate::process::PATIENCE;
+use crate::history::History;
+use crate::process::{PATIENCE, SWIFT, Server};
 
 #[actix::test]
 async fn an_engine_that_crashes_at_any_named_moment_loses_nothing_and_swaps_nothing_twice() {
@@ -25,7 +28,7 @@ async fn an_engine_that_crashes_at_any_named_moment_loses_nothing_and_swaps_noth
 }
 
 /// Arms a crash point, trades until the process is gone, and starts it again unarmed.
-async fn crash_once(server: &mut crate::process::Server, crowd: &std::rc::Rc<Crowd>, point: &str, round: u32) {
+async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str, round: u32) {
     crowd.meet(server);
     // Some moments come once a process, some only to orders that are cancelled or broken, most to every order.
     let hits = match point {
@@ -38,34 +41,58 @@ async fn crash_once(server: &mut crate::process::Server, crowd: &std::rc::Rc<Cro
         armed.push_str(";order=2*off->20*panic->off");
         crowd.poison_one_in(2);
     }
-    let stopped = ["manager.draining", "persistence.flushing"].contains(&point);
-    // What stands open when the armed process starts is taken up by it.
+    let at_the_stop = ["manager.draining", "persistence.flushing"].contains(&point);
+    // What stands open when the armed process starts is taken up by it, and may end it before it says where it listens.
     crowd.trade(10);
     crowd.some_moment(30).await;
     server.kill();
     server.set("FAILPOINTS", &armed);
-    if point == "engine.recovering" {
-        crowd.trade(1);
-        server.spawn();
-    } else {
-        server.restart();
-        crowd.meet(server);
+    let mut stands = server.try_restart();
+    crowd.meet(server);
+    if at_the_stop {
+        crowd.trade(10);
+        crowd.some_moment(40).await;
+        server.ask_to_stop();
     }
     let started = Instant::now();
-    let mut asked = false;
     while server.ended().is_none() {
         assert!(started.elapsed() < PATIENCE, "{point}, round {round}: the process never came to that moment");
-        if stopped && !std::mem::replace(&mut asked, true) {
-            crowd.trade(10);
-            crowd.some_moment(40).await;
-            server.ask_to_stop();
-        } else if !stopped && point != "engine.recovering" {
+        if !at_the_stop {
             crowd.trade(3);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+        if point == "engine.recovering" && stands {
+            // Nothing was open.
+            server.kill();
+            stands = server.try_restart();
+            crowd.meet(server);
+        }
     }
     server.set("FAILPOINTS", "");
     crowd.poison_one_in(0);
     server.restart();
     crowd.meet(server);
+}
+
+#[actix::test]
+async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
+    // Persistence panics between its commit and its answers.
+    let mut server = Server::start(SWIFT.into_iter().chain([("FAILPOINTS", "persistence.answering=3*off->panic")]));
+    let mut history = History::default();
+    let keys: Vec<_> = (0..40).map(|number| format!("key-{number}")).collect();
+    let posts = keys.iter().map(|key| {
+        let client = server.client.clone();
+        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        async move { client.send("POST", "/api/orders", &headers, order(json!({})).to_string()).await }
+    });
+    for (key, answer) in keys.iter().zip(at_once(40, posts).await) {
+        history.asked(key);
+        if let Ok(answer) = answer {
+            history.answered(Some(key), &answer);
+        }
+    }
+    assert_eq!(server.wait().code(), Some(70));
+    server.set("FAILPOINTS", "");
+    server.restart();
+    history.check(&server).await;
 }

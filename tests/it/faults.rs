@@ -195,3 +195,19 @@ async fn post(client: &crate::client::Client, key: &str) -> Result<crate::client
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
     client.send("POST", "/api/orders", &headers, crate::client::order(json!({})).to_string()).await
 }
+
+#[actix::test]
+async fn a_swap_that_expired_is_stored_as_expired_also_when_its_order_ran_out_of_time() {
+    let server = Server::start(SWIFT.into_iter().chain([
+        ("simulation.drop_rate", "1"),
+        ("simulation.block_ms", "10"),
+        ("simulation.valid_blocks", "40"),
+        ("orders.timeout_ms", "200"),
+    ]));
+    let mut history = History::default();
+    let answer = server.client.submit(json!({})).await;
+    history.answered(None, &answer);
+    let order = server.client.until_ended(&answer.order_id()).await;
+    assert_eq!(order["error"]["code"], "timeout");
+    history.check(&server).await;
+}

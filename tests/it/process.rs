@@ -72,14 +72,20 @@ impl Server {
 
     /// Starts it (again), and waits until it says where it listens.
     pub fn restart(&mut self) {
+        assert!(self.try_restart(), "the engine says where it listens");
+    }
+
+    /// Starts it (again), and waits until it says where it listens; or until it has ended before.
+    pub fn try_restart(&mut self) -> bool {
         self.spawn();
         let child = self.child.as_mut().expect("it was started just now");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        let greeting = receiver.recv_timeout(PATIENCE).expect("the engine says where it listens");
+        let Ok(greeting) = receiver.recv_timeout(PATIENCE) else { return false };
         let address = greeting.split("http://").nth(1).expect("the first line names the address");
         self.client = Client::of(&format!("http://{address}"));
+        true
     }
 
     /// Starts it, and waits for nothing.
