@@ -643,12 +643,13 @@ impl Reader {
     }
 
     fn tokens(&mut self, key: &str) -> Option<TokenList> {
-        let text = match self.left.remove(key) {
-            None => TOKENS.to_owned(),
-            Some((path, source)) => match std::fs::read_to_string(&path) {
+        let path = self.take::<PathBuf>(key)?;
+        let text = match path.as_os_str().is_empty() {
+            true => TOKENS.to_owned(),
+            false => match std::fs::read_to_string(&path) {
                 Ok(text) => text,
                 Err(error) => {
-                    self.error(key, format!("cannot read {path:?}: {error} (from {source})"));
+                    self.error(key, format!("cannot read {path:?}: {error}"));
                     return None;
                 }
             },

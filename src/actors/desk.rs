@@ -99,7 +99,7 @@ impl Desk {
     /// Takes an order in.
     pub async fn submit(&self, request: Arc<OrderRequest>, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
         // Answered in time by the manager itself. Dropped: a submit that has not begun is not begun, another goes on.
-        self.manager.send(SubmitOrder { request, key }).await.unwrap_or(Err(SubmitError::Stopping))
+        self.manager.send(SubmitOrder { request, key }).await.unwrap_or(Err(SubmitError::Broken))
     }
 
     /// One order as it is recorded.

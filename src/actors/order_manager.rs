@@ -75,6 +75,9 @@ pub enum SubmitError {
     /// The database did not say; ask for this order later, or repeat with the same key.
     #[error("it is not known yet whether order {0} was stored")]
     OutcomeUnknown(OrderId),
+    /// The order manager is gone, and whether it stored the order before is not known; repeat with the same key.
+    #[error("the engine broke while it took the order in")]
+    Broken,
 }
 
 /// Asks where an unfinished order is reached.

@@ -26,9 +26,9 @@ pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>)
 }
 
 impl Server {
-    /// `GET`, or the problem it was answered with.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        let answer = self.client().get(self.at(path)).send().await;
+    /// `GET` with a query, or the problem it was answered with.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let answer = self.client().get(self.at(path)).query(&query)?.send().await;
         self.answer(answer).await
     }
 

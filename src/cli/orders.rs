@@ -35,13 +35,10 @@ pub(super) struct CancelArguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { status, limit, cursor, json, server } = arguments;
-    let mut path = format!("/api/orders?limit={limit}");
-    for (name, value) in [("status", status), ("cursor", cursor)] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={value}"));
-        }
-    }
-    let page = server.get(&path).await?;
+    let limit = limit.to_string();
+    let given = [("status", status.as_deref()), ("cursor", cursor.as_deref()), ("limit", Some(&limit))];
+    let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let page = server.get("/api/orders", &query).await?;
     if json {
         println!("{page}");
         return Ok(ExitCode::SUCCESS);
@@ -61,7 +58,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         );
     }
     if let Value::String(cursor) = &page["nextCursor"] {
-        println!("more: --cursor {cursor}");
+        eprintln!("more: --cursor {cursor}");
     }
     Ok(ExitCode::SUCCESS)
 }

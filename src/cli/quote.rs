@@ -22,7 +22,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { token_in, token_out, amount, json, server } = arguments;
-    let answer = server.get(&format!("/api/quotes?tokenIn={token_in}&tokenOut={token_out}&amountIn={amount}")).await?;
+    let query = [("tokenIn", token_in.as_str()), ("tokenOut", &token_out), ("amountIn", &amount)];
+    let answer = server.get("/api/quotes", &query).await?;
     if json {
         println!("{answer}");
         return Ok(ExitCode::SUCCESS);

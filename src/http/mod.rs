@@ -78,31 +78,28 @@ pub fn serve(listener: TcpListener, face: Face) -> std::io::Result<Server> {
 }
 
 fn routes(config: &mut web::ServiceConfig) {
+    let at = |path: &str| web::resource(path.to_owned()).default_service(web::to(problem::wrong_method));
+    let probes = |prefix: &str| {
+        [
+            at(&format!("{prefix}/health")).route(web::get().to(health::health)),
+            at(&format!("{prefix}/live")).route(web::get().to(health::live)),
+            at(&format!("{prefix}/ready")).route(web::get().to(health::ready)),
+        ]
+    };
+    for probe in probes("").into_iter().chain(probes("/api")) {
+        config.service(probe);
+    }
+    let orders = at("/api/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list));
+    let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
     config
-        .service(web::resource("/ws/orders/{id}").route(web::get().to(ws::order)))
-        .service(web::resource("/health").route(web::get().to(health::health)))
-        .service(web::resource("/live").route(web::get().to(health::live)))
-        .service(web::resource("/ready").route(web::get().to(health::ready)))
-        .service(
-            web::scope("/api")
-                .service(web::resource("/health").route(web::get().to(health::health)))
-                .service(web::resource("/live").route(web::get().to(health::live)))
-                .service(web::resource("/ready").route(web::get().to(health::ready)))
-                .service(web::resource("/quotes").route(web::get().to(quotes::quotes)))
-                .service(web::resource("/orders/execute").route(web::post().to(orders::submit)))
-                .service(
-                    web::resource("/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list)),
-                )
-                .service(
-                    web::resource("/orders/{id}")
-                        .route(web::get().to(orders::get))
-                        .route(web::delete().to(orders::cancel)),
-                )
-                .service(web::resource("/orders/{id}/events").route(web::get().to(orders::events)))
-                .service(web::resource("/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-                .service(web::resource("/orders/{id}/stream").route(web::get().to(ws::order)))
-                .default_service(web::to(problem::no_such_route)),
-        )
+        .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
+        .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
+        .service(orders)
+        .service(order)
+        .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))
+        .service(at("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
+        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::order)))
+        .service(at("/ws/orders/{id}").route(web::get().to(ws::order)))
         .default_service(web::to(problem::no_such_route));
 }
 

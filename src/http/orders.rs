@@ -160,6 +160,11 @@ fn refused(error: SubmitError) -> Problem {
         )
         .retry_after(1)
         .about(id, Some(path(id))),
+        SubmitError::Broken => unavailable(
+            "outcome_unknown",
+            "the engine broke while it took the order in: repeat it with the same key, if it had one",
+        )
+        .retry_after(5),
         SubmitError::KeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency_key_reused",

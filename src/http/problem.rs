@@ -138,7 +138,16 @@ impl ResponseError for Problem {
     }
 }
 
-/// The answer for a path, or a method on a path, that is not served.
+/// The answer for a method that a path does not take.
+pub(super) async fn wrong_method(request: HttpRequest) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{} does not take {}", request.path(), request.method()),
+    )
+}
+
+/// The answer for a path that is not served.
 pub(super) async fn no_such_route(request: HttpRequest) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use actix::prelude::*;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use serde::Serialize;
@@ -34,12 +35,14 @@ pub(super) async fn order(
     face: web::Data<Face>,
     id: web::Path<String>,
     stream: web::Payload,
-) -> Result<HttpResponse, actix_web::Error> {
+) -> Result<HttpResponse, Problem> {
     let id = orders::order_id(&id)?;
     let after_seq = after_seq(request.query_string())?;
     let socket = request.conn_data::<SocketHandle>().cloned();
     let session = WsSession::new(face, id, after_seq, socket);
-    WsResponseBuilder::new(session, &request, stream).frame_size(MAX_FRAME).start()
+    WsResponseBuilder::new(session, &request, stream).frame_size(MAX_FRAME).start().map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
+    })
 }
 
 fn after_seq(query: &str) -> Result<u32, Problem> {

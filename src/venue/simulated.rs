@@ -71,10 +71,11 @@ impl SimulatedVenue {
         self.tokens.known(&token.mint).map_or(UNKNOWN_USD, |known| known.simulated_usd)
     }
 
-    /// How this venue's price stands to the list's, in millionths: half the drawn spread above or below it.
+    /// How this venue's price stands to the list's, in millionths: half the drawn spread above or below it. The spread stays
+    /// below 4.8 %, so that with both fees the venues are never more than 5 % apart.
     fn price_ppm(&self, request: &QuoteRequest) -> u64 {
         let mut draws = self.dice.cast(PRICE, request.id, request.round);
-        let half = draws.between(20_000, 50_000) / 2;
+        let half = draws.between(20_000, 48_000) / 2;
         let raydium_is_better = draws.between(0, 1) == 1;
         if raydium_is_better == (self.id == VenueId::Raydium) { 1_000_000 + half } else { 1_000_000 - half }
     }

@@ -285,7 +285,10 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         assert_eq!(found(pending.clone()).await, [named.id, buys.id, sells.id]);
         assert_eq!(found(ListFilter { token_in: Some(usdc.mint), ..all.clone() }).await, [buys.id]);
         assert_eq!(found(ListFilter { token_out: Some(sol.mint.clone()), ..all.clone() }).await, [buys.id]);
-        assert_eq!(found(ListFilter { token_in: Some(sol.mint.clone()), ..pending.clone() }).await, [named.id, sells.id]);
+        assert_eq!(
+            found(ListFilter { token_in: Some(sol.mint.clone()), ..pending.clone() }).await,
+            [named.id, sells.id]
+        );
         assert_eq!(found(ListFilter { client_order_id: Some(key("mine")), ..all.clone() }).await, [named.id]);
         assert_eq!(found(ListFilter { client_order_id: Some(key("MINE")), ..all.clone() }).await, []);
         // From its first microsecond, up to but without the last.
