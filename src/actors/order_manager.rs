@@ -502,11 +502,11 @@ impl Handler<SubmitOrder> for OrderManager {
             match written {
                 Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
                 Ok(Ok(Written::Duplicate(known))) => repeated(known, &request, &persistence).await,
+                Ok(Err(RecordError::Unknown)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "an order was not accepted");
                     Err(SubmitError::NotAccepted)
                 }
-                Err(_) => Err(SubmitError::OutcomeUnknown(id)),
             }
         });
         Box::pin(async move {

@@ -29,7 +29,7 @@ pub struct Record {
     pub expires: Option<Instant>,
 }
 
-/// Why a write is not stored, and never will be.
+/// Why a write is not stored, and, unless that is unknown, never will be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Another write of that order's sequence number came first.
@@ -43,6 +43,9 @@ pub enum RecordError {
     /// The database refuses the row.
     #[error("the database refuses the row: {0}")]
     Refused(String),
+    /// Persistence died before it could say; whether the write is stored, the store knows.
+    #[error("it is not known whether the write is stored")]
+    Unknown,
     /// Its time was over before the database could be reached.
     #[error("the database could not be reached in time")]
     Expired,
@@ -273,9 +276,7 @@ impl Handler<Record> for Persistence {
             self.commit_next(ctx);
         }
         // Dropped only with the actor itself, and then the process ends.
-        Box::pin(
-            async move { answer.await.unwrap_or_else(|_| Err(RecordError::Refused("persistence has stopped".into()))) },
-        )
+        Box::pin(async move { answer.await.unwrap_or(Err(RecordError::Unknown)) })
     }
 }
 
