@@ -4,13 +4,19 @@
 use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use order_engine::actors::desk::CancelRefused;
+use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
+use order_engine::chain::{Chain, ChainError};
 use order_engine::domain::id::{ClientKey, OrderId};
+use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::Order;
+use order_engine::domain::swap::{Observation, Signature};
 use order_engine::engine::{Engine, Parts};
 use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 use serde_json::json;
@@ -274,4 +280,58 @@ async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
     let Err(SubmitError::OutcomeUnknown(id)) = answer else { panic!("{answer:?}") };
     assert!(store.order(id).await.unwrap().is_some());
     assert!(engine.finished().await.contains("Persistence"));
+}
+
+/// A chain that never decides, and counts how often one swap is waited for at once.
+#[derive(Default)]
+struct NeverDecides {
+    watching: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Watching<'a>(&'a AtomicUsize);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Chain for NeverDecides {
+    async fn block_height(&self) -> Result<u64, ChainError> {
+        Ok(1)
+    }
+
+    async fn send(&self, _: &[u8]) -> Result<(), ChainError> {
+        Ok(())
+    }
+
+    async fn watch(&self, _: Signature, patience: Duration) -> Result<Observation, ChainError> {
+        let watching = Watching(&self.watching);
+        self.most.fetch_max(self.watching.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(patience.max(Duration::from_millis(20))).await;
+        drop(watching);
+        Ok(Observation { height: 1, outcome: None })
+    }
+}
+
+#[actix::test]
+async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
+    let chain = Arc::new(NeverDecides::default());
+    let settings = settings([("simulation.quote_latency_ms", "0")]);
+    let parts =
+        Parts { without_http: true, store: Some(MemoryStore::new()), chain: Some(chain.clone()), ..Parts::default() };
+    let engine = Engine::start_with(settings.clone(), parts).await.unwrap();
+    let order = engine.submit(request(&settings), None).await.unwrap().order;
+    let mut steps = engine.subscribe(order.id).await.unwrap();
+    while steps.next().await.unwrap().status != Status::Submitted {}
+    for _ in 0..20 {
+        let refused = engine.desk().cancel(order.id).await.unwrap_err();
+        assert!(matches!(refused, CancelRefused::ByOrder(CancelError::TooLate(_))), "{refused}");
+    }
+    // The last cancel's turn is over once the order answers again.
+    engine.desk().order(order.id).await.unwrap();
+    assert_eq!(chain.most.load(Ordering::SeqCst), 1);
+    engine.shutdown().await;
 }
