@@ -20,10 +20,11 @@ const TOKENS: &str = include_str!("../config/tokens.toml");
 const PREFIX: &str = "ORDER_ENGINE__";
 
 /// Environment names that are honoured as they are, weaker than `ORDER_ENGINE__…`.
-const SHORT_NAMES: [(&str, &str); 10] = [
+const SHORT_NAMES: [(&str, &str); 11] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("DATABASE_URL", "database.url"),
+    ("REDIS_URL", "redis.url"),
     ("LOG_LEVEL", "log.level"),
     ("MAX_CONCURRENT_ORDERS", "orders.max_concurrent"),
     ("QUEUE_MAX_CONCURRENCY", "orders.max_concurrent"),
@@ -39,6 +40,7 @@ const SHORT_NAMES: [(&str, &str); 10] = [
 pub struct Settings {
     pub server: ServerSettings,
     pub database: DatabaseSettings,
+    pub redis: RedisSettings,
     pub orders: OrderSettings,
     pub routing_timeout: Duration,
     pub quote_max_age: Duration,
@@ -68,7 +70,20 @@ pub struct DatabaseSettings {
     pub max_connections: u32,
     pub idle_timeout: Duration,
     pub connect_timeout: Duration,
+    pub statement_timeout: Duration,
+    pub lock_timeout: Duration,
     pub batch: usize,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct RedisSettings {
+    pub url: Option<RedisUrl>,
+    pub command_timeout: Duration,
+    pub quote_ttl: Duration,
+    pub status_ttl: Duration,
+    pub prefix: RedisPrefix,
 }
 
 /// `[orders]`
@@ -242,6 +257,63 @@ impl FromStr for DatabaseUrl {
     }
 }
 
+/// Where Redis is. It may hold a password, so it has no plain `Debug` or `Display`.
+#[derive(Clone)]
+pub struct RedisUrl(redis::ConnectionInfo);
+
+impl RedisUrl {
+    /// How to connect, secrets included.
+    pub fn expose(&self) -> redis::ConnectionInfo {
+        self.0.clone()
+    }
+
+    /// Host, port and database, fit for logs.
+    pub fn redacted(&self) -> String {
+        format!("redis://{}/{}", self.0.addr(), self.0.redis_settings().db())
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // What the crate says of a wrong URL may quote it, so it is not repeated.
+        redis::IntoConnectionInfo::into_connection_info(text)
+            .map(Self)
+            .map_err(|_| "must be redis://[user:password@]host[:port][/database]")
+    }
+}
+
+/// What the names of this engine's channels and keys in Redis begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisPrefix(String);
+
+impl std::fmt::Display for RedisPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RedisPrefix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Nothing that means something in a pattern, so that it can be subscribed to as it is.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be 1 to 64 of the characters a-z, A-Z, 0-9, '-', '_', '.' and ':'")
+        }
+    }
+}
+
 /// Everything that is wrong with the settings, one line a key.
 #[derive(Debug, Error)]
 #[error("{}", .0.join("\n"))]
@@ -304,7 +376,14 @@ impl Settings {
         let max_connections = from.at_least("database.max_connections", 1);
         let idle_timeout = from.duration("database.idle_timeout_ms");
         let connect_timeout = from.duration("database.connect_timeout_ms");
+        let statement_timeout = from.duration("database.statement_timeout_ms");
+        let lock_timeout = from.duration("database.lock_timeout_ms");
         let batch = from.at_least("database.batch", 1);
+        let redis_url = from.optional::<RedisUrl>("redis.url");
+        let command_timeout = from.duration("redis.command_timeout_ms");
+        let quote_ttl = from.duration("redis.quote_ttl_ms");
+        let status_ttl = from.duration("redis.status_ttl_ms");
+        let prefix = from.take("redis.prefix");
         let max_concurrent = from.at_least("orders.max_concurrent", 1);
         let rate_limit_per_minute = from.take("orders.rate_limit_per_minute");
         let max_open = from.at_least("orders.max_open", 1);
@@ -383,7 +462,16 @@ impl Settings {
                 max_connections: max_connections?,
                 idle_timeout: idle_timeout?,
                 connect_timeout: connect_timeout?,
+                statement_timeout: statement_timeout?,
+                lock_timeout: lock_timeout?,
                 batch: batch?,
+            },
+            redis: RedisSettings {
+                url: redis_url?,
+                command_timeout: command_timeout?,
+                quote_ttl: quote_ttl?,
+                status_ttl: status_ttl?,
+                prefix: prefix?,
             },
             orders: OrderSettings {
                 max_concurrent: max_concurrent?,
@@ -473,7 +561,16 @@ impl Reader {
         self.left
             .iter()
             .map(|(key, (value, source))| {
-                let shown = value.parse::<DatabaseUrl>().map_or_else(|_| value.clone(), |url| url.redacted());
+                // As it will be parsed; what cannot be parsed is not shown at all.
+                let text = value.trim();
+                let shown = match key.as_str() {
+                    "database.url" => {
+                        text.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted())
+                    }
+                    "redis.url" if text.is_empty() => String::new(),
+                    "redis.url" => text.parse::<RedisUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted()),
+                    _ => value.clone(),
+                };
                 Entry { key: key.clone(), value: shown, source: source.clone() }
             })
             .collect()
@@ -493,8 +590,8 @@ impl Reader {
         };
         match text.trim().parse() {
             Ok(value) => Some(value),
-            // A database URL may hold a password, so it is never repeated.
-            Err(error) if key == "database.url" => {
+            // Such a URL may hold a password, so it is never repeated.
+            Err(error) if ["database.url", "redis.url"].contains(&key) => {
                 self.error(key, format!("{error} (from {source})"));
                 None
             }
@@ -502,6 +599,17 @@ impl Reader {
                 self.error(key, format!("{error}, not {text:?} (from {source})"));
                 None
             }
+        }
+    }
+
+    /// Where nothing is said, nothing is meant: `Some(None)`.
+    fn optional<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Option<T>> {
+        match self.left.get(key) {
+            Some((text, _)) if text.trim().is_empty() => {
+                self.left.remove(key);
+                Some(None)
+            }
+            _ => self.take(key).map(Some),
         }
     }
 
@@ -664,5 +772,26 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hunter2"));
         let error = Settings::with([("database.url", "mysql://me:hunter2@db/orders")]).unwrap_err();
         assert!(!error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_redis_password_is_shown_nowhere_and_no_url_means_no_redis() {
+        assert!(Settings::with::<String, String>([]).unwrap().redis.url.is_none());
+        let builder = |url: &str| {
+            let url = ("redis.url".to_owned(), url.to_owned(), "the test".to_owned());
+            Config::builder().add_source(defaults()).add_source(Named(vec![url]))
+        };
+        for url in ["redis://me:hunter2@cache:6380/3", " redis://:hunter2@cache:6380/3"] {
+            let (settings, entries) = Settings::read(builder(url)).unwrap();
+            assert!(!format!("{settings:?}").contains("hunter2"));
+            let shown = entries.iter().find(|entry| entry.key == "redis.url").unwrap();
+            assert_eq!(shown.value, "redis://cache:6380/3");
+        }
+        for url in ["http://me:hunter2@cache", "redis://me:hunter2@cache/x", "rediss://me:hunter2@cache", "hunter2"] {
+            let error = Settings::read(builder(url)).unwrap_err().to_string();
+            assert!(error.starts_with("redis.url: must be redis://") && !error.contains("hunter2"), "{error}");
+        }
+        let error = Settings::with([("redis.prefix", "a*b"), ("redis.quote_ttl_ms", "0")]).unwrap_err();
+        assert_eq!(error.0.len(), 2, "{error}");
     }
 }

@@ -11,11 +11,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::actors::caretaker::{Adopt, Caretaker, Child};
+use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
-use crate::actors::order::OrderUpdate;
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
@@ -23,13 +23,14 @@ use crate::actors::venue::VenueActor;
 use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
+use crate::cluster::{self, Cluster, Previews, Voice};
 use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
-use crate::http::{self, Face};
+use crate::http::{self, Face, wire};
 use crate::simulation::Dice;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::{OrderStore, SeaStore};
@@ -242,6 +243,7 @@ struct Running {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     store: Arc<dyn OrderStore>,
+    cluster: Option<Cluster>,
     arbiters: Vec<Arbiter>,
     home: Placement,
     database_home: Placement,
@@ -251,24 +253,13 @@ struct Running {
     address: Option<SocketAddr>,
     fatal: watch::Receiver<Option<String>>,
     // None where the caller brought the store: whose it is, the caller knows.
-    _lock: Option<EngineLock>,
+    _lock: Option<Arc<EngineLock>>,
 }
 
 impl Running {
     async fn start(settings: Settings, parts: Parts) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let clock = if parts.here { Clock::runtime() } else { Clock::System };
-        let lock = match parts.store {
-            Some(_) => None,
-            None => Some(EngineLock::acquire(&settings.database.url)?),
-        };
-        let listener = match parts.without_http {
-            true => None,
-            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
-                address: (settings.server.host, settings.server.port).into(),
-                source,
-            })?),
-        };
         let mut arbiters = Vec::new();
         let mut place = || match parts.here {
             true => Placement::Here,
@@ -280,17 +271,36 @@ impl Running {
             }
         };
         let database_home = place();
+        let lock = match parts.store {
+            Some(_) => None,
+            None => Some(take_lock(&settings, &database_home).await?),
+        };
+        let listener = match parts.without_http {
+            true => None,
+            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
+                address: (settings.server.host, settings.server.port).into(),
+                source,
+            })?),
+        };
         let home = place();
         let order_homes: Vec<_> = match settings.orders.threads {
             0 => vec![home.clone()],
             threads => (0..threads).map(|_| place()).collect(),
         };
+        let cluster_home = settings.redis.url.is_some().then(&mut place);
 
         let (fatal_sender, fatal) = watch::channel(None);
         let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
+        if let Some(lock) = &lock {
+            let (lost, caretaker) = (lock.lost(), caretaker.clone());
+            actix::spawn(async move {
+                // Full: do_send ignores bounds, once a life. Closed: then the engine is going down anyway.
+                caretaker.do_send(GiveUp(lost.await));
+            });
+        }
         let store = match parts.store {
             Some(store) => store,
-            None => open_store(&settings, &database_home).await?,
+            None => open_store(&settings, &lock, &database_home).await?,
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
@@ -305,6 +315,10 @@ impl Running {
         let venues = start_venues(adapters, &home, &caretaker);
         let router = start_router(&venues, settings.routing_timeout, &home, &caretaker);
 
+        let cluster = match cluster_home {
+            Some(home) => start_cluster(&settings, &home).await?,
+            None => None,
+        };
         let since = clock.now() - RateWindow::LENGTH;
         let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
         let manager = {
@@ -316,6 +330,7 @@ impl Running {
                 router: router.clone(),
                 venues,
                 chain,
+                announce: cluster.clone().map(announcing),
                 homes: order_homes,
                 recent_dispatches,
             };
@@ -331,6 +346,7 @@ impl Running {
             manager,
             persistence,
             store,
+            cluster: cluster.clone(),
             arbiters,
             home,
             database_home,
@@ -342,8 +358,15 @@ impl Running {
             _lock: lock,
         };
         if let Some((listener, address)) = listener {
-            let face =
-                Face { desk, settings: settings.clone(), sessions: sessions.clone(), fatal, started: Instant::now() };
+            let face = Face {
+                desk,
+                settings: settings.clone(),
+                sessions: sessions.clone(),
+                previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
+                cluster,
+                fatal,
+                started: Instant::now(),
+            };
             let server = http::serve(listener, face).map_err(|source| StartError::Listen { address, source })?;
             running.server = Some(server.handle());
             running.address = Some(address);
@@ -390,6 +413,9 @@ impl Running {
         if timeout(STEP, self.persistence.send(Flush)).await.is_err() {
             tracing::warn!("not everything could be written; it is taken up at the next start");
         }
+        if let Some(cluster) = &self.cluster {
+            let _ = timeout(STEP, cluster.flush()).await;
+        }
         if let Some(watchdog) = &self.watchdog {
             watchdog.abort();
         }
@@ -421,13 +447,47 @@ async fn on<T: Send + 'static>(placement: &Placement, work: impl Future<Output =
     }
 }
 
-async fn open_store(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<dyn OrderStore>, StartError> {
+async fn take_lock(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<EngineLock>, StartError> {
     let settings = settings.clone();
-    match on(home, async move { SeaStore::open(&settings.database).await }).await {
+    match on(home, async move { EngineLock::acquire(&settings.database).await }).await {
+        Some(Ok(lock)) => Ok(Arc::new(lock)),
+        Some(Err(LockError::Database(error))) => Err(StartError::Database(error)),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(StartError::Broken),
+    }
+}
+
+async fn open_store(
+    settings: &Arc<Settings>,
+    lock: &Option<Arc<EngineLock>>,
+    home: &Placement,
+) -> Result<Arc<dyn OrderStore>, StartError> {
+    let (settings, lock) = (settings.clone(), lock.clone());
+    let open = async move {
+        match lock {
+            Some(lock) => SeaStore::open_locked(&settings.database, &lock).await,
+            None => SeaStore::open(&settings.database).await,
+        }
+    };
+    match on(home, open).await {
         Some(Ok(store)) => Ok(Arc::new(store)),
         Some(Err(error)) => Err(StartError::Database(error.to_string())),
         None => Err(StartError::Broken),
     }
+}
+
+// What is announced of a waiting order outlives a missed turn or two.
+const _: () = assert!(cluster::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs());
+
+async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<Cluster>, StartError> {
+    let redis = settings.redis.clone();
+    let Some(url) = redis.url.clone() else { return Ok(None) };
+    let voice = Voice { update: wire::update_text, status: wire::standing_text, price: wire::price_text };
+    on(home, async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
+}
+
+fn announcing(cluster: Cluster) -> Announce {
+    Arc::new(move |order: &Order, fresh: &[Arc<Recorded>]| cluster.announce(order, fresh))
 }
 
 fn simulated_chain(settings: &Settings, dice: Dice, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {

@@ -8,14 +8,16 @@
 //! - [`venue`] and [`chain`]: the ports to the outside, a place that quotes and builds a swap and the place where a
 //!   signed swap lands, each with its simulated adapter.
 //! - [`store`]: the port to durable truth, and its SeaORM adapter. Rows never leave it.
+//! - [`cluster`]: Redis, where there is one: announces what is recorded, remembers previews, holds no truth.
 //! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
 //! - [`http`]: the public face. Wire types never leave it.
 //! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
 //! - [`faults`]: the moments at which the fault tests end the process; compiled out otherwise.
 //! - `cli`: one file a command, in the binary.
 //!
-//! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain` and `store` know `domain`; `actors` know
-//! the ports; `http` knows the actors' messages; only the binary and the tests know `engine`.
+//! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain`, `store` and `cluster` know `domain`;
+//! `actors` know the ports; `http` knows the actors' messages and asks `cluster` for previews; only the binary and the
+//! tests know `engine`.
 //!
 //! # What always holds
 //! 1. Accepted means durable: nobody is told `201` before the commit. Refused means refused.
@@ -26,11 +28,12 @@
 //! 5. Nobody but [`domain::lifecycle::OrderState::after`] judges what is legal.
 //! 6. No queue, wait, frame, body or retry is without a limit, but the wait for a live swap: that ends when it is decided.
 //! 7. Money is never a float.
-//! 8. The database is the truth.
+//! 8. The database is the truth. Redis is a hint, a cache and a loudspeaker; losing it loses nothing.
 
 pub mod actors;
 pub mod chain;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod engine;

@@ -138,6 +138,22 @@ pub enum Exit {
     Broken,
 }
 
+/// Who has been told how much of an order; outlives the order's incarnations.
+#[derive(Debug, Default)]
+pub struct Audience {
+    subscribers: Vec<Subscriber>,
+    // How far everybody else was told by [`Announce`]; `None` before the first incarnation of this process.
+    announced: Option<u32>,
+}
+
+/// Tells everybody else where an order stands, and which steps are new; none where it is only still there.
+///
+/// Called on the order's own thread, so it may neither wait nor fail.
+pub type Announce = Arc<dyn Fn(&Order, &[Arc<Recorded>]) + Send + Sync>;
+
+/// How often an order that waits is announced again, for what is announced of it is forgotten.
+pub const ANNOUNCED_EVERY: Duration = Duration::from_secs(20);
+
 /// What every order needs of the world.
 pub struct World {
     /// The settings in force.
@@ -154,6 +170,8 @@ pub struct World {
     pub venues: Venues,
     /// The chain.
     pub chain: Arc<dyn Chain>,
+    /// Tells everybody who is no subscriber, where there is a way to.
+    pub announce: Option<Announce>,
 }
 
 /// One order, alive.
@@ -165,7 +183,7 @@ pub struct OrderActor {
     ask_first: bool,
     world: Arc<World>,
     // Handed to the manager when the actor stops, so that a restart keeps its audience.
-    subscribers: Vec<Subscriber>,
+    audience: Audience,
     next_key: u64,
     // A write is under way: until it settles nothing else is begun or decided.
     recording: bool,
@@ -183,14 +201,14 @@ impl OrderActor {
     const MAX_PARKED_CANCELS: usize = 64;
 
     /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
-    pub fn new(order: Order, live: Option<SignedSwap>, subscribers: Vec<Subscriber>, world: Arc<World>) -> Self {
-        let next_key = subscribers.iter().map(|subscriber| subscriber.key + 1).max().unwrap_or_default();
+    pub fn new(order: Order, live: Option<SignedSwap>, audience: Audience, world: Arc<World>) -> Self {
+        let next_key = audience.subscribers.iter().map(|subscriber| subscriber.key + 1).max().unwrap_or_default();
         Self {
             order,
             ask_first: live.is_some(),
             live,
             world,
-            subscribers,
+            audience,
             next_key,
             recording: false,
             step: 0,
@@ -342,7 +360,8 @@ impl OrderActor {
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
             Ok(Ok(Written::Stored)) => actor.recorded(recorded, signed, ctx),
             Ok(Ok(Written::Duplicate(_))) => unreachable!("only new orders have keys"),
-            Ok(Err(RecordError::Expired)) => unreachable!("a step never expires"),
+            Ok(Err(RecordError::Expired | RecordError::KeyUnsettled(_))) => unreachable!("a step never expires"),
+            Ok(Err(RecordError::Stopped)) => actor.stop(Exit::Parked, ctx),
             Ok(Err(error)) => {
                 tracing::warn!(order_id = %actor.order.id, %error, "a step was not recorded");
                 actor.stop(Exit::Broken, ctx);
@@ -375,7 +394,13 @@ impl OrderActor {
     /// Tells every listener what it has not had.
     fn publish(&mut self) {
         let order = &self.order;
-        self.subscribers.retain_mut(|subscriber| {
+        if let Some(announce) = &self.world.announce {
+            // An order that an earlier process left behind says where it stands, not its whole story again.
+            let told = self.audience.announced.unwrap_or(order.last().seq - 1);
+            announce(order, order.history_after(told));
+            self.audience.announced = Some(order.last().seq);
+        }
+        self.audience.subscribers.retain_mut(|subscriber| {
             for step in order.history_after(subscriber.told) {
                 let update = OrderUpdate::Step { id: order.id, request: order.request.clone(), step: step.clone() };
                 match subscriber.to.try_send(update) {
@@ -558,6 +583,9 @@ impl Actor for OrderActor {
             if self.live.is_some() {
                 self.sound_alarm_later(ctx);
             }
+            if let Some(announce) = self.world.announce.clone() {
+                ctx.run_interval(jittered(ANNOUNCED_EVERY), move |actor, _| announce(&actor.order, &[]));
+            }
         }
         match self.order.state() {
             // An earlier incarnation got that far and no further; nothing was sent.
@@ -573,7 +601,7 @@ impl Actor for OrderActor {
         self.world.manager.do_send(OrderExited {
             id: self.order.id,
             exit: if std::thread::panicking() { Exit::Broken } else { self.exit },
-            subscribers: std::mem::take(&mut self.subscribers),
+            audience: std::mem::take(&mut self.audience),
         });
     }
 }
@@ -593,16 +621,16 @@ impl Handler<Subscribe> for OrderActor {
     type Result = Result<Subscribed, TooManySubscribers>;
 
     fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
-        if self.subscribers.len() >= self.world.settings.orders.max_subscribers {
-            self.subscribers.retain(|subscriber| subscriber.to.connected());
-            if self.subscribers.len() >= self.world.settings.orders.max_subscribers {
+        if self.audience.subscribers.len() >= self.world.settings.orders.max_subscribers {
+            self.audience.subscribers.retain(|subscriber| subscriber.to.connected());
+            if self.audience.subscribers.len() >= self.world.settings.orders.max_subscribers {
                 return Err(TooManySubscribers);
             }
         }
         let key = self.next_key;
         self.next_key += 1;
         let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
-        self.subscribers.push(Subscriber { key, to, told: seq });
+        self.audience.subscribers.push(Subscriber { key, to, told: seq });
         Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
     }
 }
@@ -611,7 +639,7 @@ impl Handler<Unsubscribe> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
-        self.subscribers.retain(|subscriber| subscriber.key != key);
+        self.audience.subscribers.retain(|subscriber| subscriber.key != key);
     }
 }
 

@@ -11,14 +11,14 @@ use std::time::Duration;
 use actix::prelude::*;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use super::backoff::jittered;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
-use super::order::{self, Exit, OrderActor, Park, SlotGranted, Subscriber, World};
+use super::order::{self, Announce, Audience, Exit, OrderActor, Park, SlotGranted, World};
 use super::persistence::{FindKey, LoadOrder, Persistence, Record, RecordError};
 use super::placement::Placement;
 use crate::chain::Chain;
@@ -43,7 +43,10 @@ pub struct SubmitOrder {
 }
 
 /// A submit is answered within this time, whatever the database does.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+
+/// An order that waits to be written is given up after this time: soon enough that the answer can still say so.
+const WRITE_WITHIN: Duration = Duration::from_millis(700);
 
 /// An order that was submitted.
 #[derive(Clone, Debug)]
@@ -109,7 +112,7 @@ pub struct OrderExited {
     /// How.
     pub exit: Exit,
     /// Who was listening.
-    pub subscribers: Vec<Subscriber>,
+    pub audience: Audience,
 }
 
 /// An order's swap is undecided for longer than is healthy.
@@ -169,6 +172,7 @@ pub struct OrderManager {
     router: Line<DexRouter>,
     venues: Venues,
     chain: Arc<dyn Chain>,
+    announce: Option<Announce>,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -193,7 +197,7 @@ struct Open {
     stuck: bool,
     falls: u32,
     // While it is being restarted: its audience, and who waits to reach it.
-    subscribers: Vec<Subscriber>,
+    audience: Audience,
     waiting: Vec<oneshot::Sender<Found>>,
 }
 
@@ -207,6 +211,7 @@ pub struct Parts {
     pub router: Line<DexRouter>,
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
+    pub announce: Option<Announce>,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -230,6 +235,7 @@ impl OrderManager {
             router: parts.router,
             venues: parts.venues,
             chain: parts.chain,
+            announce: parts.announce,
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -254,6 +260,7 @@ impl OrderManager {
                 router: self.router.clone(),
                 venues: self.venues.clone(),
                 chain: self.chain.clone(),
+                announce: self.announce.clone(),
             })
         };
         self.world.get_or_insert_with(make).clone()
@@ -272,11 +279,11 @@ impl OrderManager {
             not_before: None,
             stuck: false,
             falls: 0,
-            subscribers: Vec::new(),
+            audience: Audience::default(),
             waiting: Vec::new(),
         });
-        let subscribers = std::mem::take(&mut open.subscribers);
-        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, subscribers, world));
+        let audience = std::mem::take(&mut open.audience);
+        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, world));
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
         open.addr = Some(addr);
@@ -370,7 +377,7 @@ impl OrderManager {
         if open.falls > Self::MAX_FALLS {
             tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
             open.stuck = true;
-            open.subscribers.clear();
+            open.audience = Audience::default();
             open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
             return;
         }
@@ -453,7 +460,8 @@ async fn repeated(
             Ok(Submission { order, created: false })
         }
         Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),
-        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::NotAccepted),
+        // It is stored; only what it says cannot be read just now.
+        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
     }
 }
 
@@ -479,18 +487,21 @@ impl Handler<SubmitOrder> for OrderManager {
             return Box::pin(async move {
                 // A repeat of an order that was let in is answered however full the house is.
                 let Some(key) = key else { return Err(SubmitError::Full) };
-                let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
-                match known {
-                    Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
-                    _ => Err(SubmitError::Full),
-                }
+                let answer = async {
+                    let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
+                    match known {
+                        Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
+                        _ => Err(SubmitError::Full),
+                    }
+                };
+                timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(SubmitError::Full))
             });
         }
         self.admitting += 1;
         let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
         let id = order.id;
         let me = ctx.address();
-        let expires = Instant::now() + ANSWER_WITHIN;
+        let expires = Instant::now() + WRITE_WITHIN;
         // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
         let accepted = actix::spawn(async move {
             crash_point("accept.asked");
@@ -501,12 +512,17 @@ impl Handler<SubmitOrder> for OrderManager {
             me.do_send(Admitted(matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone())));
             match written {
                 Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
-                Ok(Ok(Written::Duplicate(known))) => repeated(known, &request, &persistence).await,
-                Ok(Err(RecordError::Unknown)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
-                Ok(Err(error)) => {
+                Ok(Ok(Written::Duplicate(known))) => {
+                    let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
+                    found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
+                }
+                Ok(Err(RecordError::KeyUnsettled(known))) => Err(SubmitError::OutcomeUnknown(known)),
+                Ok(Err(RecordError::Expired)) => Err(SubmitError::NotAccepted),
+                Ok(Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. }))) => {
                     tracing::warn!(%error, "an order was not accepted");
                     Err(SubmitError::NotAccepted)
                 }
+                Ok(Err(RecordError::Stopped)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
             }
         });
         Box::pin(async move {
@@ -591,14 +607,14 @@ impl Handler<RequestSlot> for OrderManager {
 impl Handler<OrderExited> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, OrderExited { id, exit, subscribers }: OrderExited, ctx: &mut Self::Context) {
+    fn handle(&mut self, OrderExited { id, exit, audience }: OrderExited, ctx: &mut Self::Context) {
         crash_point("manager.exited");
         self.release(id);
         match exit {
             Exit::Broken if self.draining.is_none() => {
                 if let Some(open) = self.orders.get_mut(&id) {
                     open.addr = None;
-                    open.subscribers = subscribers;
+                    open.audience = audience;
                     self.mend(id, ctx);
                 }
             }

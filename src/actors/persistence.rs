@@ -29,7 +29,7 @@ pub struct Record {
     pub expires: Option<Instant>,
 }
 
-/// Why a write is not stored, and, unless that is unknown, never will be.
+/// Why a write is not stored; but for [`RecordError::Stopped`] it never will be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Another write of that order's sequence number came first.
@@ -43,12 +43,15 @@ pub enum RecordError {
     /// The database refuses the row.
     #[error("the database refuses the row: {0}")]
     Refused(String),
-    /// Persistence died before it could say; whether the write is stored, the store knows.
-    #[error("it is not known whether the write is stored")]
-    Unknown,
     /// Its time was over before the database could be reached.
     #[error("the database could not be reached in time")]
     Expired,
+    /// Its time was over, and what became of an earlier order of the same key is not known yet.
+    #[error("it is not known yet whether order {0} of the same key was stored")]
+    KeyUnsettled(OrderId),
+    /// Persistence has stopped; whether the write is stored, the next start will see.
+    #[error("persistence has stopped")]
+    Stopped,
 }
 
 /// Loads one order, after every write of it that is under way has settled.
@@ -99,8 +102,12 @@ pub struct Persistence {
     in_flight: usize,
     // Writes of each order that are queued or in flight: a load of that order waits for them.
     unsettled: HashMap<OrderId, usize>,
+    // The keys of new orders that are queued or in flight: a repeat that cannot be stored is told of the first.
+    keys: HashMap<ClientKey, OrderId>,
     parked_loads: Vec<(OrderId, oneshot::Sender<()>)>,
     outage: Option<Outage>,
+    // A look at the queue is due when the first of its writes expires.
+    expiry: bool,
     flushed: Vec<oneshot::Sender<()>>,
     caretaker: Addr<Caretaker>,
 }
@@ -123,6 +130,14 @@ struct Outage {
 struct Settled {
     done: Vec<(Job, Result<Written, RecordError>)>,
     again: Vec<Job>,
+    away: bool,
+}
+
+impl Outage {
+    /// Whether the database has failed more than once in a row: a first failure may be a collision of two commits.
+    fn is_certain(self) -> bool {
+        self.wait > Persistence::SHORTEST_WAIT
+    }
 }
 
 impl Persistence {
@@ -137,8 +152,10 @@ impl Persistence {
             queue: VecDeque::new(),
             in_flight: 0,
             unsettled: HashMap::new(),
+            keys: HashMap::new(),
             parked_loads: Vec::new(),
             outage: None,
+            expiry: false,
             flushed: Vec::new(),
             caretaker,
         }
@@ -149,28 +166,33 @@ impl Persistence {
         let parallel = if self.outage.is_some() { 1 } else { self.store.parallel_commits() };
         while self.in_flight < parallel && !self.queue.is_empty() {
             let group = self.queue.drain(..self.queue.len().min(self.batch)).collect();
-            self.in_flight += 1;
-            let settled = settle(self.store.clone(), group).into_actor(self);
-            ctx.spawn(settled.map(|settled, actor, ctx| actor.settled(settled, ctx)));
+            self.commit(group, ctx);
         }
     }
 
-    fn settled(&mut self, Settled { done, again }: Settled, ctx: &mut Context<Self>) {
+    fn commit(&mut self, group: Vec<Job>, ctx: &mut Context<Self>) {
+        self.in_flight += 1;
+        let settled = settle(self.store.clone(), group).into_actor(self);
+        ctx.spawn(settled.map(|settled, actor, ctx| actor.settled(settled, ctx)));
+    }
+
+    fn settled(&mut self, Settled { done, again, away }: Settled, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
         crash_point("persistence.answering");
         for (job, result) in done {
             self.answer(job, result);
         }
-        if again.is_empty() {
+        for job in again.into_iter().rev() {
+            self.queue.push_front(job);
+        }
+        if away {
+            self.expire();
+            self.wait_out(ctx);
+        } else {
             if self.outage.take().is_some() {
                 tracing::info!("the database is back");
             }
             self.commit_next(ctx);
-        } else {
-            for job in again.into_iter().rev() {
-                self.queue.push_front(job);
-            }
-            self.wait_out(ctx);
         }
         if self.queue.is_empty() && self.in_flight == 0 {
             for flushed in self.flushed.drain(..) {
@@ -185,10 +207,20 @@ impl Persistence {
             tracing::warn!("the database cannot be reached, writes wait");
         }
         self.outage = Some(Outage { wait });
-        ctx.run_later(wait, |actor, ctx| {
-            actor.expire();
-            actor.commit_next(ctx);
-        });
+        // Another group may still be in flight; it brings its own news.
+        if self.in_flight == 0 {
+            ctx.run_later(wait, |actor, ctx| actor.try_again(ctx));
+        }
+    }
+
+    /// Tries the database with what waits; with nothing where nothing waits, so that its return is noticed.
+    fn try_again(&mut self, ctx: &mut Context<Self>) {
+        self.expire();
+        if self.queue.is_empty() && self.in_flight == 0 {
+            self.commit(Vec::new(), ctx);
+        } else {
+            self.commit_next(ctx);
+        }
     }
 
     /// Gives up the writes that nobody waits for any more and that cannot have happened.
@@ -200,12 +232,41 @@ impl Persistence {
             .partition::<Vec<_>, _>(|job| !job.maybe_stored && job.expires.is_some_and(|expires| expires <= now));
         self.queue = kept.into();
         for job in expired {
-            self.answer(job, Err(RecordError::Expired));
+            let error = self.refusal(&job.write);
+            self.answer(job, Err(error));
+        }
+    }
+
+    /// Looks at the queue again when the first of its writes expires; at most one such look is due at a time.
+    fn expire_later(&mut self, ctx: &mut Context<Self>) {
+        let first = self.queue.iter().filter(|job| !job.maybe_stored).filter_map(|job| job.expires).min();
+        if let Some(first) = first
+            && !self.expiry
+        {
+            self.expiry = true;
+            ctx.run_later(first.duration_since(Instant::now()) + Duration::from_millis(1), |actor, ctx| {
+                actor.expiry = false;
+                actor.expire();
+                actor.expire_later(ctx);
+            });
+        }
+    }
+
+    /// What to say of a write that is given up.
+    fn refusal(&self, write: &Write) -> RecordError {
+        match write.key().and_then(|key| self.keys.get(key)) {
+            Some(first) if *first != write.order_id() => RecordError::KeyUnsettled(*first),
+            _ => RecordError::Expired,
         }
     }
 
     fn answer(&mut self, job: Job, result: Result<Written, RecordError>) {
         let order = job.write.order_id();
+        if let Some(key) = job.write.key()
+            && self.keys.get(key) == Some(&order)
+        {
+            self.keys.remove(key);
+        }
         // Nobody listens where the order's actor has panicked meanwhile; its next incarnation reads what was stored.
         let _ = job.reply.send(result);
         if let Some(writes) = self.unsettled.get_mut(&order) {
@@ -222,8 +283,9 @@ impl Persistence {
 
 /// Commits a group; where one row is refused the group is split until that row stands alone.
 async fn settle(store: Arc<dyn OrderStore>, group: Vec<Job>) -> Settled {
-    let mut settled = Settled { done: Vec::with_capacity(group.len()), again: Vec::new() };
+    let mut settled = Settled { done: Vec::with_capacity(group.len()), again: Vec::new(), away: false };
     let mut groups = vec![group];
+    let mut once_more = None;
     while let Some(mut group) = groups.pop() {
         let writes: Vec<_> = group.iter().map(|job| job.write.clone()).collect();
         match store.commit(&writes).await {
@@ -240,12 +302,21 @@ async fn settle(store: Arc<dyn OrderStore>, group: Vec<Job>) -> Settled {
                         let lost = RecordError::LostRace { order: job.write.order_id(), seq: job.write.seq() };
                         settled.done.push((job, Err(lost)));
                     }
+                    // Another commit may just have taken its key; the next look finds whose it is.
+                    Ok(None) if job.write.key().is_some() && once_more != Some(job.write.write_id()) => {
+                        once_more = Some(job.write.write_id());
+                        groups.push(vec![job]);
+                    }
                     Ok(None) => settled.done.push((job, Err(RecordError::Refused(reason)))),
-                    Err(_) => settled.again.push(job),
+                    Err(_) => {
+                        settled.away = true;
+                        settled.again.push(job);
+                    }
                 }
             }
             Err(CommitError::Unavailable { reason, maybe_committed }) => {
                 tracing::debug!(reason, "a group was not committed");
+                settled.away = true;
                 group.iter_mut().for_each(|job| job.maybe_stored |= maybe_committed);
                 settled.again.extend(group);
                 settled.again.extend(groups.drain(..).rev().flatten());
@@ -269,14 +340,25 @@ impl Handler<Record> for Persistence {
 
     fn handle(&mut self, Record { write, expires }: Record, ctx: &mut Self::Context) -> Self::Result {
         fail::fail_point!("persistence", |_| unreachable!("this fail point only panics"));
+        if expires.is_some() && self.outage.is_some_and(Outage::is_certain) {
+            // Whoever would wait for it is told now: the wait could only end the same way.
+            let error = self.refusal(&write);
+            return Box::pin(async { Err(error) });
+        }
         let (reply, answer) = oneshot::channel();
         *self.unsettled.entry(write.order_id()).or_default() += 1;
+        if let Some(key) = write.key() {
+            self.keys.entry(key.clone()).or_insert(write.order_id());
+        }
         self.queue.push_back(Job { write, expires, maybe_stored: false, reply });
         if self.outage.is_none() {
             self.commit_next(ctx);
         }
+        if !self.expiry && !self.queue.is_empty() {
+            self.expire_later(ctx);
+        }
         // Dropped only with the actor itself, and then the process ends.
-        Box::pin(async move { answer.await.unwrap_or(Err(RecordError::Unknown)) })
+        Box::pin(async move { answer.await.unwrap_or(Err(RecordError::Stopped)) })
     }
 }
 

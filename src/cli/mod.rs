@@ -1,5 +1,6 @@
 //! The command line: one file a command. Without a command the engine is served.
 
+mod bench;
 mod client;
 mod config;
 mod ledger;
@@ -69,6 +70,8 @@ enum Command {
     Cancel(orders::CancelArguments),
     /// Ask every venue for a quote.
     Quote(quote::Arguments),
+    /// Measure the engine on this machine.
+    Bench(bench::Arguments),
     /// Print the settings in force and where each came from, without secrets.
     Config,
 }
@@ -88,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Watch(arguments) => client::block_on(watch::run(arguments)),
         Command::Orders(arguments) => client::block_on(orders::run(arguments)),
         Command::Cancel(arguments) => client::block_on(orders::cancel(arguments)),
+        Command::Bench(arguments) => client::block_on(bench::run(arguments)),
         Command::Quote(arguments) => client::block_on(quote::run(arguments)),
     };
     result.unwrap_or_else(|failure| {

@@ -16,6 +16,7 @@ pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
 
 async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let database = settings.database.url.redacted();
+    let redis = settings.redis.url.as_ref().map_or_else(|| "none".to_owned(), |url| url.redacted());
     // Before the start: a signal that comes during it is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let engine = match Engine::start_here(settings).await {
@@ -26,7 +27,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    greet(&engine, &database);
+    greet(&engine, &database, &redis);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
@@ -43,10 +44,11 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(engine: &Engine, database: &str) {
+fn greet(engine: &Engine, database: &str, redis: &str) {
     let Some(address) = engine.address() else { return };
     println!("order-engine {} on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("  database  {database}");
+    println!("  redis     {redis}");
     println!("  auth      off");
     println!("Submit an order, and follow it with the orderId of the answer:");
     println!(

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::Face;
+use crate::cluster::Cluster;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +17,8 @@ struct Health {
     queued_orders: Option<usize>,
     stuck_orders: Option<usize>,
     sockets: usize,
+    /// Announcements that did not reach Redis since the start; nothing where there is none.
+    dropped_announcements: Option<u64>,
     reasons: Vec<String>,
 }
 
@@ -33,7 +36,7 @@ pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
 pub(super) async fn ready(face: web::Data<Face>) -> HttpResponse {
     let (health, ready) = look(&face).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(serde_json::json!({ "ready": ready, "reasons": health.reasons, "stuckOrders": health.stuck_orders }))
+    response.json(serde_json::json!({ "ready": ready, "status": health.status, "reasons": health.reasons, "stuckOrders": health.stuck_orders }))
 }
 
 /// How it is, in figures; always `200`.
@@ -63,6 +66,8 @@ async fn look(face: &Face) -> (Health, bool) {
     {
         reasons.push(format!("{} orders are stuck", standing.stuck));
     }
+    // Redis holds no truth: without it everything goes on.
+    reasons.extend(face.cluster.as_ref().and_then(Cluster::trouble));
     let health = Health {
         status: if reasons.is_empty() {
             "ok"
@@ -78,6 +83,7 @@ async fn look(face: &Face) -> (Health, bool) {
         queued_orders: standing.map(|standing| standing.queued),
         stuck_orders: standing.map(|standing| standing.stuck),
         sockets: face.sessions.len(),
+        dropped_announcements: face.cluster.as_ref().map(Cluster::dropped),
         reasons,
     };
     (health, ready)

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 pub use problem::{FieldError, Problem};
 
 use crate::actors::desk::Desk;
+use crate::cluster::{Cluster, Previews};
 use crate::config::Settings;
 use crate::domain::token::TokenList;
 use sessions::{Sessions, SocketHandle};
@@ -37,6 +38,10 @@ pub struct Face {
     pub settings: Arc<Settings>,
     /// The open sockets.
     pub sessions: Arc<Sessions>,
+    /// What the venues would offer, for showing only.
+    pub previews: Previews,
+    /// The way to Redis, where there is one.
+    pub cluster: Option<Cluster>,
     /// Why the engine cannot go on, once it cannot.
     pub fatal: watch::Receiver<Option<String>>,
     /// When the engine was started.

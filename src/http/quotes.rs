@@ -23,21 +23,28 @@ pub(super) struct Quotes {
     reason: String,
     quotes: Vec<QuoteView>,
     unavailable: Vec<UnavailableView>,
+    /// Whether the venues had been asked before this was asked; an order's quotes are always fresh.
+    cached: bool,
+    age_ms: u64,
 }
 
 pub(super) async fn quotes(request: HttpRequest, face: web::Data<Face>) -> Result<web::Json<Quotes>, Problem> {
     let order = Arc::new(body::parse_quote(request.query_string(), face.tokens())?);
-    let decision = face.desk.quote(order.clone()).await.map_err(|failure| {
+    let (desk, asked) = (face.desk.clone(), order.clone());
+    let preview = face.previews.get(&order, async move { desk.quote(asked).await }).await.map_err(|failure| {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
         if failure.code.retryable() { problem.retry_after(1) } else { problem }
     })?;
+    let decision = &*preview.decision;
     Ok(web::Json(Quotes {
         token_in: order.token_in.to_string(),
         token_out: order.token_out.to_string(),
         amount_in: order.amount_in.to_decimal(order.token_in.decimals),
         best: decision.winner().venue,
-        quotes: wire::quotes(&order, &decision),
+        quotes: wire::quotes(&order, decision),
         unavailable: decision.unavailable.iter().map(UnavailableView::of).collect(),
-        reason: decision.reason,
+        reason: decision.reason.clone(),
+        cached: preview.cached,
+        age_ms: u64::try_from(preview.age().as_millis()).unwrap_or(u64::MAX),
     }))
 }

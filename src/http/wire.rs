@@ -11,6 +11,7 @@ use crate::domain::order::{Order, OrderRequest, Priority, Recorded};
 use crate::domain::quote::{Quote, price};
 use crate::domain::retry::Failure;
 use crate::domain::routing::{Decision, Strategy, Unavailable};
+use crate::domain::swap::Signature;
 
 /// An order as told.
 #[derive(Debug, Serialize)]
@@ -205,6 +206,63 @@ impl UpdateView {
     pub fn update(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> Self {
         Self { r#type: Some("order:update"), ..Self::of(order_id, request, step) }
     }
+}
+
+/// A step as it is announced to other processes: what a listener is told.
+pub fn update_text(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> String {
+    text(&UpdateView::update(order_id, request, step))
+}
+
+/// Where an order stands, in the few words that are kept beside the announcements.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StandingView {
+    status: Status,
+    seq: u32,
+    attempt: u32,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_hash: Option<String>,
+}
+
+/// Where an order stands after that step, with its swap's signature where there is one.
+pub fn standing_text(last: &Recorded, signature: Option<Signature>) -> String {
+    text(&StandingView {
+        status: last.status,
+        seq: last.seq,
+        attempt: last.attempt,
+        timestamp: time(last.at),
+        tx_hash: signature.map(|signature| signature.to_string()),
+    })
+}
+
+/// A fresh offer as it is announced to other processes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PriceView {
+    r#type: &'static str,
+    token_in: String,
+    token_out: String,
+    amount_in: Decimal,
+    timestamp: String,
+    #[serde(flatten)]
+    quote: QuoteView,
+}
+
+/// A fresh offer for what that request asks.
+pub fn price_text(request: &OrderRequest, quote: &Quote) -> String {
+    text(&PriceView {
+        r#type: "price:update",
+        token_in: request.token_in.to_string(),
+        token_out: request.token_out.to_string(),
+        amount_in: request.amount_in.to_decimal(request.token_in.decimals),
+        timestamp: time(quote.quoted_at),
+        quote: QuoteView::of(request, quote),
+    })
+}
+
+fn text(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("a message holds only strings and numbers")
 }
 
 /// The first thing a listener is told.

@@ -103,6 +103,14 @@ impl Write {
         }
     }
 
+    /// The client's name for the request, where it makes an order of it.
+    pub fn key(&self) -> Option<&ClientKey> {
+        match self {
+            Self::Accept(accept) => accept.key.as_ref(),
+            Self::Step(_) => None,
+        }
+    }
+
     /// The sequence number it writes.
     pub fn seq(&self) -> u32 {
         match self {
@@ -171,7 +179,7 @@ pub struct ReadError(pub String);
 pub struct StoredOrder {
     /// The order.
     pub order: Order,
-    /// Its live swap.
+    /// Its live swap; `None` also where it settled while the order was read.
     pub live: Option<SignedSwap>,
 }
 

@@ -12,14 +12,17 @@ use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Value};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{self, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::bulk::Target;
+use super::lock::{EngineLock, Guard};
 use super::{
     Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
     request_to_text,
@@ -41,24 +44,62 @@ pub struct SeaStore {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
     parallel_commits: usize,
+    // How long the database may take over one step of a commit; a file has no line that could go dead.
+    patience: Option<Duration>,
 }
 
 impl SeaStore {
+    /// A commit that PostgreSQL does not answer for so long is given up, and its outcome is unknown.
+    ///
+    /// Its own limits do not help where the server stands still or the line is dead. With the longest wait of
+    /// Persistence it stays below the five seconds within which work goes on after an outage.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    /// An unused connection that does not answer for so long is replaced by a new one.
+    const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+    /// Connections for commits on PostgreSQL: those under way, and as many that are being given up.
+    const WRITERS: u32 = 4;
+
     /// Opens the database and brings its schema up to date.
     ///
     /// Belongs on the thread that will use it: connections live and die with the runtime that opened them.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, DbErr> {
-        let store = Self::connect(settings).await?;
+        Self::open_with(settings, None).await
+    }
+
+    /// As [`SeaStore::open`], for the engine that holds the lock: its connections are worth nothing without it.
+    pub async fn open_locked(settings: &DatabaseSettings, lock: &EngineLock) -> Result<Self, DbErr> {
+        Self::open_with(settings, lock.guard()).await
+    }
+
+    async fn open_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
+        if !settings.url.is_sqlite() {
+            // On a connection without limits: a change to a large table may take longer than a statement.
+            let connection = Database::connect(options(settings, 1)).await?;
+            Migrator::up(&connection, None).await?;
+            connection.close().await?;
+            return Self::connect_with(settings, guard).await;
+        }
+        let store = Self::connect_with(settings, guard).await?;
         Migrator::up(&store.writer, None).await?;
         Ok(store)
     }
 
     /// Opens the database as it is.
     pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DbErr> {
+        Self::connect_with(settings, None).await
+    }
+
+    async fn connect_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
-            let pool = Database::connect(options(settings, settings.max_connections)).await?;
+            // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
+            let writers = Ord::min(Self::WRITERS, settings.max_connections);
+            let writer = Database::connect(postgres_options(settings, guard.clone(), writers)).await?;
+            let reader = match settings.max_connections - writers {
+                0 => writer.clone(),
+                readers => Database::connect(postgres_options(settings, guard, readers)).await?,
+            };
             // Two: while one commit waits for the disk the next is being filled.
-            return Ok(Self { reader: pool.clone(), writer: pool, parallel_commits: 2 });
+            return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE) });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
         let writer = Database::connect(sqlite_options(settings, 1)).await?;
@@ -66,13 +107,48 @@ impl SeaStore {
             Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))).await?,
             None => writer.clone(),
         };
-        Ok(Self { writer, reader, parallel_commits: 1 })
+        Ok(Self { writer, reader, parallel_commits: 1, patience: None })
     }
 
+    async fn begin(&self) -> Result<DatabaseTransaction, CommitError> {
+        let writer = self.writer.clone();
+        // On its own: given up half way, a BEGIN would leave the pool a connection that is inside a transaction.
+        let begun = tokio::spawn(async move { writer.begin().await });
+        match self.patiently(begun).await {
+            Some(Ok(begun)) => begun.map_err(uncommitted),
+            Some(Err(error)) => Err(CommitError::Unavailable { reason: error.to_string(), maybe_committed: false }),
+            None => Err(unanswered(false)),
+        }
+    }
+
+    /// Waits for a step of a commit; `None` where it takes too long.
+    async fn patiently<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        match self.patience {
+            Some(patience) => timeout(patience, step).await.ok(),
+            None => Some(step.await),
+        }
+    }
+
+    /// How many orders have ended.
+    pub async fn count_ended(&self) -> Result<u64, ReadError> {
+        orders::Entity::find().filter(orders::Column::Status.is_not_null()).count(&self.reader).await.map_err(unread)
+    }
+
+    /// Forgets everything and begins with an empty schema: for benchmarks.
+    pub async fn start_anew(self) -> Result<(), DbErr> {
+        Migrator::fresh(&self.writer).await?;
+        self.close().await;
+        Ok(())
+    }
+
+    /// Orders with the bytes of their live swaps.
+    ///
+    /// The stories are read first: a swap that settles in between is missed, and then its order has moved on as well.
     async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let orders = self.replayed(rows).await?;
+        let submitted = orders.iter().filter(|order| order.state().live_swap().is_some()).map(|order| order.id.0);
         let mut live: HashMap<Uuid, transactions::Model> = transactions::Entity::find()
-            .filter(transactions::Column::OrderId.is_in(ids))
+            .filter(transactions::Column::OrderId.is_in(submitted))
             .filter(transactions::Column::Status.eq(LIVE))
             .all(&self.reader)
             .await
@@ -80,23 +156,13 @@ impl SeaStore {
             .into_iter()
             .map(|row| (row.order_id, row))
             .collect();
-        let orders = self.replayed(rows).await?;
-        orders
-            .into_iter()
-            .map(|order| {
-                let live = match (order.state().live_swap(), live.remove(&order.id.0)) {
-                    (None, _) => None,
-                    (Some(swap), Some(row)) => Some(SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() }),
-                    (Some(swap), None) => {
-                        return Err(ReadError(format!(
-                            "order {}: the bytes of swap {} are missing",
-                            order.id, swap.signature
-                        )));
-                    }
-                };
-                Ok(StoredOrder { order, live })
-            })
-            .collect()
+        let with_bytes = |order: Order| {
+            let row = live.remove(&order.id.0);
+            let live = order.state().live_swap().zip(row);
+            let live = live.map(|(swap, row)| SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() });
+            StoredOrder { order, live }
+        };
+        Ok(orders.into_iter().map(with_bytes).collect())
     }
 
     async fn replayed(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, ReadError> {
@@ -132,6 +198,45 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     options
 }
 
+fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>, connections: u32) -> ConnectOptions {
+    let mut options = options(settings, connections);
+    let limits = limits(settings);
+    let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
+    options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
+    options.map_sqlx_postgres_pool_opts(move |pool| {
+        // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, _| {
+            Box::pin(async move { Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(())))) })
+        });
+        let pool = pool.after_release(|connection, _| {
+            Box::pin(async move {
+                if !connection.should_flush() {
+                    return Ok(true);
+                }
+                // Something was given up half way and its rollback waits to be sent: what else the server still does
+                // with that connection nobody knows, so nobody gets it.
+                Err(sqlx::Error::Protocol("a transaction was given up half way".to_owned()))
+            })
+        });
+        let Some(guard) = guard.clone() else { return pool };
+        pool.after_connect(move |connection, _| {
+            let guard = guard.clone();
+            Box::pin(async move { guard.check(connection).await })
+        })
+    });
+    options
+}
+
+/// The limits PostgreSQL itself keeps, on every connection that serves the engine.
+pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)> {
+    vec![
+        ("statement_timeout", settings.statement_timeout.as_millis().to_string()),
+        ("lock_timeout", settings.lock_timeout.as_millis().to_string()),
+        // A transaction whose engine no longer speaks is undone, or its rows would stay locked against the next try.
+        ("idle_in_transaction_session_timeout", SeaStore::PATIENCE.as_millis().to_string()),
+    ]
+}
+
 fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     let in_memory = settings.url.sqlite_path().is_none();
     let mut options = options(settings, connections);
@@ -153,16 +258,25 @@ impl OrderStore for SeaStore {
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
-        let transaction = self.writer.begin().await.map_err(uncommitted)?;
+        let transaction = self.begin().await?;
         crash_point("store.writing");
-        let written = write(&transaction, batch).await.map_err(uncommitted)?;
+        let written = match self.patiently(write(&transaction, batch)).await {
+            Some(Ok(written)) => written,
+            Some(Err(error)) => {
+                // Said now and not left to the drop: the connection goes back clean.
+                let _ = self.patiently(transaction.rollback()).await;
+                return Err(uncommitted(error));
+            }
+            None => return Err(unanswered(false)),
+        };
         crash_point("store.written");
-        transaction
-            .commit()
-            .await
-            .map_err(|error| CommitError::Unavailable { reason: error.to_string(), maybe_committed: true })?;
+        let committed = self.patiently(transaction.commit()).await;
         crash_point("store.committed");
-        Ok(written)
+        match committed {
+            Some(Ok(())) => Ok(written),
+            Some(Err(error)) => Err(unfinished(error)),
+            None => Err(unanswered(true)),
+        }
     }
 
     async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
@@ -457,14 +571,33 @@ fn uncommitted(error: DbErr) -> CommitError {
     }
 }
 
-/// Whether the database understood the statement and refuses its data, so that trying again cannot help.
-fn is_about_the_data(error: &DbErr) -> bool {
+/// What became of a commit that failed: certainly nothing if the database itself says so, for its data or for a
+/// collision with another transaction. A connection that is lost or shut down says nothing.
+fn unfinished(error: DbErr) -> CommitError {
+    let collided = sql_code(&error).is_some_and(|code| code.len() == 5 && code.starts_with("40"));
+    if collided || is_about_the_data(&error) {
+        return uncommitted(error);
+    }
+    CommitError::Unavailable { reason: error.to_string(), maybe_committed: true }
+}
+
+fn unanswered(maybe_committed: bool) -> CommitError {
+    let reason = format!("no answer within {:?}", SeaStore::PATIENCE);
+    CommitError::Unavailable { reason, maybe_committed }
+}
+
+fn sql_code(error: &DbErr) -> Option<String> {
     let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(error)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(error))) =
         error
     else {
-        return false;
+        return None;
     };
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+}
+
+/// Whether the database understood the statement and refuses its data, so that trying again cannot help.
+fn is_about_the_data(error: &DbErr) -> bool {
+    let Some(code) = sql_code(error) else { return false };
     // PostgreSQL's classes 22 (data exception) and 23 (integrity constraint); SQLite's SQLITE_CONSTRAINT with its
     // extended codes (275 is a CHECK), SQLITE_TOOBIG and SQLITE_MISMATCH.
     match code.len() {

@@ -1,7 +1,7 @@
 //! Venues that answer as Raydium and Meteora might, over pools that exist only here.
 //!
 //! Prices come from the token list; the two venues stand 2 to 5 % apart, and which one is better changes from quote to
-//! quote. A pool is a constant product of [`DEPTH_USD`] on each side, so large trades pay their price impact.
+//! quote. A pool is a constant product of `DEPTH_USD` on each side, so large trades pay their price impact.
 
 use std::sync::Arc;
 use std::time::Instant;

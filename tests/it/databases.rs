@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,16 @@ impl Postgres {
     pub fn create_database(&self, name: &str) -> String {
         self.sql(&format!("CREATE DATABASE {name}"));
         self.url_of(name)
+    }
+
+    /// Where it is reached over a line.
+    pub fn url_over(&self, line: &Line) -> String {
+        format!("postgres://{}@127.0.0.1:{}/postgres", Self::OWNER, line.port())
+    }
+
+    /// A line to it.
+    pub fn line(&self) -> Line {
+        Line::to(self.port)
     }
 
     fn url_of(&self, database: &str) -> String {
@@ -148,6 +159,72 @@ impl Drop for Postgres {
         if let Some(process) = &mut self.process {
             kill_family(process);
         }
+    }
+}
+
+/// A line to a server that can go dead: what is open then stays silent for ever, without a goodbye.
+pub struct Line {
+    port: u16,
+    alive: Arc<AtomicBool>,
+    // Each death ends one generation of connections.
+    deaths: Arc<AtomicU32>,
+}
+
+impl Line {
+    /// A line to that port.
+    pub fn to(server: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (alive, deaths) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
+        let (up, generation) = (alive.clone(), deaths.clone());
+        // Ends with the test's process: nobody connects any more, and nothing is held but a port.
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                if !up.load(Ordering::SeqCst) {
+                    held.push((client, server));
+                    continue;
+                }
+                let born = generation.load(Ordering::SeqCst);
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let generation = generation.clone();
+                    thread::spawn(move || {
+                        let mut bytes = [0; 16 * 1024];
+                        while let Ok(read @ 1..) = from.read(&mut bytes) {
+                            if generation.load(Ordering::SeqCst) != born {
+                                // Swallowed; both ends stay open and wait.
+                                thread::park();
+                            }
+                            if to.write_all(&bytes[..read]).is_err() {
+                                break;
+                            }
+                        }
+                        if generation.load(Ordering::SeqCst) == born {
+                            let _ = to.shutdown(Shutdown::Both);
+                        }
+                    });
+                }
+                held.push((client, server));
+            }
+        });
+        Self { port, alive, deaths }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on nothing gets through.
+    pub fn die(&self) {
+        self.alive.store(false, Ordering::SeqCst);
+        self.deaths.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// New connections get through again; the old ones never will.
+    pub fn revive(&self) {
+        self.alive.store(true, Ordering::SeqCst);
     }
 }
 

@@ -17,5 +17,8 @@ mod faults;
 mod idempotency;
 mod input;
 mod limits;
+mod outages;
+mod redis;
+mod store;
 mod stories;
 mod supervision;

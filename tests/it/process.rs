@@ -36,15 +36,20 @@ pub const SWIFT: [(&str, &str); 6] = [
 impl Server {
     /// Starts an engine with these settings over the defaults.
     pub fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { folder, settings, child: None, client: Client::nowhere() };
+        let mut server = Self::idle(settings);
         if let Some(cluster) = std::env::var_os("ORDER_ENGINE_TEST_DATABASE_URL") {
             // Weaker than `database.url`, so that a test which brings its own database keeps it.
             server.set("DATABASE_URL", &new_database(cluster.into_string().unwrap()));
         }
         server.restart();
         server
+    }
+
+    /// An engine that [`Server::restart`] starts, once all is set.
+    pub fn idle<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, settings, child: None, client: Client::nowhere() }
     }
 
     /// The database it uses, to be read beside it.
@@ -111,8 +116,22 @@ impl Server {
 
     /// SIGTERM, without waiting.
     pub fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGSTOP: it stands still, and the world goes on.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("the engine runs");
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself.

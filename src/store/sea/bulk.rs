@@ -109,9 +109,9 @@ where
     let table = key.as_column_ref().0;
     let text = format!(
         "UPDATE \"{}\" SET {} FROM {source} WHERE \"{}\".\"{}\" = new.column1",
-        table.to_string(),
+        table,
         joined(set),
-        table.to_string(),
+        table,
         key.as_str(),
     );
     transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;

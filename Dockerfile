@@ -1,0 +1,41 @@
+# docker build -t order-engine .
+# docker run --rm -p 127.0.0.1:3000:3000 -v order-engine:/var/lib/order-engine --stop-timeout 30 order-engine
+#
+# There is no authentication yet: publish the port on the loopback address only, as above, never as `-p 3000:3000`.
+
+# The manifests alone, each with an empty crate beside it: changes only when dependencies do.
+FROM rust:1.95-slim-bookworm AS manifests
+WORKDIR /build
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
+    && find . -name Cargo.toml -execdir mkdir -p src ';' -execdir touch src/lib.rs ';' \
+    && echo 'fn main() {}' > src/main.rs
+
+# Every dependency, cached as long as the manifests stay as they are; then the code.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY --from=manifests /build .
+RUN cargo build --release --locked --bin order-engine
+COPY . .
+# The copied files may be older than the empty crates were; cargo goes by the time.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --bin order-engine
+
+FROM debian:bookworm-slim
+RUN groupadd --gid 10001 order-engine \
+    && useradd --uid 10001 --gid order-engine --no-create-home --shell /usr/sbin/nologin order-engine \
+    && install -d -o order-engine -g order-engine /var/lib/order-engine
+COPY --from=build /build/target/release/order-engine /usr/local/bin/order-engine
+COPY config /etc/order-engine
+ENV ORDER_ENGINE_CONFIG_DIR=/etc/order-engine \
+    ORDER_ENGINE__SERVER__HOST=0.0.0.0
+USER order-engine
+# By default the database and the simulated chain's ledger are files in the working folder.
+WORKDIR /var/lib/order-engine
+VOLUME /var/lib/order-engine
+EXPOSE 3000
+# Asks /live over bash's own sockets: the image needs no curl.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>\"/dev/tcp/127.0.0.1/${ORDER_ENGINE__SERVER__PORT:-${PORT:-3000}}\" && printf 'GET /live HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+# SIGTERM parks the running orders and ends with 0.
+ENTRYPOINT ["order-engine"]

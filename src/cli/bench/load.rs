@@ -1,0 +1,105 @@
+//! A load generator that costs little beside what it loads: kept-alive connections and no more HTTP than is needed.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use actix_web::web::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::Failure;
+
+/// The order that is posted.
+pub(super) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;
+
+/// A kept-alive connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    read: BytesMut,
+}
+
+impl Connection {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, read: BytesMut::with_capacity(8 * 1024) })
+    }
+
+    /// Sends a whole request and takes its answer's status and body.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>), Failure> {
+        self.stream.write_all(request).await?;
+        let head = loop {
+            if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break self.read.split_to(end + 4);
+            }
+            self.more().await?;
+        };
+        let head = std::str::from_utf8(&head)?;
+        let status = head.get(9..12).ok_or("no status")?.parse()?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no length")?.parse()?;
+        while self.read.len() < length {
+            self.more().await?;
+        }
+        Ok((status, self.read.split_to(length).to_vec()))
+    }
+
+    async fn more(&mut self) -> Result<(), Failure> {
+        match self.stream.read_buf(&mut self.read).await? {
+            0 => Err("the engine closed the connection".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The bytes of a POST of [`ORDER`].
+pub(super) fn post() -> Vec<u8> {
+    let length = ORDER.len();
+    format!("POST /api/orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ORDER}").into_bytes()
+}
+
+/// The bytes of a GET.
+pub(super) fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+}
+
+/// When a load ends.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// After so long.
+    Elapsed(Duration),
+    /// After so many requests over all connections.
+    Requests(u64),
+}
+
+/// Asks the same over so many connections at once, and gives how long each answer took; any but 2xx is an error.
+pub(super) async fn hammer(
+    address: SocketAddr,
+    connections: usize,
+    request: Vec<u8>,
+    until: Until,
+) -> Result<Vec<Duration>, Failure> {
+    let left = std::cell::Cell::new(match until {
+        Until::Requests(requests) => requests,
+        Until::Elapsed(_) => u64::MAX,
+    });
+    let end = match until {
+        Until::Elapsed(duration) => Instant::now() + duration,
+        Until::Requests(_) => Instant::now() + Duration::from_secs(3_600),
+    };
+    let one = async || -> Result<Vec<Duration>, Failure> {
+        let mut connection = Connection::open(address).await?;
+        let mut took = Vec::new();
+        while left.get() > 0 && Instant::now() < end {
+            left.set(left.get() - 1);
+            let start = Instant::now();
+            let (status, body) = connection.ask(&request).await?;
+            if !(200..300).contains(&status) {
+                return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
+            }
+            took.push(start.elapsed());
+        }
+        Ok(took)
+    };
+    let all = futures_util::future::try_join_all((0..connections).map(|_| one())).await?;
+    Ok(all.concat())
+}
