@@ -189,6 +189,8 @@ pub struct OrderActor {
     recording: bool,
     // Counts what was begun, so that the outcome of something abandoned is recognised and dropped.
     step: u64,
+    // What was begun last; it ends where something else begins.
+    under_way: Option<SpawnHandle>,
     cancels: Vec<oneshot::Sender<Result<Order, CancelError>>>,
     parking: bool,
     exit: Exit,
@@ -210,6 +212,7 @@ impl OrderActor {
             next_key,
             recording: false,
             step: 0,
+            under_way: None,
             cancels: Vec::new(),
             parking: false,
             // Until something better is known: a panic leaves it at that.
@@ -322,12 +325,15 @@ impl OrderActor {
         self.step += 1;
         let step = self.step;
         let span = tracing::info_span!("attempt", order_id = %self.order.id, attempt = self.order.state().attempt());
-        ctx.spawn(work.instrument(span).into_actor(self).map(move |outcome, actor, ctx| {
+        let begun = ctx.spawn(work.instrument(span).into_actor(self).map(move |outcome, actor, ctx| {
             crash_point(crash);
             if actor.step == step {
                 then(actor, outcome, ctx);
             }
         }));
+        if let Some(abandoned) = self.under_way.replace(begun) {
+            ctx.cancel_future(abandoned);
+        }
     }
 
     /// Has an event recorded, and then lives by it.

@@ -1,17 +1,33 @@
 //! The process killed at random moments, stopped under load, its chain's answers lost, its blocks gone: whatever happens,
 //! the history stays one that [`crate::history`] accepts.
 
-use std::io::Write;
+use std::io::Write as _;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use order_engine::actors::desk::CancelRefused;
+use order_engine::actors::order::CancelError;
+use order_engine::actors::order_manager::SubmitError;
+use order_engine::chain::{Chain, ChainError};
+use order_engine::domain::id::{ClientKey, OrderId};
+use order_engine::domain::lifecycle::Status;
+use order_engine::domain::order::Order;
+use order_engine::domain::swap::{Observation, Signature};
+use order_engine::engine::{Engine, Parts};
+use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::client::at_once;
 use crate::crowd::{Crowd, full, seed};
 use crate::databases::Postgres;
+use crate::embedded::{request, settings};
 use crate::history::{Findings, History};
+use crate::memory_store::MemoryStore;
 use crate::process::{SWIFT, Server};
 
 /// Settings under which much goes wrong, and swaps expire within a second.
@@ -210,4 +226,112 @@ async fn a_swap_that_expired_is_stored_as_expired_also_when_its_order_ran_out_of
     let order = server.client.until_ended(&answer.order_id()).await;
     assert_eq!(order["error"]["code"], "timeout");
     history.check(&server).await;
+}
+
+/// A store whose first commit of a new order happens, and panics before it can say so.
+struct DiesBeforeItAnswers(Arc<MemoryStore>);
+
+#[async_trait]
+impl OrderStore for DiesBeforeItAnswers {
+    fn parallel_commits(&self) -> usize {
+        1
+    }
+
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        self.0.commit(batch).await?;
+        panic!("committed, and gone");
+    }
+
+    async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
+        self.0.writer_of(order, seq).await
+    }
+
+    async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
+        self.0.order(id).await
+    }
+
+    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        self.0.order_by_key(key).await
+    }
+
+    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
+        self.0.unfinished(after, limit).await
+    }
+
+    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
+        self.0.list(filter).await
+    }
+
+    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
+        self.0.dispatches_since(since).await
+    }
+
+    async fn close(&self) {}
+}
+
+#[actix::test]
+async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
+    let store = MemoryStore::new();
+    let dying = Arc::new(DiesBeforeItAnswers(store.clone()));
+    let settings = settings([]);
+    let parts = Parts { without_http: true, store: Some(dying), ..Parts::default() };
+    let engine = Engine::start_with(settings.clone(), parts).await.unwrap();
+    let answer = engine.submit(request(&settings), None).await;
+    let Err(SubmitError::OutcomeUnknown(id)) = answer else { panic!("{answer:?}") };
+    assert!(store.order(id).await.unwrap().is_some());
+    assert!(engine.finished().await.contains("Persistence"));
+}
+
+/// A chain that never decides, and counts how often one swap is waited for at once.
+#[derive(Default)]
+struct NeverDecides {
+    watching: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Watching<'a>(&'a AtomicUsize);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Chain for NeverDecides {
+    async fn block_height(&self) -> Result<u64, ChainError> {
+        Ok(1)
+    }
+
+    async fn send(&self, _: &[u8]) -> Result<(), ChainError> {
+        Ok(())
+    }
+
+    async fn watch(&self, _: Signature, patience: Duration) -> Result<Observation, ChainError> {
+        let watching = Watching(&self.watching);
+        self.most.fetch_max(self.watching.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(patience.max(Duration::from_millis(20))).await;
+        drop(watching);
+        Ok(Observation { height: 1, outcome: None })
+    }
+}
+
+#[actix::test]
+async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
+    let chain = Arc::new(NeverDecides::default());
+    let settings = settings([("simulation.quote_latency_ms", "0")]);
+    let parts =
+        Parts { without_http: true, store: Some(MemoryStore::new()), chain: Some(chain.clone()), ..Parts::default() };
+    let engine = Engine::start_with(settings.clone(), parts).await.unwrap();
+    let order = engine.submit(request(&settings), None).await.unwrap().order;
+    let mut steps = engine.subscribe(order.id).await.unwrap();
+    while steps.next().await.unwrap().status != Status::Submitted {}
+    for _ in 0..20 {
+        let refused = engine.desk().cancel(order.id).await.unwrap_err();
+        assert!(matches!(refused, CancelRefused::ByOrder(CancelError::TooLate(_))), "{refused}");
+    }
+    // The last cancel's turn is over once the order answers again.
+    engine.desk().order(order.id).await.unwrap();
+    assert_eq!(chain.most.load(Ordering::SeqCst), 1);
+    engine.shutdown().await;
 }

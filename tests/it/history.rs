@@ -40,6 +40,9 @@ const LEGAL: [(&str, &str, &str); 21] = [
     ("cancel requested", "confirmed", "confirmed"),
 ];
 
+/// Every order of these tests buys USDC.
+const USDC_DECIMALS: u32 = 6;
+
 const FINAL: [&str; 3] = ["confirmed", "failed", "cancelled"];
 
 /// What clients were told.
@@ -368,12 +371,17 @@ impl Judge {
 
     fn order(&mut self, id: &str, order: &StoredOrder, chain: &Chain, told: &Told) {
         self.steps(id, order);
+        self.swaps(id, order, chain);
+        self.end(id, order, chain);
+        self.face(id, order, told);
+    }
+
+    /// The end: confirmed with the one swap that landed, or ended otherwise without any.
+    fn end(&mut self, id: &str, order: &StoredOrder, chain: &Chain) {
         let last = order.events.last();
         let ended = last.map(|event| event.status.as_str()).unwrap_or_default();
         self.holds(FINAL.contains(&ended), || format!("order {id} has not ended: {}", story(order)));
         self.holds(order.status == ended, || format!("order {id} is stored as {}, and ended {ended}", order.status));
-        self.swaps(id, order, chain);
-
         let confirmed = last.filter(|event| event.status == "confirmed");
         let landed: Vec<_> = chain
             .swaps
@@ -386,26 +394,33 @@ impl Judge {
                 let same = event.field("/data/swap/signature") == &swap["signature"]
                     && event.field("/data/fill/amountOut") == &swap["amountOut"];
                 self.holds(same, || format!("order {id} was confirmed by {}, and the chain has {swap}", event.data));
-                let units = text_of(&swap["amountOut"]).parse::<i64>().unwrap();
-                let whole = told.order["amountOut"].as_str().and_then(|amount| amount.parse::<Decimal>().ok());
-                let same = told.order["txHash"] == swap["signature"] && whole == Some(Decimal::new(units, 6));
-                self.holds(same, || format!("order {id} is told as {}, and the chain has {swap}", told.order));
             }
             (Some(_), None) => self.holds(false, || format!("order {id} is confirmed, and nothing landed")),
             (None, Some(swap)) => self.holds(false, || format!("order {id} ended {ended}, and {swap} landed")),
             (None, None) => {}
         }
+    }
 
+    /// What the public face tells is what is stored.
+    fn face(&mut self, id: &str, order: &StoredOrder, Told { order: view, events }: &Told) {
         let failed_attempts = order.events.iter().filter(|event| event.kind() == "attempt_failed").count();
-        let same = told.order["status"] == ended
-            && told.order["attempt"] == failed_attempts + 1
-            && told.events.len() == order.events.len()
-            && told.events.iter().zip(&order.events).all(|(told, event)| {
+        let same = view["status"] == order.status.as_str()
+            && view["attempt"] == failed_attempts + 1
+            && events.len() == order.events.len()
+            && events.iter().zip(&order.events).all(|(told, event)| {
                 told["seq"] == event.seq
                     && told["status"] == event.status.as_str()
                     && time(&told["timestamp"]) == event.at
             });
-        self.holds(same, || format!("order {id} is told otherwise than it is stored: {:?}", told.events));
+        self.holds(same, || format!("order {id} is told otherwise than it is stored: {view}, {events:?}"));
+        if let Some(event) = order.events.last().filter(|event| event.status == "confirmed") {
+            let units = event.field("/data/fill/amountOut");
+            let units = text_of(units).parse::<i64>().unwrap();
+            let amount = view["amountOut"].as_str().and_then(|amount| amount.parse::<Decimal>().ok());
+            let same = &view["txHash"] == event.field("/data/swap/signature")
+                && amount == Some(Decimal::new(units, USDC_DECIMALS));
+            self.holds(same, || format!("order {id} is told as {view}, and confirmed by {}", event.data));
+        }
     }
 
     /// The story: gapless, legal at each step, never backwards in time, ended once.
@@ -477,4 +492,108 @@ fn story(order: &StoredOrder) -> String {
         let _ = write!(story, "{} {} → {}; ", event.seq, event.kind(), event.status);
         story
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const START: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    fn at(milliseconds: i64) -> DateTime<Utc> {
+        START + chrono::TimeDelta::milliseconds(milliseconds)
+    }
+
+    /// An order whose events come a second apart; a swap's signature is its place in the story.
+    fn order(steps: &[(&str, &str)], swaps: &[&str]) -> StoredOrder {
+        let events = steps.iter().zip(1..).map(|((kind, status), seq)| {
+            let swap = json!({ "signature": format!("swap-{seq}"), "lastValidBlockHeight": seq * 10 + 5 });
+            let data = if *kind == "confirmed" { json!({ "swap": swap, "fill": { "amountOut": 7 } }) } else { swap };
+            let data = json!({ "type": kind, "data": data });
+            StoredEvent { seq, status: (*status).to_owned(), data, at: at(i64::from(seq) * 1_000) }
+        });
+        let swaps = swaps.iter().map(|swap| {
+            let (signature, status) = swap.split_once(' ').unwrap();
+            StoredSwap { signature: signature.to_owned(), status: status.to_owned() }
+        });
+        let status = steps.last().unwrap().1.to_owned();
+        StoredOrder { status, events: events.collect(), swaps: swaps.collect() }
+    }
+
+    /// A chain with a block every 100 ms that took these swaps: signature, when, and what came of it.
+    fn chain(swaps: &[(&str, i64, &str)]) -> Chain {
+        let swaps = swaps.iter().map(|(signature, taken, outcome)| {
+            let fate = if *outcome == "rejected" { "rejected" } else { "lands" };
+            let swap = json!({
+                "signature": signature, "orderId": "one", "acceptedAt": at(*taken), "at": at(*taken),
+                "amountOut": 7, "fate": fate, "outcome": outcome,
+            });
+            ((*signature).to_owned(), swap)
+        });
+        Chain { genesis: START, block_ms: 100, jumps: vec![], swaps: swaps.collect() }
+    }
+
+    #[track_caller]
+    fn objects(order: &StoredOrder, chain: &Chain, objection: &str) {
+        let mut judge = Judge::default();
+        judge.steps("one", order);
+        judge.swaps("one", order, chain);
+        judge.end("one", order, chain);
+        let objects = judge.violations.iter().any(|violation| violation.contains(objection));
+        assert!(objects || objection.is_empty(), "{objection}: {:?}", judge.violations);
+        assert!(!objection.is_empty() || judge.violations.is_empty(), "{:?}", judge.violations);
+    }
+
+    const BEGINNING: [(&str, &str); 4] =
+        [("accepted", "pending"), ("dispatched", "routing"), ("routed", "building"), ("submitted", "submitted")];
+
+    fn life(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+        [&BEGINNING, more].concat()
+    }
+
+    #[test]
+    fn the_judge_objects_to_whatever_must_not_be() {
+        let confirmed = |swaps: &[&str]| {
+            let mut order = order(&life(&[("confirmed", "confirmed")]), swaps);
+            order.events[4].data["data"]["swap"]["signature"] = json!("swap-4");
+            order
+        };
+        let landed = chain(&[("swap-4", 4_100, "landed")]);
+        objects(&confirmed(&["swap-4 landed"]), &landed, "");
+        objects(&confirmed(&["swap-4 landed"]), &chain(&[("swap-4", 3_900, "landed")]), "before it was recorded");
+        objects(&confirmed(&["swap-4 expired"]), &landed, "is stored as");
+        objects(&confirmed(&["swap-4 landed"]), &chain(&[]), "nothing landed");
+        let twice = chain(&[("swap-4", 4_100, "landed"), ("swap-9", 9_100, "landed")]);
+        objects(&confirmed(&["swap-4 landed"]), &twice, "was swapped 2 times");
+
+        let mut gap = confirmed(&["swap-4 landed"]);
+        gap.events[2].seq = 9;
+        objects(&gap, &landed, "event 9 where 3 should be");
+        let mut backwards = confirmed(&["swap-4 landed"]);
+        backwards.events[1].at = at(10);
+        objects(&backwards, &landed, "time runs backwards");
+        objects(&order(&[("accepted", "pending"), ("routed", "building")], &[]), &chain(&[]), "cannot follow");
+        objects(&order(&life(&[]), &["swap-4 live"]), &chain(&[]), "has not ended");
+        let ended_twice = order(&[("accepted", "pending"), ("failed", "failed"), ("failed", "failed")], &[]);
+        objects(&ended_twice, &chain(&[]), "ended 2 times");
+        let cancelled = order(&life(&[("cancelled", "cancelled")]), &["swap-4 expired"]);
+        objects(&cancelled, &chain(&[]), "cancelled cannot follow submitted");
+        let granted = life(&[("cancel_requested", "submitted"), ("cancelled", "cancelled")]);
+        objects(&order(&granted, &["swap-4 expired"]), &chain(&[]), "");
+        objects(&order(&granted, &["swap-4 landed"]), &landed, "ended cancelled");
+
+        // The second swap is signed at 8 s, which is height 80; the first is good up to 45.
+        let retried = life(&[
+            ("attempt_failed", "pending"),
+            ("dispatched", "routing"),
+            ("routed", "building"),
+            ("submitted", "submitted"),
+            ("failed", "failed"),
+        ]);
+        let mut retried = order(&retried, &["swap-4 expired", "swap-8 expired"]);
+        objects(&retried, &chain(&[]), "");
+        retried.events[3].data["data"]["lastValidBlockHeight"] = json!(80);
+        objects(&retried, &chain(&[]), "while swap-4 might land");
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, at_once, order};
+use crate::databases::Postgres;
 use crate::process::{SWIFT, Server};
 
 async fn post(client: &Client, key: &str, fields: Value) -> Answer {
@@ -76,4 +77,19 @@ async fn a_repeated_key_is_answered_even_when_the_house_is_full() {
     assert_eq!((refused.status, &refused.body["code"]), (503, &json!("too_many_open_orders")));
     assert!(refused.header("retry-after").is_some());
     assert_eq!(post(&server.client, "only", json!({})).await.order_id(), first.order_id());
+}
+
+#[actix::test]
+async fn one_key_posted_at_once_on_postgres_is_one_order_and_never_an_error() {
+    // Two commits may be under way at once there, and the second of two accepts with one key meets the first one's row.
+    let postgres = Postgres::start();
+    let server = Server::start(SWIFT.into_iter().chain([("database.url", postgres.url().as_str())]));
+    for round in 0..60 {
+        let key = format!("key-{round}");
+        let answers = at_once(8, (0..8).map(|_| post(&server.client, &key, json!({})))).await;
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort();
+        assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 201], "round {round}: {answers:?}");
+        assert!(answers.iter().all(|answer| answer.order_id() == answers[0].order_id()));
+    }
 }
