@@ -125,30 +125,27 @@ impl SeaStore {
     }
 
     async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        let mut live: HashMap<Uuid, transactions::Model> = transactions::Entity::find()
-            .filter(transactions::Column::OrderId.is_in(ids))
-            .filter(transactions::Column::Status.eq(LIVE))
-            .all(&self.reader)
-            .await
-            .map_err(unread)?
-            .into_iter()
-            .map(|row| (row.order_id, row))
-            .collect();
         let orders = self.replayed(rows).await?;
+        // By signature and after the stories: orders move on between two reads, but what an event names is there.
+        let live: Vec<_> = orders.iter().filter_map(|order| order.state().live_swap()).collect();
+        let mut bytes: HashMap<String, Vec<u8>> = HashMap::with_capacity(live.len());
+        if !live.is_empty() {
+            let rows = transactions::Entity::find()
+                .filter(transactions::Column::Signature.is_in(live.iter().map(|swap| swap.signature.to_string())))
+                .all(&self.reader)
+                .await
+                .map_err(unread)?;
+            bytes.extend(rows.into_iter().map(|row| (row.signature, row.bytes)));
+        }
         orders
             .into_iter()
             .map(|order| {
-                let live = match (order.state().live_swap(), live.remove(&order.id.0)) {
-                    (None, _) => None,
-                    (Some(swap), Some(row)) => Some(SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() }),
-                    (Some(swap), None) => {
-                        return Err(ReadError(format!(
-                            "order {}: the bytes of swap {} are missing",
-                            order.id, swap.signature
-                        )));
-                    }
+                let Some(swap) = order.state().live_swap() else { return Ok(StoredOrder { order, live: None }) };
+                let Some(bytes) = bytes.remove(&swap.signature.to_string()) else {
+                    let (id, signature) = (order.id, swap.signature);
+                    return Err(ReadError(format!("order {id}: the bytes of swap {signature} are missing")));
                 };
+                let live = Some(SignedSwap { swap: Swap::clone(swap), bytes: bytes.into() });
                 Ok(StoredOrder { order, live })
             })
             .collect()
