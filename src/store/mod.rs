@@ -179,7 +179,7 @@ pub struct ReadError(pub String);
 pub struct StoredOrder {
     /// The order.
     pub order: Order,
-    /// Its live swap; `None` also where it settled while the order was read.
+    /// Its live swap.
     pub live: Option<SignedSwap>,
 }
 

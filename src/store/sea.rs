@@ -142,27 +142,31 @@ impl SeaStore {
     }
 
     /// Orders with the bytes of their live swaps.
-    ///
-    /// The stories are read first: a swap that settles in between is missed, and then its order has moved on as well.
     async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
         let orders = self.replayed(rows).await?;
-        let submitted = orders.iter().filter(|order| order.state().live_swap().is_some()).map(|order| order.id.0);
-        let mut live: HashMap<Uuid, transactions::Model> = transactions::Entity::find()
-            .filter(transactions::Column::OrderId.is_in(submitted))
-            .filter(transactions::Column::Status.eq(LIVE))
-            .all(&self.reader)
-            .await
-            .map_err(unread)?
+        // By signature and after the stories: orders move on between two reads, but what an event names is there.
+        let live: Vec<_> = orders.iter().filter_map(|order| order.state().live_swap()).collect();
+        let mut bytes: HashMap<String, Vec<u8>> = HashMap::with_capacity(live.len());
+        if !live.is_empty() {
+            let rows = transactions::Entity::find()
+                .filter(transactions::Column::Signature.is_in(live.iter().map(|swap| swap.signature.to_string())))
+                .all(&self.reader)
+                .await
+                .map_err(unread)?;
+            bytes.extend(rows.into_iter().map(|row| (row.signature, row.bytes)));
+        }
+        orders
             .into_iter()
-            .map(|row| (row.order_id, row))
-            .collect();
-        let with_bytes = |order: Order| {
-            let row = live.remove(&order.id.0);
-            let live = order.state().live_swap().zip(row);
-            let live = live.map(|(swap, row)| SignedSwap { swap: Swap::clone(swap), bytes: row.bytes.into() });
-            StoredOrder { order, live }
-        };
-        Ok(orders.into_iter().map(with_bytes).collect())
+            .map(|order| {
+                let Some(swap) = order.state().live_swap() else { return Ok(StoredOrder { order, live: None }) };
+                let Some(bytes) = bytes.remove(&swap.signature.to_string()) else {
+                    let (id, signature) = (order.id, swap.signature);
+                    return Err(ReadError(format!("order {id}: the bytes of swap {signature} are missing")));
+                };
+                let live = Some(SignedSwap { swap: Swap::clone(swap), bytes: bytes.into() });
+                Ok(StoredOrder { order, live })
+            })
+            .collect()
     }
 
     async fn replayed(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, ReadError> {

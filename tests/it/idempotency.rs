@@ -22,6 +22,8 @@ async fn twenty_keys_posted_fifty_times_at_once_make_twenty_orders() {
     let mut ids = Vec::new();
     for key in 0..20 {
         let of_key: Vec<&Answer> = answers.iter().skip(key).step_by(20).collect();
+        let strange = of_key.iter().find(|answer| !matches!(answer.status, 200 | 201));
+        assert!(strange.is_none(), "{strange:?}");
         assert_eq!(of_key.iter().filter(|answer| answer.status == 201).count(), 1);
         assert_eq!(of_key.iter().filter(|answer| answer.status == 200).count(), 49);
         let id = of_key[0].order_id();
