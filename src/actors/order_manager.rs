@@ -42,10 +42,10 @@ pub struct SubmitOrder {
 }
 
 /// A submit is answered within this time, whatever the database does.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
 
 /// An order that waits to be written is given up after this time: soon enough that the answer can still say so.
-const WRITE_WITHIN: Duration = Duration::from_millis(700);
+const WRITE_WITHIN: Duration = Duration::from_millis(900);
 
 /// An order that was submitted.
 #[derive(Clone, Debug)]
