@@ -360,7 +360,7 @@ impl OrderActor {
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
             Ok(Ok(Written::Stored)) => actor.recorded(recorded, signed, ctx),
             Ok(Ok(Written::Duplicate(_))) => unreachable!("only new orders have keys"),
-            Ok(Err(RecordError::Expired | RecordError::KeyUnsettled(_))) => unreachable!("a step never expires"),
+            Ok(Err(RecordError::Expired)) => unreachable!("a step never expires"),
             Ok(Err(RecordError::Stopped)) => actor.stop(Exit::Parked, ctx),
             Ok(Err(error)) => {
                 tracing::warn!(order_id = %actor.order.id, %error, "a step was not recorded");

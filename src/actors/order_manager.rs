@@ -43,10 +43,10 @@ pub struct SubmitOrder {
 }
 
 /// A submit is answered within this time, whatever the database does.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
 
 /// An order that waits to be written is given up after this time: soon enough that the answer can still say so.
-const WRITE_WITHIN: Duration = Duration::from_millis(700);
+const WRITE_WITHIN: Duration = Duration::from_millis(900);
 
 /// An order that was submitted.
 #[derive(Clone, Debug)]
@@ -156,7 +156,11 @@ pub struct Standing {
 /// A new order's fate is known: it is durable, or will never be.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Admitted(Option<Order>);
+struct Admitted {
+    id: OrderId,
+    key: Option<ClientKey>,
+    order: Option<Order>,
+}
 
 /// A broken order as the store has it, with what has been made of its fall.
 #[derive(Debug, Message)]
@@ -181,6 +185,8 @@ pub struct OrderManager {
     world: Option<Arc<World>>,
     orders: HashMap<OrderId, Open>,
     admitting: usize,
+    // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
+    unsettled_keys: HashMap<ClientKey, OrderId>,
     running: usize,
     queue: DispatchQueue,
     // Retries whose wait is not over; each is looked at again when its moment has come.
@@ -244,6 +250,7 @@ impl OrderManager {
             world: None,
             orders: HashMap::new(),
             admitting: 0,
+            unsettled_keys: HashMap::new(),
             running: 0,
             queue: DispatchQueue::default(),
             later: BinaryHeap::new(),
@@ -503,23 +510,25 @@ impl Handler<SubmitOrder> for OrderManager {
         self.admitting += 1;
         let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
         let id = order.id;
+        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry(key.clone()).or_insert(id));
         let me = ctx.address();
         let expires = Instant::now() + WRITE_WITHIN;
         // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
         let accepted = actix::spawn(async move {
             crash_point("accept.asked");
-            let write = Write::accept(order.clone(), key);
+            let write = Write::accept(order.clone(), key.clone());
             let written = persistence.send(Record { write, expires: Some(expires) }).await;
             crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
-            me.do_send(Admitted(matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone())));
+            let stored = matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone());
+            me.do_send(Admitted { id, key, order: stored });
             match written {
                 Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
                 Ok(Ok(Written::Duplicate(known))) => {
                     let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
                     found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
                 }
-                Ok(Err(RecordError::KeyUnsettled(known))) => Err(SubmitError::OutcomeUnknown(known)),
+                Ok(Err(RecordError::Expired)) if first != id => Err(SubmitError::OutcomeUnknown(first)),
                 Ok(Err(RecordError::Expired)) => Err(SubmitError::NotAccepted),
                 Ok(Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. }))) => {
                     tracing::warn!(%error, "an order was not accepted");
@@ -531,7 +540,7 @@ impl Handler<SubmitOrder> for OrderManager {
         Box::pin(async move {
             match timeout(ANSWER_WITHIN, accepted).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
+                Ok(Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(first)),
             }
         })
     }
@@ -540,9 +549,14 @@ impl Handler<SubmitOrder> for OrderManager {
 impl Handler<Admitted> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Admitted(order): Admitted, ctx: &mut Self::Context) {
+    fn handle(&mut self, Admitted { id, key, order }: Admitted, ctx: &mut Self::Context) {
         crash_point("accept.admitted");
         self.admitting -= 1;
+        if let Some(key) = key
+            && self.unsettled_keys.get(&key) == Some(&id)
+        {
+            self.unsettled_keys.remove(&key);
+        }
         if let Some(order) = order {
             order::log(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.

@@ -46,9 +46,6 @@ pub enum RecordError {
     /// Its time was over before the database could be reached.
     #[error("the database could not be reached in time")]
     Expired,
-    /// Its time was over, and what became of an earlier order of the same key is not known yet.
-    #[error("it is not known yet whether order {0} of the same key was stored")]
-    KeyUnsettled(OrderId),
     /// Persistence has stopped; whether the write is stored, the next start will see.
     #[error("persistence has stopped")]
     Stopped,
@@ -102,8 +99,6 @@ pub struct Persistence {
     in_flight: usize,
     // Writes of each order that are queued or in flight: a load of that order waits for them.
     unsettled: HashMap<OrderId, usize>,
-    // The keys of new orders that are queued or in flight: a repeat that cannot be stored is told of the first.
-    keys: HashMap<ClientKey, OrderId>,
     parked_loads: Vec<(OrderId, oneshot::Sender<()>)>,
     outage: Option<Outage>,
     // A look at the queue is due when the first of its writes expires.
@@ -152,7 +147,6 @@ impl Persistence {
             queue: VecDeque::new(),
             in_flight: 0,
             unsettled: HashMap::new(),
-            keys: HashMap::new(),
             parked_loads: Vec::new(),
             outage: None,
             expiry: false,
@@ -232,8 +226,7 @@ impl Persistence {
             .partition::<Vec<_>, _>(|job| !job.maybe_stored && job.expires.is_some_and(|expires| expires <= now));
         self.queue = kept.into();
         for job in expired {
-            let error = self.refusal(&job.write);
-            self.answer(job, Err(error));
+            self.answer(job, Err(RecordError::Expired));
         }
     }
 
@@ -252,21 +245,8 @@ impl Persistence {
         }
     }
 
-    /// What to say of a write that is given up.
-    fn refusal(&self, write: &Write) -> RecordError {
-        match write.key().and_then(|key| self.keys.get(key)) {
-            Some(first) if *first != write.order_id() => RecordError::KeyUnsettled(*first),
-            _ => RecordError::Expired,
-        }
-    }
-
     fn answer(&mut self, job: Job, result: Result<Written, RecordError>) {
         let order = job.write.order_id();
-        if let Some(key) = job.write.key()
-            && self.keys.get(key) == Some(&order)
-        {
-            self.keys.remove(key);
-        }
         // Nobody listens where the order's actor has panicked meanwhile; its next incarnation reads what was stored.
         let _ = job.reply.send(result);
         if let Some(writes) = self.unsettled.get_mut(&order) {
@@ -342,14 +322,10 @@ impl Handler<Record> for Persistence {
         fail::fail_point!("persistence", |_| unreachable!("this fail point only panics"));
         if expires.is_some() && self.outage.is_some_and(Outage::is_certain) {
             // Whoever would wait for it is told now: the wait could only end the same way.
-            let error = self.refusal(&write);
-            return Box::pin(async { Err(error) });
+            return Box::pin(async { Err(RecordError::Expired) });
         }
         let (reply, answer) = oneshot::channel();
         *self.unsettled.entry(write.order_id()).or_default() += 1;
-        if let Some(key) = write.key() {
-            self.keys.entry(key.clone()).or_insert(write.order_id());
-        }
         self.queue.push_back(Job { write, expires, maybe_stored: false, reply });
         if self.outage.is_none() {
             self.commit_next(ctx);
