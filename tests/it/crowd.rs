@@ -94,7 +94,12 @@ impl Crowd {
                 trade.await.unwrap();
             }
         };
-        tokio::time::timeout(PATIENCE, all).await.expect("every client is told how its order ended");
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            let orders = self.client().get("/api/orders?limit=200").await.body;
+            let is_open = |order: &&serde_json::Value| order["completedAt"].is_null();
+            let open: Vec<_> = orders["orders"].as_array().into_iter().flatten().filter(is_open).collect();
+            panic!("not every client is told how its order ended; of the last 200 are open: {open:#?}");
+        }
     }
 
     /// Waits until everything has ended, and judges it.

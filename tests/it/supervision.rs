@@ -122,18 +122,20 @@ async fn an_order_that_breaks_with_its_swap_on_the_way_is_not_swapped_again() {
 }
 
 #[actix::test]
-async fn an_order_that_panics_every_time_ends_failed_with_code_internal() {
+async fn an_order_that_panics_every_time_ends_failed_with_code_internal_while_a_hundred_others_go_on() {
     let server = armed("order=panic", &[]);
     let poisoned = server.client.submit(json!({ "clientOrderId": "poison-1" })).await.order_id();
+    let others = at_once(20, (0..100).map(|_| server.client.submit(json!({})))).await;
     let story = server.client.follow(&poisoned).await;
     assert_eq!(story.statuses(), ["pending", "pending", "pending", "failed"]);
     story.assert_gapless();
     assert_eq!(story.steps[3]["error"]["code"], "internal");
     assert_eq!(story.steps[3]["retryCount"], 3);
-    assert_eq!(
-        server.client.follow(&server.client.submit(json!({})).await.order_id()).await.statuses().last(),
-        Some(&"confirmed")
-    );
+    for answer in others {
+        let story = server.client.follow(&answer.order_id()).await;
+        assert_eq!(story.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
+    }
+    server.assert_no_second_swap();
 }
 
 #[actix::test]
