@@ -232,10 +232,11 @@ impl Persistence {
 
     /// Looks at the queue again when the first of its writes expires; at most one such look is due at a time.
     fn expire_later(&mut self, ctx: &mut Context<Self>) {
+        if self.expiry {
+            return;
+        }
         let first = self.queue.iter().filter(|job| !job.maybe_stored).filter_map(|job| job.expires).min();
-        if let Some(first) = first
-            && !self.expiry
-        {
+        if let Some(first) = first {
             self.expiry = true;
             ctx.run_later(first.duration_since(Instant::now()) + Duration::from_millis(1), |actor, ctx| {
                 actor.expiry = false;

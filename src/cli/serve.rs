@@ -1,5 +1,6 @@
 //! `order-engine serve`: the engine until SIGTERM, Ctrl-C, or its end.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use actix_web::rt::System;
@@ -46,13 +47,18 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
 
 fn greet(engine: &Engine, database: &str, redis: &str) {
     let Some(address) = engine.address() else { return };
-    println!("order-engine {} on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("  database  {database}");
-    println!("  redis     {redis}");
-    println!("  auth      off");
-    println!("Submit an order, and follow it with the orderId of the answer:");
-    println!(
-        "  curl -s http://{address}/api/orders/execute -H 'content-type: application/json' -d '{{\"tokenIn\":\"SOL\",\"tokenOut\":\"USDC\",\"amountIn\":1.5}}'"
+    let version = env!("CARGO_PKG_VERSION");
+    let order = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1.5}"#;
+    let greeting = format!(
+        "order-engine {version} on http://{address}
+  database  {database}
+  redis     {redis}
+  auth      off
+Submit an order, and follow it with the orderId of the answer:
+  curl -s http://{address}/api/orders/execute -H 'content-type: application/json' -d '{order}'
+  wscat -c ws://{address}/ws/orders/ORDER_ID
+"
     );
-    println!("  wscat -c ws://{address}/ws/orders/ORDER_ID");
+    // Whoever started the engine may have closed its end: no reason not to run.
+    let _ = std::io::stdout().write_all(greeting.as_bytes());
 }

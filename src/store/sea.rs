@@ -15,13 +15,13 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use self::bulk::Target;
+use self::bulk::{Statements, Target};
 use super::lock::{EngineLock, Guard};
 use super::{
     Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
@@ -209,8 +209,14 @@ fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>, connectio
     options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
     options.map_sqlx_postgres_pool_opts(move |pool| {
         // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
-        let pool = pool.test_before_acquire(false).before_acquire(|connection, _| {
-            Box::pin(async move { Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(())))) })
+        let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
+            Box::pin(async move {
+                // Used just now: asking would only double the round trips of a busy engine.
+                if about.idle_for < SeaStore::SIGN_OF_LIFE {
+                    return Ok(true);
+                }
+                Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))))
+            })
         });
         let pool = pool.after_release(|connection, _| {
             Box::pin(async move {
@@ -400,13 +406,14 @@ async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec
         }
         written.push(Written::Stored);
     }
-    bulk::insert(transaction, new_orders).await?;
-    bulk::insert(transaction, new_keys).await?;
-    bulk::insert(transaction, new_events).await?;
-    end_orders(transaction, steps().filter_map(ended_order).collect()).await?;
-    settle_swaps(transaction, steps().filter_map(settled_swap).collect()).await?;
-    // After the settled ones: an order's next swap may only be stored once its last one is no longer live.
-    bulk::insert(transaction, steps().filter_map(swap_row).collect()).await?;
+    let mut statements = Statements::new(transaction.get_database_backend());
+    statements.insert(new_orders);
+    statements.insert(new_keys);
+    statements.insert(new_events);
+    end_orders(&mut statements, steps().filter_map(ended_order).collect());
+    settle_swaps(&mut statements, steps().filter_map(settled_swap).collect());
+    statements.insert(steps().filter_map(swap_row).collect());
+    statements.run(transaction).await?;
     Ok(written)
 }
 
@@ -485,10 +492,10 @@ fn ended_order(step: &Step) -> Option<Vec<Value>> {
     recorded.status.is_final().then(|| vec![step.order_id.0.into(), recorded.status.name().into(), recorded.at.into()])
 }
 
-async fn end_orders(transaction: &DatabaseTransaction, ended: Vec<Vec<Value>>) -> Result<(), DbErr> {
+fn end_orders(statements: &mut Statements, ended: Vec<Vec<Value>>) {
     use orders::Column;
     let targets = [Column::Status, Column::EndedAt].map(|column| Target { column, nullable: false });
-    bulk::update(transaction, Column::Id, &targets, ended).await
+    statements.update(Column::Id, &targets, ended);
 }
 
 fn settled_swap(step: &Step) -> Option<Vec<Value>> {
@@ -511,7 +518,7 @@ fn settled_swap(step: &Step) -> Option<Vec<Value>> {
 /// Travels for NULL in a column of numbers that are never negative.
 const NO_NUMBER: i64 = -1;
 
-async fn settle_swaps(transaction: &DatabaseTransaction, settled: Vec<Vec<Value>>) -> Result<(), DbErr> {
+fn settle_swaps(statements: &mut Statements, settled: Vec<Vec<Value>>) {
     use transactions::Column;
     let targets = [
         Target { column: Column::Status, nullable: false },
@@ -520,7 +527,7 @@ async fn settle_swaps(transaction: &DatabaseTransaction, settled: Vec<Vec<Value>
         Target { column: Column::Error, nullable: true },
         Target { column: Column::UpdatedAt, nullable: false },
     ];
-    bulk::update(transaction, Column::Signature, &targets, settled).await
+    statements.update(Column::Signature, &targets, settled);
 }
 
 /// Whether an order stands there: a final status is in its row, another in its latest event.

@@ -118,3 +118,27 @@ async fn wrong_settings_stop_the_start_and_are_all_named() {
     assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(said.contains("server.port") && said.contains("orders.max_concurrent"), "{said}");
 }
+
+#[actix::test]
+async fn an_engine_whose_output_nobody_reads_runs_all_the_same() {
+    let other = Server::start(SWIFT);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut engine = other
+        .command(&["serve"])
+        .env("DATABASE_URL", "sqlite::memory:")
+        .env("ORDER_ENGINE__SIMULATION__LEDGER", "memory")
+        .env("PORT", port.to_string())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(engine.stdout.take());
+    let client = crate::client::Client::of(&format!("http://127.0.0.1:{port}"));
+    while client.send("GET", "/health", &[], String::new()).await.is_err() {
+        assert!(engine.try_wait().unwrap().is_none(), "the engine has ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let id = client.submit(json!({})).await.order_id();
+    assert_eq!(client.until_ended(&id).await["status"], "confirmed");
+    assert!(std::process::Command::new("kill").arg(engine.id().to_string()).status().unwrap().success());
+    assert_eq!(engine.wait().unwrap().code(), Some(0));
+}

@@ -101,7 +101,7 @@ fn spawn(folder: &Path, overrides: &[(String, String)]) -> Result<(Child, Socket
     }
     let mut child = command.spawn()?;
     let mut greeting = String::new();
-    BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut greeting)?;
+    BufReader::new(child.stdout.as_mut().ok_or("no output")?).read_line(&mut greeting)?;
     let address = greeting.trim().rsplit("http://").next().ok_or("no greeting")?.parse()?;
     Ok((child, address))
 }

@@ -1,9 +1,12 @@
-//! Many rows in one statement.
+//! Many rows of many tables in one statement.
 //!
 //! With one placeholder a value, as SeaORM writes `insert_many`, the text of a statement differs with the number of its
 //! rows, and PostgreSQL parses and plans thousands of placeholders anew for each group. There the rows travel as one
 //! array a column instead (`UNNEST`): the text is always the same, so it is prepared once a connection. SQLite has no
 //! arrays and takes plain rows; the rest of each statement is the same on both.
+//!
+//! PostgreSQL also takes all statements of a group at once, as parts of one `WITH`: on two cores a round trip costs more
+//! than the rows it carries. The parts do not see each other's rows, and no two of a group touch the same one.
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Value};
 use sea_orm::{
@@ -64,73 +67,90 @@ pub(super) struct Target<C> {
     pub(super) nullable: bool,
 }
 
-/// Inserts rows that all set the same columns. No rows, no statement.
-pub(super) async fn insert<A>(transaction: &DatabaseTransaction, rows: Vec<A>) -> Result<(), DbErr>
-where
-    A: ActiveModelTrait,
-{
-    let Some(first) = rows.first() else { return Ok(()) };
-    let columns: Vec<_> =
-        <A::Entity as EntityTrait>::Column::iter().filter(|column| first.get(*column).is_set()).collect();
-    let kinds: Vec<_> = columns.iter().map(|column| Kind::of(column.def().get_column_type())).collect();
-    let names = joined(columns.iter().map(|column| format!("\"{}\"", column.as_str())));
-    let taken = kinds.iter().zip(&columns).enumerate();
-    let taken = joined(taken.map(|(index, (kind, column))| kind.taken(index + 1, column.def().is_null())));
-    let values = |row: &A| columns.iter().map(|column| value(row.get(*column))).collect();
-    let rows: Vec<Vec<Value>> = rows.iter().map(values).collect();
-    let backend = transaction.get_database_backend();
-    let (source, values) = source(backend, &kinds, rows);
-    let table = A::Entity::default();
-    let text = format!("INSERT INTO \"{}\" ({names}) SELECT {taken} FROM {source}", table.table_name());
-    transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-    Ok(())
+/// The statements of a group.
+pub(super) struct Statements {
+    backend: DbBackend,
+    parts: Vec<(String, Vec<Value>)>,
+    // PostgreSQL counts placeholders over all parts.
+    placeholders: usize,
 }
 
-/// Updates rows by their key, which each row's values begin with. No rows, no statement.
-pub(super) async fn update<C>(
-    transaction: &DatabaseTransaction,
-    key: C,
-    targets: &[Target<C>],
-    rows: Vec<Vec<Value>>,
-) -> Result<(), DbErr>
-where
-    C: ColumnTrait + Copy,
-{
-    if rows.is_empty() {
-        return Ok(());
+impl Statements {
+    pub(super) fn new(backend: DbBackend) -> Self {
+        Self { backend, parts: Vec::new(), placeholders: 0 }
     }
-    let kind = |column: C| Kind::of(column.def().get_column_type());
-    let kinds: Vec<_> = std::iter::once(key).chain(targets.iter().map(|target| target.column)).map(kind).collect();
-    let set = targets.iter().zip(&kinds[1..]).enumerate().map(|(index, (target, kind))| {
-        format!("\"{}\" = {}", target.column.as_str(), kind.taken(index + 2, target.nullable))
-    });
-    let backend = transaction.get_database_backend();
-    let (source, values) = source(backend, &kinds, rows);
-    let table = key.as_column_ref().0;
-    let text = format!(
-        "UPDATE \"{}\" SET {} FROM {source} WHERE \"{}\".\"{}\" = new.column1",
-        table,
-        joined(set),
-        table,
-        key.as_str(),
-    );
-    transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-    Ok(())
+
+    /// Inserts rows that all set the same columns. No rows, no statement.
+    pub(super) fn insert<A: ActiveModelTrait>(&mut self, rows: Vec<A>) {
+        let Some(first) = rows.first() else { return };
+        let columns: Vec<_> =
+            <A::Entity as EntityTrait>::Column::iter().filter(|column| first.get(*column).is_set()).collect();
+        let kinds: Vec<_> = columns.iter().map(|column| Kind::of(column.def().get_column_type())).collect();
+        let names = joined(columns.iter().map(|column| format!("\"{}\"", column.as_str())));
+        let taken = kinds.iter().zip(&columns).enumerate();
+        let taken = joined(taken.map(|(index, (kind, column))| kind.taken(index + 1, column.def().is_null())));
+        let values = |row: &A| columns.iter().map(|column| value(row.get(*column))).collect();
+        let rows: Vec<Vec<Value>> = rows.iter().map(values).collect();
+        let table = A::Entity::default();
+        self.push(&kinds, rows, |source| {
+            format!("INSERT INTO \"{}\" ({names}) SELECT {taken} FROM {source}", table.table_name())
+        });
+    }
+
+    /// Updates rows by their key, which each row's values begin with. No rows, no statement.
+    pub(super) fn update<C: ColumnTrait + Copy>(&mut self, key: C, targets: &[Target<C>], rows: Vec<Vec<Value>>) {
+        if rows.is_empty() {
+            return;
+        }
+        let kind = |column: C| Kind::of(column.def().get_column_type());
+        let kinds: Vec<_> = std::iter::once(key).chain(targets.iter().map(|target| target.column)).map(kind).collect();
+        let set = joined(targets.iter().zip(&kinds[1..]).enumerate().map(|(index, (target, kind))| {
+            format!("\"{}\" = {}", target.column.as_str(), kind.taken(index + 2, target.nullable))
+        }));
+        let (table, key) = (key.as_column_ref().0, key.as_str());
+        self.push(&kinds, rows, |source| {
+            format!("UPDATE \"{table}\" SET {set} FROM {source} WHERE \"{table}\".\"{key}\" = new.column1")
+        });
+    }
+
+    fn push(&mut self, kinds: &[Kind], rows: Vec<Vec<Value>>, text: impl FnOnce(&str) -> String) {
+        let (source, values) = source(self.backend, kinds, rows, self.placeholders);
+        self.placeholders += values.len();
+        self.parts.push((text(&source), values));
+    }
+
+    /// Runs them all, in the order in which they were added where that can matter.
+    pub(super) async fn run(self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        let statement = |text, values| Statement::from_sql_and_values(self.backend, text, values);
+        if self.backend != DbBackend::Postgres {
+            for (text, values) in self.parts {
+                transaction.execute_raw(statement(text, values)).await?;
+            }
+            return Ok(());
+        }
+        let (mut texts, values): (Vec<_>, Vec<_>) = self.parts.into_iter().unzip();
+        let Some(last) = texts.pop() else { return Ok(()) };
+        let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
+        let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
+        transaction.execute_raw(statement(text, values.concat())).await?;
+        Ok(())
+    }
 }
 
 /// The rows as a table expression called `new` whose columns are `column1`, `column2` and so on, and its values.
-fn source(backend: DbBackend, kinds: &[Kind], rows: Vec<Vec<Value>>) -> (String, Vec<Value>) {
+fn source(backend: DbBackend, kinds: &[Kind], rows: Vec<Vec<Value>>, placeholders: usize) -> (String, Vec<Value>) {
     if backend == DbBackend::Postgres {
         let mut arrays: Vec<Vec<Value>> = kinds.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {
             arrays.iter_mut().zip(row).for_each(|(array, value)| array.push(value));
         }
         let names = joined((1..=kinds.len()).map(|column| format!("column{column}")));
-        let placeholders =
-            joined(kinds.iter().enumerate().map(|(index, kind)| format!("${}::{}", index + 1, kind.array().0)));
+        let arguments = joined(
+            kinds.iter().enumerate().map(|(index, kind)| format!("${}::{}", placeholders + index + 1, kind.array().0)),
+        );
         let arrays =
             arrays.into_iter().zip(kinds).map(|(array, kind)| Value::Array(kind.array().1, Some(Box::new(array))));
-        return (format!("UNNEST({placeholders}) AS new({names})"), arrays.collect());
+        return (format!("UNNEST({arguments}) AS new({names})"), arrays.collect());
     }
     let row = format!("({})", joined(kinds.iter().map(|_| "?".to_owned())));
     let placeholders = joined(rows.iter().map(|_| row.clone()));
