@@ -5,8 +5,8 @@
 //!
 //! # What holds on PostgreSQL
 //! *Nobody records without the lock.* The lock's holder alone can have connections that write: a connection joins the
-//! engine's pool only after the server has confirmed that this engine's lock stands ([`Guard::check`]), and whoever takes
-//! the lock ends every such connection of another engine before it goes on ([`evict`]). A connection that passed the
+//! engine's pool only after the server has confirmed that this engine's lock stands (`Guard::check`), and whoever takes
+//! the lock ends every such connection of another engine before it goes on (`evict`). A connection that passed the
 //! check is known to the server by then, so none is missed.
 //!
 //! *Nothing happens that is not recorded.* An order is dispatched, and a swap sent, only after that was committed. So
