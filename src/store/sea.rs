@@ -412,6 +412,13 @@ async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec
     statements.insert(new_events);
     end_orders(&mut statements, steps().filter_map(ended_order).collect());
     settle_swaps(&mut statements, steps().filter_map(settled_swap).collect());
+    // An order's next swap may only be stored once its last one is no longer live. Orders take one step a group, so it is
+    // only a caller with a whole story in hand who puts both into one.
+    let settled: HashSet<_> =
+        steps().filter(|step| matches!(step.swap, SwapWrite::Settled { .. })).map(|step| step.order_id).collect();
+    if steps().any(|step| matches!(step.swap, SwapWrite::Signed(_)) && settled.contains(&step.order_id)) {
+        statements.then();
+    }
     statements.insert(steps().filter_map(swap_row).collect());
     statements.run(transaction).await?;
     Ok(written)
@@ -550,8 +557,9 @@ fn stands(status: Status) -> Condition {
         .add(Expr::SubQuery(None, Box::new(latest.into())).eq(status.name()))
 }
 
-/// How far an order's id and its acceptance may lie apart: they are drawn one after the other.
-const ID_SLACK: TimeDelta = TimeDelta::seconds(1);
+/// How far an order's id and its acceptance may lie apart: they are drawn one after the other, but ids never go back
+/// where the clock does.
+const ID_SLACK: TimeDelta = TimeDelta::days(1);
 
 /// The first id that could be drawn at a moment.
 fn first_id_of(at: DateTime<Utc>) -> Uuid {

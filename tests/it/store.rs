@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::Actor;
@@ -97,7 +98,12 @@ fn key(text: &str) -> ClientKey {
 
 /// A new order of that request, accepted at a moment of its own, after every order made before it.
 fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
-    Order::accept(OrderId(Uuid::now_v7()), Arc::new(request), at)
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let mut rest = [0; 10];
+    rest[2..].copy_from_slice(&MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    let millis = at.timestamp_millis().try_into().unwrap();
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid();
+    Order::accept(OrderId(id), Arc::new(request), at)
 }
 
 fn order() -> Order {
@@ -479,7 +485,7 @@ async fn rows_that_make_no_sense_are_refused_by_the_database() {
         for nonsense in [
             "UPDATE orders SET status = 'lost'",
             "UPDATE orders SET type = 'guess'",
-            "UPDATE orders SET seq = 0",
+            "UPDATE order_events SET seq = 0",
             "UPDATE orders SET token_out = token_in",
             "UPDATE orders SET request = NULL",
             "UPDATE order_events SET seq = -1",
@@ -507,7 +513,11 @@ async fn of_a_batch_with_a_poisoned_row_only_that_row_is_refused() {
         let persistence = persistence_with(shelf, 64);
         // While somebody else writes, everything below gathers into one batch.
         let hold = stranger.begin().await.unwrap();
-        hold.execute_unprepared("UPDATE orders SET seq = seq").await.unwrap();
+        let everything = match shelf.name {
+            "SQLite" => "UPDATE orders SET request = request",
+            _ => "LOCK TABLE order_events IN EXCLUSIVE MODE",
+        };
+        hold.execute_unprepared(everything).await.unwrap();
         let mut moved = orders.clone();
         let answers: Vec<_> = moved
             .iter_mut()
@@ -628,9 +638,9 @@ async fn every_connection_of_postgres_carries_the_limits_of_the_settings() {
     shelf.accepted(&order).await;
     // Somebody holds the row for longer than the engine waits for a lock: that is no reason to refuse anything.
     let hold = stranger.begin().await.unwrap();
-    hold.execute_unprepared("UPDATE orders SET seq = seq").await.unwrap();
+    hold.execute_unprepared("UPDATE orders SET request = request").await.unwrap();
     let started = std::time::Instant::now();
-    let write = next(&mut order.clone(), OrderEvent::Dispatched, None);
+    let write = next(&mut order.clone(), OrderEvent::Cancelled(None), None);
     let error = shelf.store.commit(std::slice::from_ref(&write)).await.unwrap_err();
     assert!(matches!(error, CommitError::Unavailable { maybe_committed: false, .. }), "{error:?}");
     assert!(started.elapsed() >= shelf.settings.lock_timeout, "{:?}", started.elapsed());

@@ -221,7 +221,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// The first entry of a signature is the one that holds: where two processes wrote to one file, the same bytes may
+    /// stand in it twice, and they still land once.
     fn remember(&mut self, entry: Entry) {
+        if self.by_signature.contains_key(&entry.signature) {
+            return;
+        }
         self.by_signature.insert(entry.signature, self.entries.len());
         self.entries.push(entry);
     }
@@ -280,6 +285,17 @@ mod tests {
         let entry = entry(Fate::Lands { at: at(2_000), amount_out: BaseUnits(7) });
         ledger.jump(at(1_000), 500).unwrap();
         assert_eq!(ledger.outcome(&entry, at(999_000)), None);
+    }
+
+    #[test]
+    fn the_same_bytes_in_the_file_twice_have_landed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut one = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut other = Ledger::open(&path, at(0), BLOCK).unwrap();
+        one.append(entry(Fate::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
+        other.append(entry(Fate::Dropped)).unwrap();
+        assert_eq!(Ledger::read(&path).unwrap().entries(), one.entries());
     }
 
     #[test]

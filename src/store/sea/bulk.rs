@@ -6,7 +6,8 @@
 //! arrays and takes plain rows; the rest of each statement is the same on both.
 //!
 //! PostgreSQL also takes all statements of a group at once, as parts of one `WITH`: on two cores a round trip costs more
-//! than the rows it carries. The parts do not see each other's rows, and no two of a group touch the same one.
+//! than the rows it carries. The parts do not see each other's rows; where that matters, [`Statements::then`] ends a
+//! statement and begins the next.
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Value};
 use sea_orm::{
@@ -71,13 +72,15 @@ pub(super) struct Target<C> {
 pub(super) struct Statements {
     backend: DbBackend,
     parts: Vec<(String, Vec<Value>)>,
-    // PostgreSQL counts placeholders over all parts.
+    // PostgreSQL counts placeholders over all parts of a round.
     placeholders: usize,
+    // Where the parts end that later ones have to see.
+    rounds: Vec<usize>,
 }
 
 impl Statements {
     pub(super) fn new(backend: DbBackend) -> Self {
-        Self { backend, parts: Vec::new(), placeholders: 0 }
+        Self { backend, parts: Vec::new(), placeholders: 0, rounds: Vec::new() }
     }
 
     /// Inserts rows that all set the same columns. No rows, no statement.
@@ -113,6 +116,12 @@ impl Statements {
         });
     }
 
+    /// What is added after this sees the rows of what was added before.
+    pub(super) fn then(&mut self) {
+        self.rounds.push(self.parts.len());
+        self.placeholders = 0;
+    }
+
     fn push(&mut self, kinds: &[Kind], rows: Vec<Vec<Value>>, text: impl FnOnce(&str) -> String) {
         let (source, values) = source(self.backend, kinds, rows, self.placeholders);
         self.placeholders += values.len();
@@ -121,18 +130,23 @@ impl Statements {
 
     /// Runs them all, in the order in which they were added where that can matter.
     pub(super) async fn run(self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-        let statement = |text, values| Statement::from_sql_and_values(self.backend, text, values);
         if self.backend != DbBackend::Postgres {
             for (text, values) in self.parts {
-                transaction.execute_raw(statement(text, values)).await?;
+                transaction.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
             }
             return Ok(());
         }
-        let (mut texts, values): (Vec<_>, Vec<_>) = self.parts.into_iter().unzip();
-        let Some(last) = texts.pop() else { return Ok(()) };
-        let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
-        let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
-        transaction.execute_raw(statement(text, values.concat())).await?;
+        let mut left = self.parts.into_iter();
+        let ends: Vec<_> = self.rounds.into_iter().chain([usize::MAX]).collect();
+        let mut begin = 0;
+        for end in ends {
+            let (mut texts, values): (Vec<_>, Vec<_>) = left.by_ref().take(end - begin).unzip();
+            begin = end;
+            let Some(last) = texts.pop() else { continue };
+            let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
+            let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
+            transaction.execute_raw(Statement::from_sql_and_values(self.backend, text, values.concat())).await?;
+        }
         Ok(())
     }
 }
