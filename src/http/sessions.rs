@@ -127,3 +127,49 @@ pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
         sessions.shut_stalled(patience);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    struct Deaf;
+
+    impl Actor for Deaf {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<GoAway> for Deaf {
+        type Result = ();
+
+        fn handle(&mut self, _: GoAway, _: &mut Self::Context) {}
+    }
+
+    #[actix::test]
+    async fn only_a_stalled_session_is_shut_from_outside() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sessions = Sessions::default();
+        let mut clients = Vec::new();
+        let mut lives = Vec::new();
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let (server, _) = listener.accept().unwrap();
+            let (_, life) = sessions.enter(Some(SocketHandle::new(server.into())), Deaf.start().recipient());
+            lives.push(life);
+        }
+        let patience = Duration::from_millis(50);
+        while lives[0].age() <= patience {
+            lives[1].leave();
+            tokio::task::yield_now().await;
+        }
+        lives[1].leave();
+        sessions.shut_stalled(patience);
+        clients[0].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(clients[0].read(&mut [0; 8]).unwrap(), 0, "the stalled one hears the end");
+        clients[1].set_nonblocking(true).unwrap();
+        let open = clients[1].read(&mut [0; 8]).unwrap_err();
+        assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock, "the lively one goes on");
+    }
+}

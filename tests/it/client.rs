@@ -64,6 +64,10 @@ impl Client {
         Self { url: url.to_owned() }
     }
 
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub fn nowhere() -> Self {
         Self::of("http://127.0.0.1:9")
     }

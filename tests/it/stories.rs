@@ -108,3 +108,26 @@ async fn a_stopping_engine_says_goodbye_to_its_sockets_and_exits_with_0() {
     }
     server.assert_no_second_swap();
 }
+
+#[actix::test]
+async fn a_client_that_answers_no_ping_is_dropped_and_disturbs_nobody() {
+    use std::io::{Read, Write};
+    let server = Server::start([("ws.heartbeat_ms", "100"), ("ws.stall_timeout_ms", "400")]);
+    let id = server.client.submit(json!({})).await.order_id();
+    let address = server.client.url().trim_start_matches("http://").to_owned();
+    let mut silent = std::net::TcpStream::connect(&address).unwrap();
+    let handshake = format!(
+        "GET /ws/orders/{id} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    silent.write_all(handshake.as_bytes()).unwrap();
+    assert_whole(&server.client.follow(&id).await);
+    // To its end: it answers nothing, so the server closes.
+    silent.set_read_timeout(Some(crate::process::PATIENCE)).unwrap();
+    let mut told = Vec::new();
+    silent.read_to_end(&mut told).unwrap();
+    assert!(String::from_utf8_lossy(&told).starts_with("HTTP/1.1 101"));
+    while server.client.get("/health").await.body["sockets"] != 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
