@@ -89,7 +89,7 @@ async fn an_engine_that_is_killed_again_and_again_loses_nothing_and_swaps_nothin
     let crowd = Crowd::new(seed());
     let (kills, orders) = if full() { (100, 2_500) } else { (8, 200) };
     let findings = killed_again_and_again(rough([]), crowd, kills, orders).await;
-    assert!(findings.orders >= orders * 9 / 10 && findings.confirmed > findings.orders / 2, "{findings:?}");
+    assert!(findings.orders >= orders * 4 / 5 && findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
 #[actix::test]
@@ -99,7 +99,7 @@ async fn an_engine_on_postgres_that_is_killed_again_and_again_loses_nothing_eith
     let crowd = Crowd::new(seed());
     let (kills, orders) = if full() { (40, 1_000) } else { (8, 200) };
     let findings = killed_again_and_again(rough([("database.url", url.as_str())]), crowd, kills, orders).await;
-    assert!(findings.orders >= orders * 9 / 10 && findings.confirmed > findings.orders / 2, "{findings:?}");
+    assert!(findings.orders >= orders * 4 / 5 && findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
 #[actix::test]
