@@ -99,7 +99,11 @@ impl Desk {
     /// Takes an order in.
     pub async fn submit(&self, request: Arc<OrderRequest>, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
         // Answered in time by the manager itself. Dropped: a submit that has not begun is not begun, another goes on.
-        self.manager.send(SubmitOrder { request, key }).await.unwrap_or(Err(SubmitError::Broken))
+        // Late: a manager that does not come to it. It may still have been taken in, so nobody says that it was not.
+        match timeout(self.patience, self.manager.send(SubmitOrder { request, key })).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(SubmitError::Broken),
+        }
     }
 
     /// One order as it is recorded.
