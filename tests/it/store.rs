@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use migration::{Migrator, MigratorTrait};
 use order_engine::Settings;
 use order_engine::actors::caretaker::Caretaker;
-use order_engine::actors::persistence::{Persistence, Record, RecordError};
+use order_engine::actors::persistence::{Persistence, RecordError, record};
 use order_engine::clock::Clock;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::{BaseUnits, Slippage};
@@ -403,10 +403,10 @@ async fn two_commits_at_once_with_the_same_keys_leave_one_order_a_key() {
             let persistence = persistence(shelf);
             // In opposite orders, so that they may also wait for one another.
             let writes = batch([1, 2, 3]).into_iter().chain(batch([3, 2, 1]));
-            let answers: Vec<_> = writes.map(|write| persistence.send(Record { write, expires: None })).collect();
+            let answers: Vec<_> = writes.map(|write| record(&persistence, write, None)).collect();
             let answers = futures_util::future::join_all(answers).await;
-            let stored = answers.iter().filter(|answer| matches!(answer, Ok(Ok(Written::Stored)))).count();
-            let duplicates = answers.iter().filter(|answer| matches!(answer, Ok(Ok(Written::Duplicate(_))))).count();
+            let stored = answers.iter().filter(|answer| matches!(answer, Ok(Written::Stored))).count();
+            let duplicates = answers.iter().filter(|answer| matches!(answer, Ok(Written::Duplicate(_)))).count();
             assert_eq!((stored, duplicates), (3, 3), "{}: {answers:?}", shelf.name);
         }
     })
@@ -442,9 +442,9 @@ async fn an_event_that_stands_is_recognised_by_its_writer_and_refused_to_any_oth
         assert_same(&shelf.order(order.id).await.order, &mine);
 
         let persistence = persistence(shelf);
-        let answer = persistence.send(Record { write, expires: None }).await.unwrap();
+        let answer = record(&persistence, write, None).await;
         assert_eq!(answer, Ok(Written::Stored), "{}", shelf.name);
-        let answer = persistence.send(Record { write: other, expires: None }).await.unwrap();
+        let answer = record(&persistence, other, None).await;
         assert_eq!(answer, Err(RecordError::LostRace { order: order.id, seq: 2 }), "{}", shelf.name);
     })
     .await;
@@ -529,14 +529,13 @@ async fn of_a_batch_with_a_poisoned_row_only_that_row_is_refused() {
                     // An event number that the database's own check refuses.
                     step.recorded = Arc::new(Recorded { seq: 0, ..Recorded::clone(&step.recorded) });
                 }
-                persistence.send(Record { write, expires: None })
+                record(&persistence, write, None)
             })
             .collect();
         let answers = actix_web::rt::spawn(futures_util::future::join_all(answers));
         tokio::task::yield_now().await;
         hold.rollback().await.unwrap();
         for (number, answer) in answers.await.unwrap().into_iter().enumerate() {
-            let answer = answer.unwrap();
             let name = shelf.name;
             match number {
                 13 => assert!(matches!(answer, Err(RecordError::Refused(_))), "{name}: {answer:?}"),
@@ -607,17 +606,38 @@ async fn what_postgres_says_is_understood() {
     };
     let write = Write::accept(order(), None);
     let commit = async || shelf.store.commit(std::slice::from_ref(&write)).await.unwrap_err();
-    for code in ["57P01", "57P02", "57P03", "40001", "40P01", "55P03", "57014", "53100", "25006", "42P01", "08006"] {
+    // A single write is a single statement, so what goes wrong at its commit is told as its own error.
+    for when in ["", "DEFERRABLE INITIALLY DEFERRED"] {
+        for code in ["57P01", "57P02", "57P03", "08006", "58030", "XX000"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Unavailable { maybe_committed: true, .. }), "{code}: {error:?}");
+        }
+        for code in ["40001", "40P01", "55P03", "57014", "53100", "25006", "42P01"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Unavailable { maybe_committed: false, .. }), "{code}: {error:?}");
+        }
+        for code in ["22003", "22P02", "23505", "23503", "23514", "23502"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Refused(_)), "{code}: {error:?}");
+        }
+    }
+    // A batch of several statements has a transaction around it, and its commit is a step of its own.
+    postgres.sql("DROP TRIGGER says ON order_events");
+    let mut order = order();
+    shelf.accepted(&order).await;
+    commit_each(&shelf, to_submitted(&mut order, &signed(1))).await;
+    let expired = OrderEvent::AttemptFailed { failure: failure(FailureCode::SwapExpired), retry_at: moment() };
+    let mut again = vec![next(&mut order, expired, None)];
+    again.extend(to_submitted(&mut order, &signed(2)));
+    let commit = async || shelf.store.commit(&again).await.unwrap_err();
+    for code in ["57P01", "57014", "40001"] {
         says(code, "");
         let error = commit().await;
         assert!(matches!(error, CommitError::Unavailable { maybe_committed: false, .. }), "{code}: {error:?}");
     }
-    for code in ["22003", "22P02", "23505", "23503", "23514", "23502"] {
-        says(code, "");
-        let error = commit().await;
-        assert!(matches!(error, CommitError::Refused(_)), "{code}: {error:?}");
-    }
-    // At the commit itself: what the database says of the data it has undone, what says nothing may have happened.
     for (code, certain) in [("40001", true), ("23505", true), ("57P01", false), ("57014", false)] {
         says(code, "DEFERRABLE INITIALLY DEFERRED");
         let error = commit().await;
