@@ -284,7 +284,8 @@ impl Running {
         };
         let home = place();
         let order_homes: Vec<_> = match settings.orders.threads {
-            0 => vec![home.clone()],
+            // Beside the manager, who starts them.
+            0 => vec![Placement::Here],
             threads => (0..threads).map(|_| place()).collect(),
         };
         let cluster_home = settings.redis.url.is_some().then(&mut place);

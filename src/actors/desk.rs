@@ -15,9 +15,7 @@ use uuid::Uuid;
 use super::dex_router::{DexRouter, RouteOrder};
 use super::line::Line;
 use super::order::{Cancel, CancelError, Inspect, OrderActor, OrderUpdate, Subscribe, Subscribed, Unsubscribe};
-use super::order_manager::{
-    FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, SubmitOrder,
-};
+use super::order_manager::{FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit};
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
@@ -100,10 +98,7 @@ impl Desk {
     pub async fn submit(&self, request: Arc<OrderRequest>, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
         // Answered in time by the manager itself. Dropped: a submit that has not begun is not begun, another goes on.
         // Late: a manager that does not come to it. It may still have been taken in, so nobody says that it was not.
-        match timeout(self.patience, self.manager.send(SubmitOrder { request, key })).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(SubmitError::Broken),
-        }
+        timeout(self.patience, submit(&self.manager, request, key)).await.unwrap_or(Err(SubmitError::Broken))
     }
 
     /// One order as it is recorded.

@@ -16,7 +16,7 @@ use super::backoff::jittered;
 use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
 use super::line::Line;
 use super::order_manager::{OrderExited, OrderManager, RequestSlot, SwapStuck};
-use super::persistence::{Persistence, Record, RecordError};
+use super::persistence::{Persistence, RecordError, record};
 use super::venue::{BuildSwap, GetQuote};
 use crate::chain::{self, Chain};
 use crate::clock::Clock;
@@ -354,19 +354,17 @@ impl OrderActor {
         self.recording = true;
         self.step += 1;
         let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
-        // Full: one write an order. Closed: then the process ends. Dropped: the write happens or not, and the next
-        // incarnation reads which.
-        let answer = self.world.persistence.send(Record { write, expires: None });
+        // Dropped with the actor: the write happens or not, and the next incarnation reads which.
+        let answer = record(&self.world.persistence, write, None);
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
-            Ok(Ok(Written::Stored)) => actor.recorded(recorded, signed, ctx),
-            Ok(Ok(Written::Duplicate(_))) => unreachable!("only new orders have keys"),
-            Ok(Err(RecordError::Expired)) => unreachable!("a step never expires"),
-            Ok(Err(RecordError::Stopped)) => actor.stop(Exit::Parked, ctx),
-            Ok(Err(error)) => {
+            Ok(Written::Stored) => actor.recorded(recorded, signed, ctx),
+            Ok(Written::Duplicate(_)) => unreachable!("only new orders have keys"),
+            Err(RecordError::Expired) => unreachable!("a step never expires"),
+            Err(RecordError::Stopped) => actor.stop(Exit::Parked, ctx),
+            Err(error) => {
                 tracing::warn!(order_id = %actor.order.id, %error, "a step was not recorded");
                 actor.stop(Exit::Broken, ctx);
             }
-            Err(_) => actor.stop(Exit::Parked, ctx),
         }));
     }
 

@@ -19,7 +19,7 @@ use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
 use super::order::{self, Announce, Audience, Exit, OrderActor, Park, SlotGranted, World};
-use super::persistence::{FindKey, LoadOrder, Persistence, Record, RecordError};
+use super::persistence::{FindKey, LoadOrder, Persistence, RecordError, record};
 use super::placement::Placement;
 use crate::chain::Chain;
 use crate::clock::Clock;
@@ -30,16 +30,29 @@ use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::faults::crash_point;
-use crate::store::{ReadError, StoredOrder, Write, Written};
+use crate::store::{StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<Submission, SubmitError>")]
-pub struct SubmitOrder {
-    /// What is wanted.
-    pub request: Arc<OrderRequest>,
-    /// The client's name for the request.
-    pub key: Option<ClientKey>,
+///
+/// Dropped: what has begun goes on, what is stored is run.
+pub async fn submit(
+    manager: &Addr<OrderManager>,
+    request: Arc<OrderRequest>,
+    key: Option<ClientKey>,
+) -> Result<Submission, SubmitError> {
+    let (reply, answer) = oneshot::channel();
+    // Full: do_send ignores bounds; each connection has one under way. Closed: then nobody answers.
+    manager.do_send(SubmitOrder { request, key, reply });
+    answer.await.unwrap_or(Err(SubmitError::Broken))
+}
+
+/// A new order and the way back; as with a write, a task for each answer is what is saved.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct SubmitOrder {
+    request: Arc<OrderRequest>,
+    key: Option<ClientKey>,
+    reply: oneshot::Sender<Result<Submission, SubmitError>>,
 }
 
 /// A submit is answered within this time, whatever the database does.
@@ -228,6 +241,8 @@ pub struct Parts {
 }
 
 impl OrderManager {
+    /// How many messages may wait before their senders do.
+    const MAILBOX: usize = 1_024;
     /// How many may wait for one order that is being restarted.
     const MAX_WAITING: usize = 256;
     /// An order that falls more often in one process is set aside until the next start.
@@ -443,23 +458,36 @@ async fn mend(
             Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
         };
         let write = Write::step(&stored.order, recorded.clone(), None);
-        match persistence.send(Record { write, expires: None }).await {
-            Ok(Ok(_)) => {
+        match record(persistence, write, None).await {
+            Ok(_) => {
                 if let Err(illegal) = stored.order.apply(recorded.clone()) {
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
                 return Some(stored);
             }
-            Ok(Err(RecordError::LostRace { .. })) => {}
+            Err(RecordError::LostRace { .. }) => {}
+            Err(RecordError::Stopped) => return None,
             // Nothing about it can be written: start it as it is, until it has fallen too often.
-            Ok(Err(_)) => return Some(stored),
-            Err(_) => return None,
+            Err(_) => return Some(stored),
         }
     }
 }
 
-/// Finds the order that a key belongs to, and whether it is the same request.
+/// Finds the order that a key belongs to, where no new one is let in.
+async fn known(
+    key: Option<ClientKey>,
+    request: &OrderRequest,
+    persistence: &Addr<Persistence>,
+) -> Result<Submission, SubmitError> {
+    let Some(key) = key else { return Err(SubmitError::Full) };
+    match persistence.send(FindKey(key)).await {
+        Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
+        _ => Err(SubmitError::Full),
+    }
+}
+
+/// The order of that id, where it was asked for by the same request.
 async fn repeated(
     id: OrderId,
     request: &OrderRequest,
@@ -478,6 +506,11 @@ async fn repeated(
 impl Actor for OrderManager {
     type Context = Context<Self>;
 
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // With the default of 16 a burst of submits would be put to sleep and woken again one by one.
+        ctx.set_mailbox_capacity(Self::MAILBOX);
+    }
+
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
         self.caretaker.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
@@ -485,64 +518,62 @@ impl Actor for OrderManager {
 }
 
 impl Handler<SubmitOrder> for OrderManager {
-    type Result = ResponseFuture<Result<Submission, SubmitError>>;
+    type Result = ();
 
-    fn handle(&mut self, SubmitOrder { request, key }: SubmitOrder, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SubmitOrder { request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
         fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
+        // Nobody listens to a reply where the client has gone; what is stored is run all the same.
         if self.draining.is_some() {
-            return Box::pin(async { Err(SubmitError::Stopping) });
+            let _ = reply.send(Err(SubmitError::Stopping));
+            return;
         }
         let persistence = self.persistence.clone();
         if self.orders.len() + self.admitting >= self.settings.orders.max_open {
-            return Box::pin(async move {
-                // A repeat of an order that was let in is answered however full the house is.
-                let Some(key) = key else { return Err(SubmitError::Full) };
-                let answer = async {
-                    let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
-                    match known {
-                        Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
-                        _ => Err(SubmitError::Full),
-                    }
-                };
-                timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(SubmitError::Full))
+            // A repeat of an order that was let in is answered however full the house is.
+            actix::spawn(async move {
+                let known = timeout(ANSWER_WITHIN, known(key, &request, &persistence)).await;
+                let _ = reply.send(known.unwrap_or(Err(SubmitError::Full)));
             });
+            return;
         }
         self.admitting += 1;
         let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
         let id = order.id;
         let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry(key.clone()).or_insert(id));
         let me = ctx.address();
-        let expires = Instant::now() + WRITE_WITHIN;
-        // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
-        let accepted = actix::spawn(async move {
+        // On its own, so that it goes on even where the client has left or been answered.
+        actix::spawn(async move {
             crash_point("accept.asked");
-            let write = Write::accept(order.clone(), key.clone());
-            let written = persistence.send(Record { write, expires: Some(expires) }).await;
+            let expires = Instant::now() + WRITE_WITHIN;
+            let mut written =
+                std::pin::pin!(record(&persistence, Write::accept(order.clone(), key.clone()), Some(expires)));
+            let (written, reply) = match timeout(ANSWER_WITHIN, &mut written).await {
+                Ok(written) => (written, Some(reply)),
+                Err(_) => {
+                    let _ = reply.send(Err(SubmitError::OutcomeUnknown(first)));
+                    (written.await, None)
+                }
+            };
             crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
-            let stored = matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone());
+            let stored = (written == Ok(Written::Stored)).then(|| order.clone());
             me.do_send(Admitted { id, key, order: stored });
-            match written {
-                Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
-                Ok(Ok(Written::Duplicate(known))) => {
+            let Some(reply) = reply else { return };
+            let _ = reply.send(match written {
+                Ok(Written::Stored) => Ok(Submission { order, created: true }),
+                Ok(Written::Duplicate(known)) => {
                     let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
                     found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
                 }
-                Ok(Err(RecordError::Expired)) if first != id => Err(SubmitError::OutcomeUnknown(first)),
-                Ok(Err(RecordError::Expired)) => Err(SubmitError::NotAccepted),
-                Ok(Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. }))) => {
+                Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
+                Err(RecordError::Expired) => Err(SubmitError::NotAccepted),
+                Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {
                     tracing::warn!(%error, "an order was not accepted");
                     Err(SubmitError::NotAccepted)
                 }
-                Ok(Err(RecordError::Stopped)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
-            }
+                Err(RecordError::Stopped) => Err(SubmitError::OutcomeUnknown(id)),
+            });
         });
-        Box::pin(async move {
-            match timeout(ANSWER_WITHIN, accepted).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(first)),
-            }
-        })
     }
 }
 
