@@ -28,6 +28,7 @@ use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
 use crate::http::{self, Face, wire};
@@ -127,21 +128,21 @@ impl Engine {
         self.address
     }
 
-    /// Takes an order in; it is durable when this answers.
+    /// Takes an order in that belongs to no user; it is durable when this answers.
     pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
-        self.desk.submit(Arc::new(request), key).await
+        self.desk.submit(Owner::Shared, Arc::new(request), key).await
     }
 
-    /// Everything else that can be asked: one order, lists, cancels, quotes.
+    /// Everything else that can be asked, and for whom: one order, lists, cancels, quotes.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }
 
-    /// Listens to an order from its beginning to its end.
+    /// Listens to an order that belongs to no user, from its beginning to its end.
     pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
         let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(id, listener.recipient(), 0).await? {
+        match self.desk.watch(Owner::Shared, id, listener.recipient(), 0).await? {
             Watch::Live(subscribed, listening) => Ok(Subscription {
                 story: subscribed.story.into(),
                 steps: Some(steps),

@@ -29,6 +29,7 @@
 //! 6. No queue, wait, frame, body or retry is without a limit, but the wait for a live swap: that ends when it is decided.
 //! 7. Money is never a float.
 //! 8. The database is the truth. Redis is a hint, a cache and a loudspeaker; losing it loses nothing.
+//! 9. Somebody else's order does not exist: whoever asks says for whom, and a foreign id answers as an unknown one.
 
 pub mod actors;
 pub mod chain;

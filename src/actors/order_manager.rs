@@ -29,6 +29,7 @@ use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::store::{ReadError, StoredOrder, Write, Written};
 
@@ -36,6 +37,8 @@ use crate::store::{ReadError, StoredOrder, Write, Written};
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Submission, SubmitError>")]
 pub struct SubmitOrder {
+    /// Whose it will be.
+    pub owner: Owner,
     /// What is wanted.
     pub request: Arc<OrderRequest>,
     /// The client's name for the request.
@@ -83,7 +86,12 @@ pub enum SubmitError {
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Found")]
-pub struct FindOrder(pub OrderId);
+pub struct FindOrder {
+    /// Who asks; another's order is not found.
+    pub owner: Owner,
+    /// Which.
+    pub id: OrderId,
+}
 
 /// Where an order is reached.
 #[derive(Clone, Debug)]
@@ -158,6 +166,7 @@ pub struct Standing {
 #[rtype(result = "()")]
 struct Admitted {
     id: OrderId,
+    owner: Owner,
     key: Option<ClientKey>,
     order: Option<Order>,
 }
@@ -186,7 +195,7 @@ pub struct OrderManager {
     orders: HashMap<OrderId, Open>,
     admitting: usize,
     // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
-    unsettled_keys: HashMap<ClientKey, OrderId>,
+    unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
     running: usize,
     queue: DispatchQueue,
     // Retries whose wait is not over; each is looked at again when its moment has come.
@@ -198,6 +207,7 @@ pub struct OrderManager {
 
 /// What the manager knows of an unfinished order.
 struct Open {
+    owner: Owner,
     priority: Priority,
     // None while it is being restarted.
     addr: Option<Addr<OrderActor>>,
@@ -279,10 +289,11 @@ impl OrderManager {
     /// Starts an incarnation; one that may have a swap on its way holds a slot from its first moment.
     fn start(&mut self, StoredOrder { order, live }: StoredOrder, ctx: &mut Context<Self>) {
         let world = self.world(ctx);
-        let (id, priority) = (order.id, order.request.priority);
+        let (id, owner, priority) = (order.id, order.owner, order.request.priority);
         let submitted = order.state().live_swap().is_some();
         self.next_home = (self.next_home + 1) % self.homes.len();
         let open = self.orders.entry(id).or_insert_with(|| Open {
+            owner,
             priority,
             addr: None,
             running: false,
@@ -487,7 +498,7 @@ impl Actor for OrderManager {
 impl Handler<SubmitOrder> for OrderManager {
     type Result = ResponseFuture<Result<Submission, SubmitError>>;
 
-    fn handle(&mut self, SubmitOrder { request, key }: SubmitOrder, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SubmitOrder { owner, request, key }: SubmitOrder, ctx: &mut Self::Context) -> Self::Result {
         fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
         if self.draining.is_some() {
             return Box::pin(async { Err(SubmitError::Stopping) });
@@ -498,7 +509,8 @@ impl Handler<SubmitOrder> for OrderManager {
                 // A repeat of an order that was let in is answered however full the house is.
                 let Some(key) = key else { return Err(SubmitError::Full) };
                 let answer = async {
-                    let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
+                    let known: Result<Result<Option<OrderId>, ReadError>, _> =
+                        persistence.send(FindKey { owner, key }).await;
                     match known {
                         Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
                         _ => Err(SubmitError::Full),
@@ -508,9 +520,9 @@ impl Handler<SubmitOrder> for OrderManager {
             });
         }
         self.admitting += 1;
-        let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
+        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.now());
         let id = order.id;
-        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry(key.clone()).or_insert(id));
+        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry((owner, key.clone())).or_insert(id));
         let me = ctx.address();
         let expires = Instant::now() + WRITE_WITHIN;
         // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
@@ -521,7 +533,7 @@ impl Handler<SubmitOrder> for OrderManager {
             crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
             let stored = matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone());
-            me.do_send(Admitted { id, key, order: stored });
+            me.do_send(Admitted { id, owner, key, order: stored });
             match written {
                 Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
                 Ok(Ok(Written::Duplicate(known))) => {
@@ -549,10 +561,10 @@ impl Handler<SubmitOrder> for OrderManager {
 impl Handler<Admitted> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Admitted { id, key, order }: Admitted, ctx: &mut Self::Context) {
+    fn handle(&mut self, Admitted { id, owner, key, order }: Admitted, ctx: &mut Self::Context) {
         crash_point("accept.admitted");
         self.admitting -= 1;
-        if let Some(key) = key
+        if let Some(key) = key.map(|key| (owner, key))
             && self.unsettled_keys.get(&key) == Some(&id)
         {
             self.unsettled_keys.remove(&key);
@@ -580,8 +592,8 @@ impl Handler<Recover> for OrderManager {
 impl Handler<FindOrder> for OrderManager {
     type Result = ResponseFuture<Found>;
 
-    fn handle(&mut self, FindOrder(id): FindOrder, _: &mut Self::Context) -> Self::Result {
-        let found = match self.orders.get_mut(&id) {
+    fn handle(&mut self, FindOrder { owner, id }: FindOrder, _: &mut Self::Context) -> Self::Result {
+        let found = match self.orders.get_mut(&id).filter(|open| open.owner == owner) {
             None => Found::NotLive,
             Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
             Some(open) if open.stuck || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,

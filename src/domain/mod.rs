@@ -12,3 +12,4 @@ pub mod retry;
 pub mod routing;
 pub mod swap;
 pub mod token;
+pub mod user;

@@ -1,6 +1,7 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
 mod body;
+mod caller;
 mod health;
 mod orders;
 mod problem;

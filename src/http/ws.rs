@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use serde::Serialize;
 
+use super::caller::{Caller, Scope};
 use super::problem::Problem;
 use super::sessions::{GoAway, SignOfLife, SocketHandle};
 use super::wire::{SnapshotView, UpdateView};
@@ -18,6 +19,7 @@ use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::OrderUpdate;
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::user::Owner;
 
 /// A client has nothing long to say here.
 const MAX_FRAME: usize = 16 * 1024;
@@ -33,13 +35,15 @@ const SILENT: (CloseCode, &str) = (CloseCode::Other(4408), "no answer to pings")
 pub(super) async fn order(
     request: HttpRequest,
     face: web::Data<Face>,
+    caller: Caller,
     id: web::Path<String>,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Read)?;
     let id = orders::order_id(&id)?;
     let after_seq = after_seq(request.query_string())?;
     let socket = request.conn_data::<SocketHandle>().cloned();
-    let session = WsSession::new(face, id, after_seq, socket);
+    let session = WsSession::new(face, owner, id, after_seq, socket);
     WsResponseBuilder::new(session, &request, stream).frame_size(MAX_FRAME).start().map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
     })
@@ -63,6 +67,7 @@ fn after_seq(query: &str) -> Result<u32, Problem> {
 
 struct WsSession {
     face: web::Data<Face>,
+    owner: Owner,
     id: OrderId,
     // How far the client has been told.
     told: u32,
@@ -76,9 +81,10 @@ struct WsSession {
 }
 
 impl WsSession {
-    fn new(face: web::Data<Face>, id: OrderId, after_seq: u32, socket: Option<SocketHandle>) -> Self {
+    fn new(face: web::Data<Face>, owner: Owner, id: OrderId, after_seq: u32, socket: Option<SocketHandle>) -> Self {
         Self {
             face,
+            owner,
             id,
             told: after_seq,
             socket,
@@ -92,8 +98,8 @@ impl WsSession {
 
     fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
         let desk = self.face.desk.clone();
-        let (id, to, after_seq) = (self.id, ctx.address().recipient(), self.told);
-        let watch = async move { desk.watch(id, to, after_seq).await };
+        let (owner, id, to, after_seq) = (self.owner, self.id, ctx.address().recipient(), self.told);
+        let watch = async move { desk.watch(owner, id, to, after_seq).await };
         ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
             Ok(Watch::Live(subscribed, listening)) => {
                 session.listening = Some(listening);
