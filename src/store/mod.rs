@@ -2,6 +2,7 @@
 
 pub mod lock;
 mod sea;
+pub mod users;
 
 pub use sea::SeaStore;
 

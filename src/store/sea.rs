@@ -1,6 +1,7 @@
 //! SeaORM on SQLite or PostgreSQL: the same statements on both.
 
 mod bulk;
+mod users;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
