@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Face;
 use super::body;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::problem::{FieldError, Problem};
 use super::wire::{OrderView, TimelineView};
 use crate::actors::desk::CancelRefused;
@@ -20,6 +20,7 @@ use crate::actors::order_manager::{Submission, SubmitError};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
+use crate::domain::user::Scope;
 use crate::store::ListFilter;
 
 #[derive(Serialize)]

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::Face;
 use super::body;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::problem::Problem;
 use super::wire::{self, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
+use crate::domain::user::Scope;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
