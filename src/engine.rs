@@ -1,7 +1,7 @@
 //! The engine: starts every part in order, and stops them in the one order that loses nothing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submissio
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
 use crate::actors::venue::VenueActor;
+use crate::auth::{Auth, AuthStartError};
 use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
@@ -28,11 +29,13 @@ use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
 use crate::http::{self, Face, wire};
 use crate::simulation::Dice;
 use crate::store::lock::{EngineLock, LockError};
+use crate::store::users::UserStore;
 use crate::store::{OrderStore, SeaStore};
 use crate::venue::Venue;
 use crate::venue::simulated::SimulatedVenue;
@@ -66,6 +69,14 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Others than this machine's users could reach it, and it would ask nobody who they are.
+    #[error(
+        "server.host: whoever reaches {0} may trade, for auth.required is false; set it to true, or serve --insecure"
+    )]
+    Open(IpAddr),
+    /// Nobody's tokens or keys can be judged.
+    #[error(transparent)]
+    Auth(#[from] AuthStartError),
     /// A part died before the engine stood.
     #[error("a part of the engine died at its start")]
     Broken,
@@ -78,7 +89,7 @@ pub struct Parts {
     pub here: bool,
     /// Serve neither HTTP nor WebSocket.
     pub without_http: bool,
-    /// The durable truth, instead of the database of the settings.
+    /// The durable truth, instead of the database of the settings; there are no users then.
     pub store: Option<Arc<dyn OrderStore>>,
     /// The chain, instead of the simulated one.
     pub chain: Option<Arc<dyn Chain>>,
@@ -127,21 +138,21 @@ impl Engine {
         self.address
     }
 
-    /// Takes an order in; it is durable when this answers.
+    /// Takes an order in that belongs to no user; it is durable when this answers.
     pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
-        self.desk.submit(Arc::new(request), key).await
+        self.desk.submit(Owner::Shared, Arc::new(request), key).await
     }
 
-    /// Everything else that can be asked: one order, lists, cancels, quotes.
+    /// Everything else that can be asked, and for whom: one order, lists, cancels, quotes.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }
 
-    /// Listens to an order from its beginning to its end.
+    /// Listens to an order that belongs to no user, from its beginning to its end.
     pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
         let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(id, listener.recipient(), 0).await? {
+        match self.desk.watch(Owner::Shared, id, listener.recipient(), 0).await? {
             Watch::Live(subscribed, listening) => Ok(Subscription {
                 story: subscribed.story.into(),
                 steps: Some(steps),
@@ -277,6 +288,7 @@ impl Running {
         };
         let listener = match parts.without_http {
             true => None,
+            false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host)),
             false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
                 address: (settings.server.host, settings.server.port).into(),
                 source,
@@ -299,9 +311,16 @@ impl Running {
                 caretaker.do_send(GiveUp(lost.await));
             });
         }
-        let store = match parts.store {
-            Some(store) => store,
-            None => open_store(&settings, &lock, &database_home).await?,
+        let (store, users): (Arc<dyn OrderStore>, Option<Arc<dyn UserStore>>) = match parts.store {
+            Some(store) => (store, None),
+            None => {
+                let store = open_store(&settings, &lock, &database_home).await?;
+                (store.clone(), Some(store))
+            }
+        };
+        let auth = {
+            let (settings, patience) = (settings.auth.clone(), settings.server.request_timeout);
+            Arc::new(Auth::start(settings, clock, patience, users, database_home.clone()).await?)
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
@@ -361,6 +380,7 @@ impl Running {
         if let Some((listener, address)) = listener {
             let face = Face {
                 desk,
+                auth,
                 settings: settings.clone(),
                 sessions: sessions.clone(),
                 previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
@@ -421,7 +441,7 @@ impl Running {
             watchdog.abort();
         }
         let store = self.store.clone();
-        let closed = on(&self.database_home, async move { store.close().await });
+        let closed = self.database_home.run(async move { store.close().await });
         let _ = timeout(STEP, closed).await;
         for arbiter in self.arbiters.drain(..).rev() {
             arbiter.stop();
@@ -434,23 +454,9 @@ impl Running {
     }
 }
 
-/// Runs something on the thread of a placement.
-async fn on<T: Send + 'static>(placement: &Placement, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    match placement {
-        Placement::Here => Some(work.await),
-        Placement::On(arbiter) => {
-            let (done, result) = oneshot::channel();
-            arbiter.spawn(async move {
-                let _ = done.send(work.await);
-            });
-            result.await.ok()
-        }
-    }
-}
-
 async fn take_lock(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<EngineLock>, StartError> {
     let settings = settings.clone();
-    match on(home, async move { EngineLock::acquire(&settings.database).await }).await {
+    match home.run(async move { EngineLock::acquire(&settings.database).await }).await {
         Some(Ok(lock)) => Ok(Arc::new(lock)),
         Some(Err(LockError::Database(error))) => Err(StartError::Database(error)),
         Some(Err(error)) => Err(error.into()),
@@ -462,7 +468,7 @@ async fn open_store(
     settings: &Arc<Settings>,
     lock: &Option<Arc<EngineLock>>,
     home: &Placement,
-) -> Result<Arc<dyn OrderStore>, StartError> {
+) -> Result<Arc<SeaStore>, StartError> {
     let (settings, lock) = (settings.clone(), lock.clone());
     let open = async move {
         match lock {
@@ -470,7 +476,7 @@ async fn open_store(
             None => SeaStore::open(&settings.database).await,
         }
     };
-    match on(home, open).await {
+    match home.run(open).await {
         Some(Ok(store)) => Ok(Arc::new(store)),
         Some(Err(error)) => Err(StartError::Database(error.to_string())),
         None => Err(StartError::Broken),
@@ -484,7 +490,7 @@ async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<C
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
     let voice = Voice { update: wire::update_text, status: wire::standing_text, price: wire::price_text };
-    on(home, async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
+    home.run(async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
 }
 
 fn announcing(cluster: Cluster) -> Announce {

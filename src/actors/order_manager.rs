@@ -29,6 +29,7 @@ use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::store::{StoredOrder, Write, Written};
 
@@ -37,12 +38,13 @@ use crate::store::{StoredOrder, Write, Written};
 /// Dropped: what has begun goes on, what is stored is run.
 pub async fn submit(
     manager: &Addr<OrderManager>,
+    owner: Owner,
     request: Arc<OrderRequest>,
     key: Option<ClientKey>,
 ) -> Result<Submission, SubmitError> {
     let (reply, answer) = oneshot::channel();
     // Full: do_send ignores bounds; each connection has one under way. Closed: then nobody answers.
-    manager.do_send(SubmitOrder { request, key, reply });
+    manager.do_send(SubmitOrder { owner, request, key, reply });
     answer.await.unwrap_or(Err(SubmitError::Broken))
 }
 
@@ -50,6 +52,7 @@ pub async fn submit(
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct SubmitOrder {
+    owner: Owner,
     request: Arc<OrderRequest>,
     key: Option<ClientKey>,
     reply: oneshot::Sender<Result<Submission, SubmitError>>,
@@ -96,7 +99,12 @@ pub enum SubmitError {
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Found")]
-pub struct FindOrder(pub OrderId);
+pub struct FindOrder {
+    /// Who asks; another's order is not found.
+    pub owner: Owner,
+    /// Which.
+    pub id: OrderId,
+}
 
 /// Where an order is reached.
 #[derive(Clone, Debug)]
@@ -171,6 +179,7 @@ pub struct Standing {
 #[rtype(result = "()")]
 struct Admitted {
     id: OrderId,
+    owner: Owner,
     key: Option<ClientKey>,
     order: Option<Order>,
 }
@@ -199,7 +208,7 @@ pub struct OrderManager {
     orders: HashMap<OrderId, Open>,
     admitting: usize,
     // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
-    unsettled_keys: HashMap<ClientKey, OrderId>,
+    unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
     running: usize,
     queue: DispatchQueue,
     // Retries whose wait is not over; each is looked at again when its moment has come.
@@ -211,6 +220,7 @@ pub struct OrderManager {
 
 /// What the manager knows of an unfinished order.
 struct Open {
+    owner: Owner,
     priority: Priority,
     // None while it is being restarted.
     addr: Option<Addr<OrderActor>>,
@@ -294,10 +304,11 @@ impl OrderManager {
     /// Starts an incarnation; one that may have a swap on its way holds a slot from its first moment.
     fn start(&mut self, StoredOrder { order, live }: StoredOrder, ctx: &mut Context<Self>) {
         let world = self.world(ctx);
-        let (id, priority) = (order.id, order.request.priority);
+        let (id, owner, priority) = (order.id, order.owner, order.request.priority);
         let submitted = order.state().live_swap().is_some();
         self.next_home = (self.next_home + 1) % self.homes.len();
         let open = self.orders.entry(id).or_insert_with(|| Open {
+            owner,
             priority,
             addr: None,
             running: false,
@@ -476,12 +487,13 @@ async fn mend(
 
 /// Finds the order that a key belongs to, where no new one is let in.
 async fn known(
+    owner: Owner,
     key: Option<ClientKey>,
     request: &OrderRequest,
     persistence: &Addr<Persistence>,
 ) -> Result<Submission, SubmitError> {
     let Some(key) = key else { return Err(SubmitError::Full) };
-    match persistence.send(FindKey(key)).await {
+    match persistence.send(FindKey { owner, key }).await {
         Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
         _ => Err(SubmitError::Full),
     }
@@ -520,7 +532,7 @@ impl Actor for OrderManager {
 impl Handler<SubmitOrder> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, SubmitOrder { request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
+    fn handle(&mut self, SubmitOrder { owner, request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
         fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
         // Nobody listens to a reply where the client has gone; what is stored is run all the same.
         if self.draining.is_some() {
@@ -531,15 +543,15 @@ impl Handler<SubmitOrder> for OrderManager {
         if self.orders.len() + self.admitting >= self.settings.orders.max_open {
             // A repeat of an order that was let in is answered however full the house is.
             actix::spawn(async move {
-                let known = timeout(ANSWER_WITHIN, known(key, &request, &persistence)).await;
+                let known = timeout(ANSWER_WITHIN, known(owner, key, &request, &persistence)).await;
                 let _ = reply.send(known.unwrap_or(Err(SubmitError::Full)));
             });
             return;
         }
         self.admitting += 1;
-        let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
+        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.now());
         let id = order.id;
-        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry(key.clone()).or_insert(id));
+        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry((owner, key.clone())).or_insert(id));
         let me = ctx.address();
         // On its own, so that it goes on even where the client has left or been answered.
         actix::spawn(async move {
@@ -557,7 +569,7 @@ impl Handler<SubmitOrder> for OrderManager {
             crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
             let stored = (written == Ok(Written::Stored)).then(|| order.clone());
-            me.do_send(Admitted { id, key, order: stored });
+            me.do_send(Admitted { id, owner, key, order: stored });
             let Some(reply) = reply else { return };
             let _ = reply.send(match written {
                 Ok(Written::Stored) => Ok(Submission { order, created: true }),
@@ -580,10 +592,10 @@ impl Handler<SubmitOrder> for OrderManager {
 impl Handler<Admitted> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Admitted { id, key, order }: Admitted, ctx: &mut Self::Context) {
+    fn handle(&mut self, Admitted { id, owner, key, order }: Admitted, ctx: &mut Self::Context) {
         crash_point("accept.admitted");
         self.admitting -= 1;
-        if let Some(key) = key
+        if let Some(key) = key.map(|key| (owner, key))
             && self.unsettled_keys.get(&key) == Some(&id)
         {
             self.unsettled_keys.remove(&key);
@@ -611,8 +623,8 @@ impl Handler<Recover> for OrderManager {
 impl Handler<FindOrder> for OrderManager {
     type Result = ResponseFuture<Found>;
 
-    fn handle(&mut self, FindOrder(id): FindOrder, _: &mut Self::Context) -> Self::Result {
-        let found = match self.orders.get_mut(&id) {
+    fn handle(&mut self, FindOrder { owner, id }: FindOrder, _: &mut Self::Context) -> Self::Result {
+        let found = match self.orders.get_mut(&id).filter(|open| open.owner == owner) {
             None => Found::NotLive,
             Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
             Some(open) if open.stuck || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 
@@ -72,7 +73,12 @@ pub struct LoadOrder(pub OrderId);
 /// Finds the order that a key belongs to.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Option<OrderId>, ReadError>")]
-pub struct FindKey(pub ClientKey);
+pub struct FindKey {
+    /// Whose key.
+    pub owner: Owner,
+    /// Which.
+    pub key: ClientKey,
+}
 
 /// Lists orders.
 #[derive(Clone, Debug, Message)]
@@ -377,9 +383,9 @@ impl Handler<LoadOrder> for Persistence {
 impl Handler<FindKey> for Persistence {
     type Result = ResponseFuture<Result<Option<OrderId>, ReadError>>;
 
-    fn handle(&mut self, FindKey(key): FindKey, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, FindKey { owner, key }: FindKey, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.order_by_key(&key).await })
+        Box::pin(async move { store.order_by_key(owner, &key).await })
     }
 }
 

@@ -10,5 +10,7 @@ pub mod order;
 pub mod quote;
 pub mod retry;
 pub mod routing;
+pub mod secret;
 pub mod swap;
 pub mod token;
+pub mod user;

@@ -6,7 +6,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::problem::{FieldError, Problem};
@@ -14,7 +15,9 @@ use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
 use crate::domain::order::{OrderRequest, Priority};
 use crate::domain::routing::Strategy;
+use crate::domain::secret::Secret;
 use crate::domain::token::{Token, TokenList};
+use crate::domain::user::{Scopes, Username};
 
 /// A larger body is refused with 413.
 const MAX_BODY: usize = 64 * 1024;
@@ -43,8 +46,7 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
 
 /// Parses an order, or names everything that is wrong with it.
 pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
-    let mut form = Form::new(given)?;
+    let mut form = form_of(body)?;
     order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
 }
 
@@ -58,6 +60,60 @@ pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderReques
     });
     let mut form = Form::new(quoted.collect())?;
     order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+/// Who somebody says they are, and their proof.
+pub(super) struct Credentials {
+    pub(super) name: Username,
+    pub(super) password: Secret,
+}
+
+/// An API key that is asked for.
+pub(super) struct NewKey {
+    pub(super) name: String,
+    pub(super) scopes: Scopes,
+}
+
+/// Parses a name and a password. What is wrong with a password is said without repeating it.
+pub(super) fn parse_credentials(body: &[u8]) -> Result<Credentials, Problem> {
+    let mut form = form_of(body)?;
+    let name = form.require(&["username"], |text| text.parse().map_err(str::to_owned));
+    let password = form.require(&["password"], |text| match text.len() {
+        8..=256 => Ok(Secret::new(text)),
+        _ => Err("must have 8 to 256 bytes".to_owned()),
+    });
+    form.refuse_leftovers();
+    match (name, password) {
+        (Some(name), Some(password)) if form.errors.is_empty() => Ok(Credentials { name, password }),
+        _ => Err(Problem::invalid(form.errors)),
+    }
+}
+
+/// Parses what an API key is to be called and to do; everything, where that is not said.
+pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
+    let mut form = form_of(body)?;
+    let name = form.require(&["name"], |text| match text.chars().count() {
+        1..=64 if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err("must have 1 to 64 characters".to_owned()),
+    });
+    let scopes = form.take_list("scopes", "must be a list of read and trade").unwrap_or(Scopes::ALL);
+    if scopes.is_empty() {
+        form.error("scopes", "must not be empty");
+    }
+    form.refuse_leftovers();
+    match name {
+        Some(name) if form.errors.is_empty() => Ok(NewKey { name, scopes }),
+        _ => Err(Problem::invalid(form.errors)),
+    }
+}
+
+fn form_of(body: &[u8]) -> Result<Form, Problem> {
+    let Fields(given) = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        // What is there instead may be a secret that went astray, and the error would repeat it.
+        Category::Data => broken_body("it is something else"),
+        _ => broken_body(&error.to_string()),
+    })?;
+    Form::new(given)
 }
 
 fn broken_body(reason: &str) -> Problem {
@@ -207,6 +263,19 @@ impl Form {
         found
     }
 
+    /// A field that may be there, as a list of what has names.
+    fn take_list<T: DeserializeOwned, L: FromIterator<T>>(&mut self, name: &str, message: &str) -> Option<L> {
+        let index = self.left.iter().position(|(known, _)| known == name)?;
+        let (name, raw) = self.left.swap_remove(index);
+        match serde_json::from_str::<Vec<T>>(raw.get()) {
+            Ok(list) => Some(list.into_iter().collect()),
+            Err(_) => {
+                self.error(&name, message);
+                None
+            }
+        }
+    }
+
     fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
@@ -313,6 +382,36 @@ mod tests {
     fn what_is_no_json_object_is_refused() {
         for body in ["", "{", "null", "[]", "\"x\"", "{\"a\":}", "{} {}", "\u{0}"] {
             assert_eq!(parsed(body).unwrap_err()["code"], "invalid_json", "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated_whatever_is_wrong_with_it() {
+        for body in [
+            r#"{"username":"alice","password":"hunter2"}"#,
+            r#"{"username":"a","password":"hunter2-hunter2"}"#,
+            r#"{"username":"alice","password":["hunter2-hunter2"]}"#,
+            r#"{"username":"alice","password":{"hunter2":1}}"#,
+            r#"{"username":"alice","password":"hunter2-hunter2","password":"hunter2-hunter2"}"#,
+            r#"{"username":"alice","password":"hunter2-hunter2",}"#,
+            r#"["alice","hunter2-hunter2"]"#,
+            r#""hunter2-hunter2""#,
+        ] {
+            let problem =
+                parse_credentials(body.as_bytes()).err().map(|problem| serde_json::to_string(&problem).unwrap());
+            assert!(!problem.unwrap().contains("hunter2"), "{body}");
+        }
+        let both = parse_credentials(br#"{"username":"!","password":"short"}"#).err().unwrap();
+        assert_eq!(serde_json::to_value(both).unwrap()["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_key_may_do_everything_unless_it_is_said_what() {
+        let scopes = |body: &str| parse_new_key(body.as_bytes()).map(|key| key.scopes);
+        assert_eq!(scopes(r#"{"name":"bot"}"#).unwrap(), Scopes::ALL);
+        assert_eq!(scopes(r#"{"name":"bot","scopes":["read"]}"#).unwrap().to_string(), "read");
+        for wrong in ["[]", r#"["admin"]"#, r#""read""#, "null"] {
+            assert!(scopes(&format!(r#"{{"name":"bot","scopes":{wrong}}}"#)).is_err(), "{wrong}");
         }
     }
 

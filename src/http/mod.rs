@@ -1,6 +1,8 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
+mod auth;
 mod body;
+mod caller;
 mod health;
 mod orders;
 mod problem;
@@ -24,6 +26,7 @@ use tokio::sync::watch;
 pub use problem::{FieldError, Problem};
 
 use crate::actors::desk::Desk;
+use crate::auth::Auth;
 use crate::cluster::{Cluster, Previews};
 use crate::config::Settings;
 use crate::domain::token::TokenList;
@@ -34,6 +37,8 @@ use sessions::{Sessions, SocketHandle};
 pub struct Face {
     /// Where orders are asked for.
     pub desk: Desk,
+    /// Who asks.
+    pub auth: Arc<Auth>,
     /// The settings in force.
     pub settings: Arc<Settings>,
     /// The open sockets.
@@ -92,6 +97,14 @@ fn routes(config: &mut web::ServiceConfig) {
     let orders = at("/api/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list));
     let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
     config
+        .service(at("/api/auth").route(web::post().to(auth::enter)))
+        .service(at("/api/auth/register").route(web::post().to(auth::register)))
+        .service(at("/api/auth/login").route(web::post().to(auth::log_in)))
+        .service(at("/api/auth/logout").route(web::post().to(auth::log_out)))
+        .service(at("/api/auth/me").route(web::get().to(auth::me)))
+        .service(at("/api/auth/keys").route(web::post().to(auth::create_key)).route(web::get().to(auth::keys)))
+        .service(at("/api/auth/keys/{id}").route(web::delete().to(auth::revoke_key)))
+        .service(at("/api/auth/ticket").route(web::post().to(auth::ticket)))
         .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
         .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
         .service(orders)

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Face;
 use super::body;
+use super::caller::Caller;
 use super::problem::{FieldError, Problem};
 use super::wire::{OrderView, TimelineView};
 use crate::actors::desk::CancelRefused;
@@ -19,6 +20,7 @@ use crate::actors::order_manager::{Submission, SubmitError};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
+use crate::domain::user::Scope;
 use crate::store::ListFilter;
 
 #[derive(Serialize)]
@@ -51,12 +53,14 @@ struct Cancelled {
 pub(super) async fn submit(
     request: HttpRequest,
     face: web::Data<Face>,
+    caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Trade)?;
     let body = body::read(&request, payload).await?;
     let order = body::parse_order(&body, face.tokens())?;
     let key = key(&request, &order)?;
-    let submission = face.desk.submit(Arc::new(order), key).await.map_err(refused)?;
+    let submission = face.desk.submit(owner, Arc::new(order), key).await.map_err(refused)?;
     let Submission { order, created } = submission;
     let ws_path = format!("/ws/orders/{}", order.id);
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -70,18 +74,27 @@ pub(super) async fn submit(
     }))
 }
 
-pub(super) async fn get(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<OrderView>, Problem> {
-    let order = face.desk.order(order_id(&id)?).await?;
+pub(super) async fn get(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<web::Json<OrderView>, Problem> {
+    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(OrderView::of(&order)))
 }
 
-pub(super) async fn events(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<TimelineView>, Problem> {
-    let order = face.desk.order(order_id(&id)?).await?;
+pub(super) async fn events(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<web::Json<TimelineView>, Problem> {
+    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(TimelineView::of(&order)))
 }
 
-pub(super) async fn list(request: HttpRequest, face: web::Data<Face>) -> Result<HttpResponse, Problem> {
-    let filter = filter(&request, &face)?;
+pub(super) async fn list(request: HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Read)?;
+    let filter = ListFilter { owner, ..filter(&request, &face)? };
     let limit = filter.limit;
     let orders = face.desk.list(ListFilter { limit: limit + 1, ..filter }).await?;
     let shown = &orders[..orders.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
@@ -89,7 +102,12 @@ pub(super) async fn list(request: HttpRequest, face: web::Data<Face>) -> Result<
     Ok(HttpResponse::Ok().json(Page { orders: shown.iter().map(OrderView::of).collect(), next_cursor }))
 }
 
-pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Trade)?;
     let id = order_id(&id)?;
     let conflict = |code, order: &Order| {
         let detail = match code {
@@ -98,7 +116,7 @@ pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Resu
         };
         Problem::new(StatusCode::CONFLICT, code, detail).about(id, None)
     };
-    match face.desk.cancel(id).await {
+    match face.desk.cancel(owner, id).await {
         Ok(order) => Ok(HttpResponse::Ok().json(Cancelled {
             success: true,
             order_id: id,

@@ -1,4 +1,4 @@
-//! The open sockets: told when the engine stops, and shut from outside when their client stops reading.
+//! The open sockets: told when the engine stops and when their credential ends, and shut from outside when their client stops reading.
 //!
 //! A session's actor is polled as the body of its HTTP response. Once the client stops reading and the buffers are full
 //! it is not polled any more: its timers stand still, and no timeout of its own can end it. So each session leaves a
@@ -11,12 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use socket2::Socket;
+use uuid::Uuid;
 
-/// Tells a session that the engine stops.
-#[derive(Clone, Copy, Debug, Message)]
+use crate::auth::Credential;
+
+/// Tells a session to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub struct GoAway;
+pub enum GoAway {
+    /// The engine stops.
+    Stopping,
+    /// What the session was opened with is worth nothing any more.
+    SignedOut,
+}
 
 /// A second handle of a connection's socket; closed with the connection's last one.
 #[derive(Clone, Debug)]
@@ -66,17 +75,24 @@ struct Open {
 struct Session {
     life: SignOfLife,
     socket: Option<SocketHandle>,
+    // None where nobody asked who it is.
+    credential: Option<Credential>,
     go_away: Recipient<GoAway>,
 }
 
 impl Sessions {
     /// Enters a session: the key to leave by, and where to leave signs of life.
-    pub fn enter(&self, socket: Option<SocketHandle>, go_away: Recipient<GoAway>) -> (u64, SignOfLife) {
+    pub fn enter(
+        &self,
+        socket: Option<SocketHandle>,
+        credential: Option<Credential>,
+        go_away: Recipient<GoAway>,
+    ) -> (u64, SignOfLife) {
         let life = SignOfLife { epoch: Instant::now(), at_ms: Arc::default() };
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
-        open.sessions.insert(key, Session { life: life.clone(), socket, go_away });
+        open.sessions.insert(key, Session { life: life.clone(), socket, credential, go_away });
         (key, life)
     }
 
@@ -99,7 +115,27 @@ impl Sessions {
     pub fn send_away(&self) {
         for session in self.open().sessions.values() {
             // Full: do_send ignores bounds, one a session. Closed: it is over already.
-            session.go_away.do_send(GoAway);
+            session.go_away.do_send(GoAway::Stopping);
+        }
+    }
+
+    /// Tells every session that was opened with that credential, which is revoked.
+    pub fn sign_out(&self, credential: Uuid) {
+        self.sign_out_where(|opened_with| opened_with.id == credential);
+    }
+
+    /// Tells every session whose token has expired.
+    fn sign_out_expired(&self, now: DateTime<Utc>) {
+        self.sign_out_where(|opened_with| opened_with.expires_at.is_some_and(|until| until <= now));
+    }
+
+    fn sign_out_where(&self, is_over: impl Fn(&Credential) -> bool) {
+        for session in self.open().sessions.values_mut() {
+            if session.credential.as_ref().is_some_and(&is_over) {
+                session.credential = None;
+                // As above.
+                session.go_away.do_send(GoAway::SignedOut);
+            }
         }
     }
 
@@ -125,6 +161,7 @@ pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
     loop {
         tick.tick().await;
         sessions.shut_stalled(patience);
+        sessions.sign_out_expired(Utc::now());
     }
 }
 
@@ -156,7 +193,7 @@ mod tests {
         for _ in 0..2 {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             let (server, _) = listener.accept().unwrap();
-            let (_, life) = sessions.enter(Some(SocketHandle::new(server.into())), Deaf.start().recipient());
+            let (_, life) = sessions.enter(Some(SocketHandle::new(server.into())), None, Deaf.start().recipient());
             lives.push(life);
         }
         let patience = Duration::from_millis(50);

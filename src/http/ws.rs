@@ -10,14 +10,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use serde::Serialize;
 
+use super::caller::{BEARER_PROTOCOL, Caller};
 use super::problem::Problem;
 use super::sessions::{GoAway, SignOfLife, SocketHandle};
 use super::wire::{SnapshotView, UpdateView};
 use super::{Face, orders};
 use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::OrderUpdate;
+use crate::auth::Credential;
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::user::{Owner, Scope};
 
 /// A client has nothing long to say here.
 const MAX_FRAME: usize = 16 * 1024;
@@ -27,20 +30,24 @@ const ENDED: (CloseCode, &str) = (CloseCode::Normal, "the order has ended");
 const UNAVAILABLE: (CloseCode, &str) = (CloseCode::Again, "try again later");
 const UNKNOWN_ORDER: (CloseCode, &str) = (CloseCode::Other(4404), "there is no such order");
 const TOO_SLOW: (CloseCode, &str) = (CloseCode::Other(4408), "too slow: resume with afterSeq");
+const SIGNED_OUT: (CloseCode, &str) = (CloseCode::Other(4401), "the login is over");
 const SILENT: (CloseCode, &str) = (CloseCode::Other(4408), "no answer to pings");
 
 /// Follows one order; `?afterSeq=n` leaves out what the client has had.
 pub(super) async fn order(
     request: HttpRequest,
     face: web::Data<Face>,
+    caller: Caller,
     id: web::Path<String>,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Read)?;
     let id = orders::order_id(&id)?;
     let after_seq = after_seq(request.query_string())?;
     let socket = request.conn_data::<SocketHandle>().cloned();
-    let session = WsSession::new(face, id, after_seq, socket);
-    WsResponseBuilder::new(session, &request, stream).frame_size(MAX_FRAME).start().map_err(|error| {
+    let session = WsSession::new(face, owner, caller.credential(), id, after_seq, socket);
+    let response = WsResponseBuilder::new(session, &request, stream).frame_size(MAX_FRAME);
+    response.protocols(&[BEARER_PROTOCOL]).start().map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
     })
 }
@@ -55,6 +62,8 @@ fn after_seq(query: &str) -> Result<u32, Problem> {
                 after_seq =
                     value.parse().map_err(|_| Problem::invalid_field("afterSeq", "must be a whole number from 0"))?
             }
+            // Taken by the caller.
+            "ticket" => {}
             _ => return Err(Problem::invalid_field(&name, "is not a parameter of this stream")),
         }
     }
@@ -63,6 +72,8 @@ fn after_seq(query: &str) -> Result<u32, Problem> {
 
 struct WsSession {
     face: web::Data<Face>,
+    owner: Owner,
+    credential: Option<Credential>,
     id: OrderId,
     // How far the client has been told.
     told: u32,
@@ -76,9 +87,18 @@ struct WsSession {
 }
 
 impl WsSession {
-    fn new(face: web::Data<Face>, id: OrderId, after_seq: u32, socket: Option<SocketHandle>) -> Self {
+    fn new(
+        face: web::Data<Face>,
+        owner: Owner,
+        credential: Option<Credential>,
+        id: OrderId,
+        after_seq: u32,
+        socket: Option<SocketHandle>,
+    ) -> Self {
         Self {
             face,
+            owner,
+            credential,
             id,
             told: after_seq,
             socket,
@@ -92,8 +112,8 @@ impl WsSession {
 
     fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
         let desk = self.face.desk.clone();
-        let (id, to, after_seq) = (self.id, ctx.address().recipient(), self.told);
-        let watch = async move { desk.watch(id, to, after_seq).await };
+        let (owner, id, to, after_seq) = (self.owner, self.id, ctx.address().recipient(), self.told);
+        let watch = async move { desk.watch(owner, id, to, after_seq).await };
         ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
             Ok(Watch::Live(subscribed, listening)) => {
                 session.listening = Some(listening);
@@ -164,7 +184,11 @@ impl Actor for WsSession {
     fn started(&mut self, ctx: &mut Self::Context) {
         let settings = &self.face.settings.ws;
         ctx.set_mailbox_capacity(settings.mailbox);
-        self.life = Some(self.face.sessions.enter(self.socket.take(), ctx.address().recipient()));
+        self.life = Some(self.face.sessions.enter(self.socket.take(), self.credential, ctx.address().recipient()));
+        // It may have ended between the upgrade and the entry; from here on the session is told.
+        if self.credential.is_some_and(|credential| !self.face.auth.holds(credential)) {
+            return close(SIGNED_OUT, ctx);
+        }
         let silence = settings.stall_timeout;
         ctx.run_interval(settings.heartbeat, move |session, ctx| {
             session.show_life();
@@ -221,7 +245,10 @@ impl Handler<OrderUpdate> for WsSession {
 impl Handler<GoAway> for WsSession {
     type Result = ();
 
-    fn handle(&mut self, _: GoAway, ctx: &mut Self::Context) {
-        close(GOING_AWAY, ctx);
+    fn handle(&mut self, go_away: GoAway, ctx: &mut Self::Context) {
+        match go_away {
+            GoAway::Stopping => close(GOING_AWAY, ctx),
+            GoAway::SignedOut => close(SIGNED_OUT, ctx),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod lock;
 mod sea;
+pub mod users;
 
 pub use sea::SeaStore;
 
@@ -18,6 +19,7 @@ use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::domain::retry::FailureCode;
 use crate::domain::swap::{Fill, Signature, SignedSwap};
 use crate::domain::token::Mint;
+use crate::domain::user::Owner;
 
 /// Something to be made durable.
 #[derive(Clone, Debug)]
@@ -186,6 +188,8 @@ pub struct StoredOrder {
 /// Which orders to list: all that match every given field, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListFilter {
+    /// Whose they are.
+    pub owner: Owner,
     /// Where they stand.
     pub status: Option<Status>,
     /// What they sell.
@@ -219,8 +223,8 @@ pub trait OrderStore: Send + Sync + 'static {
     /// One order.
     async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError>;
 
-    /// The order that a key belongs to.
-    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError>;
+    /// The order that an owner's key belongs to.
+    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError>;
 
     /// The next orders that have not ended, oldest first, after that one.
     async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError>;

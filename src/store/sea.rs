@@ -1,6 +1,7 @@
 //! SeaORM on SQLite or PostgreSQL: the same statements on both.
 
 mod bulk;
+mod users;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,10 +33,9 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, Recorded};
 use crate::domain::swap::{SignedSwap, Swap};
+use crate::domain::user::{Owner, UserId};
 use crate::faults::crash_point;
 
-/// The scope of keys on a server without users.
-const SHARED_SCOPE: &str = "";
 const LIVE: &str = "live";
 
 /// Orders in a SQLite file or a PostgreSQL database.
@@ -359,8 +359,8 @@ impl OrderStore for SeaStore {
         Ok(self.stored(row.into_iter().collect()).await?.pop())
     }
 
-    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
-        let id = (SHARED_SCOPE.to_owned(), key.as_str().to_owned());
+    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        let id = (scope(owner), key.as_str().to_owned());
         let row = idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(unread)?;
         Ok(row.map(|row| OrderId(row.order_id)))
     }
@@ -375,7 +375,10 @@ impl OrderStore for SeaStore {
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
-        let mut query = orders::Entity::find();
+        let mut query = orders::Entity::find().filter(match filter.owner.user() {
+            Some(user) => orders::Column::UserId.eq(user.0),
+            None => orders::Column::UserId.is_null(),
+        });
         if let Some(status) = filter.status {
             query = query.filter(stands(status));
         }
@@ -449,24 +452,30 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
             Write::Accept(_) => None,
         })
     };
-    let mut owners = key_owners(connection, accepts().filter_map(|accept| accept.key.as_ref())).await?;
+    let mut owners = key_owners(connection, accepts()).await?;
 
     let mut written = Vec::with_capacity(batch.len());
     let (mut new_orders, mut new_keys, mut new_events) = (vec![], vec![], vec![]);
+    // Apart, for they set one column more; an order without a user costs what it would without users.
+    let mut new_orders_of_users = vec![];
     for write in batch {
         match write {
             Write::Accept(Accept { order, key, write_id }) => {
                 if let Some(key) = key {
-                    if let Some(owner) = owners.get(key.as_str()) {
+                    let scoped = (scope(order.owner), key.as_str().to_owned());
+                    if let Some(owner) = owners.get(&scoped) {
                         // Its own key: this write is the repeat of one that did happen.
                         let own = *owner == order.id;
                         written.push(if own { Written::Stored } else { Written::Duplicate(*owner) });
                         continue;
                     }
-                    owners.insert(key.as_str().to_owned(), order.id);
+                    owners.insert(scoped, order.id);
                     new_keys.push(key_row(key, order));
                 }
-                new_orders.push(order_row(order));
+                match order.owner {
+                    Owner::Shared => new_orders.push(order_row(order)),
+                    Owner::User(_) => new_orders_of_users.push(order_row(order)),
+                }
                 new_events.push(event_row(order.id, order.last(), *write_id));
             }
             Write::Step(step) => new_events.push(event_row(step.order_id, &step.recorded, step.write_id)),
@@ -475,6 +484,7 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
     }
     let mut statements = Statements::new(connection.get_database_backend());
     statements.insert(new_orders);
+    statements.insert(new_orders_of_users);
     statements.insert(new_keys);
     statements.insert(new_events);
     end_orders(&mut statements, steps().filter_map(ended_order).collect());
@@ -493,18 +503,27 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
 /// Which of these keys belong to an order already.
 async fn key_owners<'a>(
     connection: &impl ConnectionTrait,
-    keys: impl Iterator<Item = &'a ClientKey>,
-) -> Result<HashMap<String, OrderId>, DbErr> {
-    let keys: HashSet<&str> = keys.map(ClientKey::as_str).collect();
+    accepts: impl Iterator<Item = &'a Accept>,
+) -> Result<HashMap<(String, String), OrderId>, DbErr> {
+    use idempotency_keys::Column;
+    let mut keys: HashMap<Owner, HashSet<&str>> = HashMap::new();
+    for accept in accepts {
+        if let Some(key) = &accept.key {
+            keys.entry(accept.order.owner).or_default().insert(key.as_str());
+        }
+    }
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = idempotency_keys::Entity::find()
-        .filter(idempotency_keys::Column::Scope.eq(SHARED_SCOPE))
-        .filter(idempotency_keys::Column::Key.is_in(keys))
-        .all(connection)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.key, OrderId(row.order_id))).collect())
+    let of_an_owner = |(owner, keys)| Condition::all().add(Column::Scope.eq(scope(owner))).add(Column::Key.is_in(keys));
+    let wanted = keys.into_iter().map(of_an_owner).fold(Condition::any(), Condition::add);
+    let rows = idempotency_keys::Entity::find().filter(wanted).all(connection).await?;
+    Ok(rows.into_iter().map(|row| ((row.scope, row.key), OrderId(row.order_id))).collect())
+}
+
+/// Where an owner's keys live: nobody's key is another's.
+fn scope(owner: Owner) -> String {
+    owner.user().map(|user| user.to_string()).unwrap_or_default()
 }
 
 fn order_row(order: &Order) -> orders::ActiveModel {
@@ -519,12 +538,13 @@ fn order_row(order: &Order) -> orders::ActiveModel {
         request: Set(request_to_text(request)),
         created_at: Set(order.created_at()),
         ended_at: NotSet,
+        user_id: order.owner.user().map_or(NotSet, |user| Set(Some(user.0))),
     }
 }
 
 fn key_row(key: &ClientKey, order: &Order) -> idempotency_keys::ActiveModel {
     idempotency_keys::ActiveModel {
-        scope: Set(SHARED_SCOPE.to_owned()),
+        scope: Set(scope(order.owner)),
         key: Set(key.as_str().to_owned()),
         order_id: Set(order.id.0),
         created_at: Set(order.created_at()),
@@ -643,7 +663,8 @@ fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, 
         let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
         events.push((seq, event.at, data));
     }
-    Order::replay(OrderId(row.id), Arc::new(request), events).map_err(|error| broken(error.to_string()))
+    let owner = row.user_id.map(UserId).into();
+    Order::replay(OrderId(row.id), owner, Arc::new(request), events).map_err(|error| broken(error.to_string()))
 }
 
 fn uncommitted(error: DbErr) -> CommitError {

@@ -22,3 +22,4 @@ mod redis;
 mod store;
 mod stories;
 mod supervision;
+mod users;

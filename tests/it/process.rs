@@ -60,9 +60,14 @@ impl Server {
             .unwrap_or_else(|| format!("sqlite://{}", self.folder.path().join("order-engine.db").display()))
     }
 
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The simulated chain's own file.
     pub fn ledger_file(&self) -> PathBuf {
-        self.folder.path().join("order-engine.ledger")
+        self.file("order-engine.ledger")
     }
 
     /// Changes a setting for the next start; also takes plain environment variables, which are in capitals.

@@ -22,6 +22,7 @@ use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::routing::{Decision, Strategy};
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
+use order_engine::domain::user::{Owner, UserId};
 use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
@@ -96,6 +97,16 @@ fn key(text: &str) -> ClientKey {
     text.parse().unwrap()
 }
 
+fn user() -> Owner {
+    Owner::User(UserId(Uuid::now_v7()))
+}
+
+fn order_for(owner: Owner) -> Order {
+    let mut order = order();
+    order.owner = owner;
+    order
+}
+
 /// A new order of that request, accepted at a moment of its own, after every order made before it.
 fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
     static MADE: AtomicU64 = AtomicU64::new(0);
@@ -103,7 +114,7 @@ fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
     rest[2..].copy_from_slice(&MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let millis = at.timestamp_millis().try_into().unwrap();
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid();
-    Order::accept(OrderId(id), Arc::new(request), at)
+    Order::accept(OrderId(id), Owner::Shared, Arc::new(request), at)
 }
 
 fn order() -> Order {
@@ -235,7 +246,7 @@ async fn a_whole_story_is_told_again_as_it_was_lived() {
         writes.push(next(&mut order, OrderEvent::CancelRequested, None));
         writes.push(next(&mut order, landed(&third, 31), None));
         // After each step the store tells what the engine would have in memory.
-        let mut told = Order::replay(order.id, order.request.clone(), [story(&order)[0].clone()]).unwrap();
+        let mut told = Order::replay(order.id, order.owner, order.request.clone(), [story(&order)[0].clone()]).unwrap();
         for write in writes {
             let Write::Step(step) = &write else { unreachable!() };
             told.apply(step.recorded.clone()).unwrap();
@@ -303,6 +314,44 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         assert_eq!(found(ListFilter { from: Some(after), ..all.clone() }).await, [moved_id]);
         assert_eq!(found(ListFilter { to: Some(at(2)), ..all.clone() }).await, [buys.id, sells.id]);
         assert_eq!(found(ListFilter { to: Some(after), ..all.clone() }).await, [named.id, buys.id, sells.id]);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_order_is_listed_for_its_owner_alone() {
+    on_both(async |shelf| {
+        let owners = [Owner::Shared, user(), user()];
+        let mut orders = Vec::new();
+        for owner in owners.into_iter().cycle().take(9) {
+            orders.push(order_for(owner));
+        }
+        // All in one group, for rows of users are written apart from the others.
+        shelf.stored(&orders.iter().map(|order| Write::accept(order.clone(), None)).collect::<Vec<_>>()).await;
+        for owner in owners {
+            let own: Vec<_> = orders.iter().rev().filter(|order| order.owner == owner).map(|order| order.id).collect();
+            let all = ListFilter { owner, limit: 10, ..ListFilter::default() };
+            assert_eq!(shelf.listed(all.clone()).await, own, "{}", shelf.name);
+            let pending = ListFilter { status: Some(Status::Pending), before: Some(own[0]), ..all };
+            assert_eq!(shelf.listed(pending).await, own[1..], "{}", shelf.name);
+            assert_eq!(shelf.order(own[0]).await.order.owner, owner, "{}", shelf.name);
+        }
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn one_owners_key_is_not_anothers_also_within_one_batch() {
+    on_both(async |shelf| {
+        let orders = [Owner::Shared, user(), user()].map(order_for);
+        let keyed = |order: &Order| Write::accept(order.clone(), Some(key("same")));
+        shelf.stored(&orders.iter().map(keyed).collect::<Vec<_>>()).await;
+        for known in &orders {
+            assert_eq!(shelf.store.order_by_key(known.owner, &key("same")).await.unwrap(), Some(known.id));
+            let again = shelf.store.commit(&[keyed(&order_for(known.owner))]).await.unwrap();
+            assert_eq!(again, [Written::Duplicate(known.id)], "{}", shelf.name);
+        }
+        assert_eq!(shelf.store.order_by_key(user(), &key("same")).await.unwrap(), None);
     })
     .await;
 }
@@ -385,8 +434,8 @@ async fn a_key_belongs_to_the_first_order_that_came_with_it_also_within_one_batc
         for refused in [&second, &fourth] {
             assert!(shelf.store.order(refused.id).await.unwrap().is_none(), "{}", shelf.name);
         }
-        assert_eq!(shelf.store.order_by_key(&key("a")).await.unwrap(), Some(first.id));
-        assert_eq!(shelf.store.order_by_key(&key("A")).await.unwrap(), None);
+        assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("a")).await.unwrap(), Some(first.id));
+        assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("A")).await.unwrap(), None);
         assert_eq!(shelf.order(first.id).await.order.history().len(), 1);
     })
     .await;
