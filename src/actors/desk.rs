@@ -3,7 +3,7 @@
 //! An order's actor may end or be restarted between finding it and asking it. The desk asks again, and answers from the
 //! store where there is no actor any more, so that nobody else has to know.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -14,15 +14,16 @@ use uuid::Uuid;
 
 use super::dex_router::{DexRouter, RouteOrder};
 use super::line::Line;
-use super::order::{Cancel, CancelError, Inspect, OrderActor, OrderUpdate, Subscribe, Subscribed, Unsubscribe};
+use super::order::{Cancel, CancelError, Inspect, OrderActor, Outlet, Subscribe, Subscribed, Unsubscribe};
 use super::order_manager::{
-    FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, SubmitOrder,
+    FindOrder, FollowAll, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, SubmitOrder,
 };
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::Decision;
+use crate::domain::tally::Tally;
 use crate::store::{ListFilter, StoredOrder};
 use crate::venue::QuoteRequest;
 
@@ -32,6 +33,7 @@ pub struct Desk {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     router: Line<DexRouter>,
+    tally: Arc<Mutex<Tally>>,
     patience: Duration,
 }
 
@@ -91,9 +93,10 @@ impl Desk {
         manager: Addr<OrderManager>,
         persistence: Addr<Persistence>,
         router: Line<DexRouter>,
+        tally: Arc<Mutex<Tally>>,
         patience: Duration,
     ) -> Self {
-        Self { manager, persistence, router, patience }
+        Self { manager, persistence, router, tally, patience }
     }
 
     /// Takes an order in.
@@ -147,7 +150,7 @@ impl Desk {
     }
 
     /// Listens to an order from after that sequence number on.
-    pub async fn watch(&self, id: OrderId, to: Recipient<OrderUpdate>, after_seq: u32) -> Result<Watch, DeskError> {
+    pub async fn watch(&self, id: OrderId, to: Outlet, after_seq: u32) -> Result<Watch, DeskError> {
         for _ in 0..Self::TRIES {
             match self.find(id).await? {
                 Found::Live(addr) => match self.ask(&addr, Subscribe { to: to.clone(), after_seq }).await {
@@ -172,6 +175,19 @@ impl Desk {
         Err(DeskError::Unavailable)
     }
 
+    /// Listens to every order from here on, also to those that are still to come; how many are unfinished now.
+    pub async fn follow(&self, to: Outlet) -> Result<usize, DeskError> {
+        to.set_follows(true);
+        let followed = self.known(&self.manager, FollowAll(to.clone())).await;
+        match followed {
+            Ok(Ok(open)) => Ok(open),
+            Ok(Err(_)) | Err(_) => {
+                to.set_follows(false);
+                Err(DeskError::Unavailable)
+            }
+        }
+    }
+
     /// A page of orders, newest first.
     pub async fn list(&self, filter: ListFilter) -> Result<Vec<Order>, DeskError> {
         match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
@@ -194,6 +210,11 @@ impl Desk {
     /// How things stand with the orders.
     pub async fn standing(&self) -> Result<Standing, DeskError> {
         self.known(&self.manager, HowThingsStand).await
+    }
+
+    /// What has happened since the start.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the database takes writes.

@@ -11,4 +11,5 @@ pub mod quote;
 pub mod retry;
 pub mod routing;
 pub mod swap;
+pub mod tally;
 pub mod token;

@@ -15,7 +15,7 @@ use super::sessions::{GoAway, SignOfLife, SocketHandle};
 use super::wire::{SnapshotView, UpdateView};
 use super::{Face, orders};
 use crate::actors::desk::{DeskError, Listening, Watch};
-use crate::actors::order::OrderUpdate;
+use crate::actors::order::{OrderUpdate, Outlet};
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, Recorded};
 
@@ -92,7 +92,7 @@ impl WsSession {
 
     fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
         let desk = self.face.desk.clone();
-        let (id, to, after_seq) = (self.id, ctx.address().recipient(), self.told);
+        let (id, to, after_seq) = (self.id, Outlet::new(ctx.address().recipient()), self.told);
         let watch = async move { desk.watch(id, to, after_seq).await };
         ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
             Ok(Watch::Live(subscribed, listening)) => {
@@ -138,7 +138,7 @@ impl WsSession {
                     close(ENDED, ctx);
                 }
             }
-            OrderUpdate::Dropped(_) => close(TOO_SLOW, ctx),
+            OrderUpdate::Dropped { .. } => close(TOO_SLOW, ctx),
         }
     }
 
