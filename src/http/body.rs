@@ -12,15 +12,42 @@ use serde_json::value::RawValue;
 use super::problem::{FieldError, Problem};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
+use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Priority};
 use crate::domain::routing::Strategy;
 use crate::domain::token::{Token, TokenList};
+use crate::store::ListFilter;
 
 /// A larger body is refused with 413.
 const MAX_BODY: usize = 64 * 1024;
 
+const MUST_BE_A_FLAG: &str = "must be true or false";
+
+/// An order as it is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The order.
+    pub(super) order: OrderRequest,
+    /// Only what would happen is wanted.
+    pub(super) dry_run: bool,
+}
+
 /// Reads a JSON body within its limits.
 pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    must_be_json(request)?;
+    bytes(payload).await
+}
+
+/// Reads a JSON body within its limits; empty where there is none.
+pub(super) async fn read_optional(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    let bytes = bytes(payload).await?;
+    if !bytes.is_empty() {
+        must_be_json(request)?;
+    }
+    Ok(bytes)
+}
+
+fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -30,6 +57,10 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
             format!("the body must be application/json, not {media_type:?}"),
         ));
     }
+    Ok(())
+}
+
+async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
     match payload.to_bytes_limited(MAX_BODY).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(broken_body(&error.to_string())),
@@ -42,22 +73,68 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
 }
 
 /// Parses an order, or names everything that is wrong with it.
-pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Problem> {
+    let mut form = Form::new(fields(body)?)?;
+    let dry_run = form.take_flag("dryRun");
+    match order(&mut form, tokens) {
+        Some(order) => Ok(Asked { order, dry_run }),
+        None => Err(Problem::invalid(form.errors)),
+    }
+}
+
+/// Whether a query string says `dryRun=true`.
+pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
+    match pairs(query)?.into_iter().find(|(name, _)| name == "dryRun") {
+        None => Ok(false),
+        Some((_, value)) => value.parse().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG)),
+    }
+}
+
+/// Parses which orders a cancel is for: `status`, `tokenIn`, `tokenOut`, from the query string and the body.
+pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
+    let mut given = quoted(pairs(query)?);
+    if !body.is_empty() {
+        given.extend(fields(body)?);
+    }
     let mut form = Form::new(given)?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
+    let filter = ListFilter {
+        status: form.take_one_of(&["status"], |text| match Status::from_name(text) {
+            Some(status) if !status.is_final() => Ok(status),
+            Some(status) => Err(format!("an order that is {status} has ended")),
+            None => Err("is no status".to_owned()),
+        }),
+        token_in: form.take_one_of(&["tokenIn"], mint),
+        token_out: form.take_one_of(&["tokenOut"], mint),
+        ..ListFilter::default()
+    };
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(form.errors)) }
 }
 
 /// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
 pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let pairs: Vec<(String, String)> =
-        web::Query::<Vec<_>>::from_query(query).map_err(|error| broken_body(&error.to_string()))?.into_inner();
+    let mut form = Form::new(quoted(pairs(query)?))?;
+    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+fn fields(body: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, Problem> {
+    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
+    Ok(given)
+}
+
+fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+    pairs.map(web::Query::into_inner).map_err(|error| Problem::invalid_field("query", error.to_string()))
+}
+
+/// The pairs of a query string as the fields of a JSON object.
+fn quoted(pairs: Vec<(String, String)>) -> Vec<(String, Box<RawValue>)> {
     let quoted = pairs.into_iter().map(|(name, value)| {
         let raw = RawValue::from_string(serde_json::Value::String(value).to_string());
         (name, raw.expect("a JSON string is JSON"))
     });
-    let mut form = Form::new(quoted.collect())?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    quoted.collect()
 }
 
 fn broken_body(reason: &str) -> Problem {
@@ -207,6 +284,20 @@ impl Form {
         found
     }
 
+    /// A field that may be there and is `true` or `false`.
+    fn take_flag(&mut self, name: &str) -> bool {
+        let Some(index) = self.left.iter().position(|(known, _)| known == name) else { return false };
+        let (_, raw) = self.left.swap_remove(index);
+        match raw.get() {
+            "true" => true,
+            "false" | "null" => false,
+            _ => {
+                self.error(name, MUST_BE_A_FLAG);
+                false
+            }
+        }
+    }
+
     fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
@@ -237,7 +328,8 @@ mod tests {
     }
 
     fn parsed(body: &str) -> Result<OrderRequest, serde_json::Value> {
-        parse_order(body.as_bytes(), &tokens()).map_err(|problem| serde_json::to_value(problem).unwrap())
+        let asked = parse_order(body.as_bytes(), &tokens());
+        asked.map(|asked| asked.order).map_err(|problem| serde_json::to_value(problem).unwrap())
     }
 
     fn wrong_fields(body: &str) -> Vec<String> {
@@ -295,6 +387,7 @@ mod tests {
             (r#""amountIn":1,"clientOrderId":"a b""#, "clientOrderId"),
             (r#""amountIn":1,"type":"sniper""#, "type"),
             (r#""amountIn":1,"routing":"luck""#, "routing"),
+            (r#""amountIn":1,"dryRun":"true""#, "dryRun"),
             (r#""amountIn":1,"amountIn":1"#, "amountIn"),
         ] {
             assert_eq!(wrong_fields(&order(field)), [name], "{field}");

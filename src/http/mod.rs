@@ -1,12 +1,16 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
 mod body;
+mod cancel_all;
+mod dry_run;
 mod health;
 mod orders;
 mod problem;
 mod quotes;
 mod request_id;
 pub mod sessions;
+mod stats;
+mod tokens;
 pub mod wire;
 mod ws;
 
@@ -89,11 +93,19 @@ fn routes(config: &mut web::ServiceConfig) {
     for probe in probes("").into_iter().chain(probes("/api")) {
         config.service(probe);
     }
-    let orders = at("/api/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list));
+    let orders = at("/api/orders")
+        .route(web::post().to(orders::submit))
+        .route(web::get().to(orders::list))
+        .route(web::delete().to(cancel_all::cancel_all));
     let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
     config
         .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
+        .service(at("/api/tokens").route(web::get().to(tokens::tokens)))
+        .service(at("/api/stats").route(web::get().to(stats::stats)))
         .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
+        .service(at("/api/orders/cancel").route(web::post().to(cancel_all::cancel_all)))
+        .service(at("/api/orders/history").route(web::get().to(orders::history)))
+        .service(at("/api/orders/by-client-id/{id}").route(web::get().to(orders::by_client_id)))
         .service(orders)
         .service(order)
         .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))

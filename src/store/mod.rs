@@ -188,6 +188,8 @@ pub struct StoredOrder {
 pub struct ListFilter {
     /// Where they stand.
     pub status: Option<Status>,
+    /// Only those that have not ended.
+    pub unfinished: bool,
     /// What they sell.
     pub token_in: Option<Mint>,
     /// What they buy.
