@@ -63,7 +63,7 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
 async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
     match payload.to_bytes_limited(MAX_BODY).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(broken_body(&error.to_string())),
+        Ok(Err(error)) => Err(broken_body(&error)),
         Err(_) => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
@@ -74,7 +74,7 @@ async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
 
 /// Parses an order, or names everything that is wrong with it.
 pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Problem> {
-    let mut form = Form::new(fields(body)?)?;
+    let mut form = Form::new(fields(body).map_err(|error| broken_body(&error))?)?;
     let dry_run = form.take_flag("dryRun");
     match order(&mut form, tokens) {
         Some(order) => Ok(Asked { order, dry_run }),
@@ -94,7 +94,7 @@ pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
 pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
     let mut given = quoted(pairs(query)?);
     if !body.is_empty() {
-        given.extend(fields(body)?);
+        given.extend(fields(body).map_err(|error| broken_body(&error))?);
     }
     let mut form = Form::new(given)?;
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
@@ -118,9 +118,9 @@ pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderReques
     order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
 }
 
-fn fields(body: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, Problem> {
-    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
-    Ok(given)
+/// The members of a JSON object, each value as it was written.
+pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, serde_json::Error> {
+    serde_json::from_slice(text).map(|Fields(given)| given)
 }
 
 fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
@@ -137,7 +137,7 @@ fn quoted(pairs: Vec<(String, String)>) -> Vec<(String, Box<RawValue>)> {
     quoted.collect()
 }
 
-fn broken_body(reason: &str) -> Problem {
+fn broken_body(reason: &impl fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {reason}"))
 }
 
@@ -200,7 +200,7 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
     })
 }
 
-/// The members of a JSON object, each value as it was written: a number keeps every digit.
+/// A JSON object: a number in it keeps every digit.
 struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -226,13 +226,13 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// Fields that are taken one by one, and what was wrong with them.
-struct Form {
+pub(super) struct Form {
     left: Vec<(String, Box<RawValue>)>,
-    errors: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl Form {
-    fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
+    pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
         let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new() };
         for (name, value) in given {
             if form.left.iter().any(|(known, _)| *known == name) {
@@ -244,12 +244,12 @@ impl Form {
         Ok(form)
     }
 
-    fn error(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
     }
 
     /// A field that must be there, under the first of these names in which it is found.
-    fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let wrong = self.errors.len();
         let value = self.take_one_of(names, parse);
         if value.is_none() && self.errors.len() == wrong {
@@ -259,7 +259,7 @@ impl Form {
     }
 
     /// A field that may be there under one of these names; `null` is as good as absent.
-    fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let mut found = None;
         for name in names {
             let Some(index) = self.left.iter().position(|(known, _)| known == name) else { continue };
@@ -286,19 +286,24 @@ impl Form {
 
     /// A field that may be there and is `true` or `false`.
     fn take_flag(&mut self, name: &str) -> bool {
-        let Some(index) = self.left.iter().position(|(known, _)| known == name) else { return false };
-        let (_, raw) = self.left.swap_remove(index);
-        match raw.get() {
-            "true" => true,
-            "false" | "null" => false,
-            _ => {
+        match self.take_raw(name).as_deref().map(RawValue::get) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => {
                 self.error(name, MUST_BE_A_FLAG);
                 false
             }
         }
     }
 
-    fn refuse_leftovers(&mut self) {
+    /// A field that may be there, as it was written; `null` is as good as absent.
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let index = self.left.iter().position(|(known, _)| known == name)?;
+        let (_, raw) = self.left.swap_remove(index);
+        (raw.get() != "null").then_some(raw)
+    }
+
+    pub(super) fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
             self.error(&shown, "is not a field of this request");

@@ -102,7 +102,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
         .service(at("/api/tokens").route(web::get().to(tokens::tokens)))
         .service(at("/api/stats").route(web::get().to(stats::stats)))
-        .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
+        .service(at("/api/orders/execute").route(web::post().to(orders::submit)).route(web::get().to(ws::by_query)))
         .service(at("/api/orders/cancel").route(web::post().to(cancel_all::cancel_all)))
         .service(at("/api/orders/history").route(web::get().to(orders::history)))
         .service(at("/api/orders/by-client-id/{id}").route(web::get().to(orders::by_client_id)))
@@ -110,8 +110,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(order)
         .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))
         .service(at("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::order)))
-        .service(at("/ws/orders/{id}").route(web::get().to(ws::order)))
+        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::by_path)))
+        .service(at("/ws").route(web::get().to(ws::socket)))
+        .service(at("/ws/orders/{id}").route(web::get().to(ws::by_path)))
         .default_service(web::to(problem::no_such_route));
 }
 
