@@ -444,9 +444,9 @@ impl Settings {
             from.error("simulation.drift_ppm", "must be less than 1000000");
         }
         if let (Some(heartbeat), Some(stall)) = (heartbeat, stall_timeout)
-            && heartbeat >= stall
+            && heartbeat * 2 >= stall
         {
-            from.error("ws.heartbeat_ms", "must be less than ws.stall_timeout_ms");
+            from.error("ws.heartbeat_ms", "must be less than half of ws.stall_timeout_ms");
         }
         if let Some(level) = &level
             && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)

@@ -61,6 +61,20 @@ async fn an_order_is_found_by_its_clients_own_name() {
 }
 
 #[actix::test]
+async fn a_timeline_holds_every_quote_the_reason_of_the_choice_and_how_long_each_step_took() {
+    let server = Server::start(SWIFT.into_iter().chain([("simulation.quote_latency_ms", "20")]));
+    let id = server.client.submit(json!({})).await.order_id();
+    server.client.until_ended(&id).await;
+    let events = server.client.events(&id).await;
+    let [_, routing, building, _, confirmed] = &events[..] else { panic!("{events:?}") };
+    assert!(routing["durationMs"].as_u64() >= Some(20), "{routing}");
+    assert_eq!(building["quotes"].as_array().unwrap().len(), 2);
+    let reason = building["reason"].as_str().unwrap();
+    assert!(reason.starts_with(building["dexUsed"].as_str().unwrap()) && reason.contains("more than"), "{reason}");
+    assert!(confirmed.get("durationMs").is_none(), "it stands there for good");
+}
+
+#[actix::test]
 async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     let server = Server::start(SWIFT);
     let dry = order(json!({ "dryRun": true, "clientOrderId": "later", "slippage": "0.02" }));

@@ -170,8 +170,10 @@ impl ManyOrders {
         ctx: &mut Context,
     ) {
         let Some(following) = self.orders.get_mut(&id).filter(|following| following.key == key) else {
-            // It was unsubscribed from meanwhile.
-            if let Ok(Watch::Live(_, listening)) = watch {
+            // It was unsubscribed from meanwhile. Where it was subscribed to again, that is the same outlet: it stays.
+            if let Ok(Watch::Live(_, listening)) = watch
+                && !self.orders.contains_key(&id)
+            {
                 listening.end();
             }
             return;
