@@ -3,8 +3,9 @@
 //! It looks at where the order stands, does the one thing that is due there, has the outcome recorded, and only then
 //! shows it. Whatever is not recorded has not happened: after a crash the next incarnation looks again.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -108,6 +109,9 @@ impl Outlet {
     }
 }
 
+/// A step in words, which the first of its listeners finds for all of them.
+pub type Words = Arc<OnceLock<String>>;
+
 /// What a listener is told.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -120,6 +124,8 @@ pub enum OrderUpdate {
         request: Arc<OrderRequest>,
         /// What was recorded.
         step: Arc<Recorded>,
+        /// The step in words.
+        words: Words,
     },
     /// The listener could not keep up and has been dropped; it may subscribe again after what it has had.
     Dropped {
@@ -465,12 +471,14 @@ impl OrderActor {
             // An order that an earlier process left behind says where it stands, not its whole story again.
             announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
         }
+        let mut words = BTreeMap::<u32, Words>::new();
         self.audience.subscribers.retain_mut(|subscriber| {
             if !subscriber.is_wanted() {
                 return false;
             }
             for step in order.history_after(subscriber.told) {
-                let update = OrderUpdate::Step { id: order.id, request: order.request.clone(), step: step.clone() };
+                let (request, words) = (order.request.clone(), words.entry(step.seq).or_default().clone());
+                let update = OrderUpdate::Step { id: order.id, request, step: step.clone(), words };
                 match subscriber.to.0.to.try_send(update) {
                     Ok(()) => subscriber.told = step.seq,
                     Err(SendError::Closed(_)) => return false,

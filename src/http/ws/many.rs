@@ -17,7 +17,8 @@ use super::allowance::Allowance;
 use super::fragments::{Fragments, TooLarge};
 use super::frame::{AboutChannel, AboutOrder, Command, Frame, Nothing, RequestId, Told, WholeOrder, Wrong};
 use super::{
-    GOING_AWAY, HOSTILE, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, close, open, tell, throw_out,
+    GOING_AWAY, HOSTILE, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, close, open, tell, tell_step,
+    throw_out,
 };
 use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::{OrderUpdate, Outlet};
@@ -288,15 +289,15 @@ impl ManyOrders {
         let following = self.orders.get_mut(&id);
         match (following, update) {
             (Some(Following { early: Some(early), .. }), update) => early.push(update),
-            (Some(following), OrderUpdate::Step { request, step, .. }) => {
+            (Some(following), OrderUpdate::Step { request, step, words, .. }) => {
                 if step.seq > following.told {
                     following.told = step.seq;
-                    tell(&UpdateView::update(id, &request, &step), ctx);
+                    tell_step(id, &request, &step, &words, ctx);
                     self.forget_ended(id, &step);
                 }
             }
-            (None, OrderUpdate::Step { request, step, .. }) if self.follows_all => {
-                tell(&UpdateView::update(id, &request, &step), ctx);
+            (None, OrderUpdate::Step { request, step, words, .. }) if self.follows_all => {
+                tell_step(id, &request, &step, &words, ctx);
             }
             (Some(following), OrderUpdate::Dropped { .. }) => {
                 let (asked, told) = (following.asked, following.told);

@@ -23,7 +23,10 @@ pub(super) use one::{by_path, by_query};
 use super::Face;
 use super::problem::Problem;
 use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
+use super::wire;
+use crate::actors::order::Words;
 use crate::domain::id::OrderId;
+use crate::domain::order::{OrderRequest, Recorded};
 
 type Close = (CloseCode, &'static str);
 
@@ -122,6 +125,17 @@ fn open<S: Session + StreamHandler<Result<actix_web_actors::ws::Message, actix_w
 
 fn tell<S: Session>(message: &impl Serialize, ctx: &mut WebsocketContext<S>) {
     ctx.text(serde_json::to_string(message).expect("a message holds only strings and numbers"));
+}
+
+/// Tells a step in the words that all its listeners share.
+fn tell_step<S: Session>(
+    id: OrderId,
+    request: &OrderRequest,
+    step: &Recorded,
+    words: &Words,
+    ctx: &mut WebsocketContext<S>,
+) {
+    ctx.text(words.get_or_init(|| wire::update_text(id, request, step)).clone());
 }
 
 fn close<S: Session>((code, description): Close, ctx: &mut WebsocketContext<S>) {

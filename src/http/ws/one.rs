@@ -8,7 +8,7 @@ use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use super::{
     ENDED, GOING_AWAY, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close,
-    open, tell,
+    open, tell, tell_step,
 };
 use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::{OrderUpdate, Outlet};
@@ -17,7 +17,7 @@ use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Recorded};
 use crate::http::problem::Problem;
 use crate::http::sessions::GoAway;
-use crate::http::wire::{SnapshotView, UpdateView};
+use crate::http::wire::SnapshotView;
 use crate::http::{Face, orders};
 
 /// A client has nothing long to say here.
@@ -113,8 +113,8 @@ impl OneOrder {
         match update {
             // After a restart the order may repeat what was told before.
             OrderUpdate::Step { step, .. } if step.seq <= self.told => {}
-            OrderUpdate::Step { id, request, step } => {
-                tell(&UpdateView::update(*id, request, step), ctx);
+            OrderUpdate::Step { id, request, step, words } => {
+                tell_step(*id, request, step, words, ctx);
                 self.told = step.seq;
                 if step.status.is_final() {
                     close(ENDED, ctx);
