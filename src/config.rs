@@ -117,6 +117,12 @@ pub struct WsSettings {
     pub mailbox: usize,
     pub heartbeat: Duration,
     pub stall_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub max_sockets_per_client: usize,
+    pub max_subscriptions: usize,
+    pub max_message_bytes: usize,
+    pub commands_per_minute: u32,
+    pub mistakes_per_minute: u32,
 }
 
 /// `[simulation]`
@@ -467,6 +473,12 @@ impl Settings {
         let mailbox = from.at_least("ws.mailbox", 1);
         let heartbeat = from.duration("ws.heartbeat_ms");
         let stall_timeout = from.duration("ws.stall_timeout_ms");
+        let ws_idle_timeout = from.duration("ws.idle_timeout_ms");
+        let max_sockets_per_client = from.at_least("ws.max_sockets_per_client", 1);
+        let max_subscriptions = from.at_least("ws.max_subscriptions", 1);
+        let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
+        let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
+        let mistakes_per_minute = from.take("ws.mistakes_per_minute");
         let ledger = from.take::<String>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
@@ -516,9 +528,9 @@ impl Settings {
             from.error("simulation.drift_ppm", "must be less than 1000000");
         }
         if let (Some(heartbeat), Some(stall)) = (heartbeat, stall_timeout)
-            && heartbeat >= stall
+            && heartbeat * 2 >= stall
         {
-            from.error("ws.heartbeat_ms", "must be less than ws.stall_timeout_ms");
+            from.error("ws.heartbeat_ms", "must be less than half of ws.stall_timeout_ms");
         }
         if let Some(level) = &level
             && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
@@ -578,7 +590,17 @@ impl Settings {
             routing_timeout: routing_timeout?,
             quote_max_age: quote_max_age?,
             chain: ChainSettings { resend: resend?, alarm: alarm? },
-            ws: WsSettings { mailbox: mailbox?, heartbeat: heartbeat?, stall_timeout: stall_timeout? },
+            ws: WsSettings {
+                mailbox: mailbox?,
+                heartbeat: heartbeat?,
+                stall_timeout: stall_timeout?,
+                idle_timeout: ws_idle_timeout?,
+                max_sockets_per_client: max_sockets_per_client?,
+                max_subscriptions: max_subscriptions?,
+                max_message_bytes: max_message_bytes?,
+                commands_per_minute: commands_per_minute?,
+                mistakes_per_minute: mistakes_per_minute?,
+            },
             simulation: SimulationSettings {
                 ledger,
                 quote_latency: quote_latency?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -15,7 +15,7 @@ use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
-use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate};
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate, Outlet};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
@@ -29,6 +29,7 @@ use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
@@ -152,7 +153,7 @@ impl Engine {
     pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
         let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(Owner::Shared, id, listener.recipient(), 0).await? {
+        match self.desk.watch(Owner::Shared, id, Outlet::new(listener.recipient()), 0).await? {
             Watch::Live(subscribed, listening) => Ok(Subscription {
                 story: subscribed.story.into(),
                 steps: Some(steps),
@@ -239,7 +240,7 @@ impl Handler<OrderUpdate> for Listener {
         // Full or closed: the subscription ends, and its owner sees the end.
         let kept = match update {
             OrderUpdate::Step { step, .. } => self.steps.try_send(step).is_ok(),
-            OrderUpdate::Dropped(_) => false,
+            OrderUpdate::Dropped { .. } => false,
         };
         if !kept {
             ctx.stop();
@@ -341,6 +342,7 @@ impl Running {
         };
         let since = clock.now() - RateWindow::LENGTH;
         let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
+        let tally = Arc::new(Mutex::new(Tally::default()));
         let manager = {
             let parts = order_manager::Parts {
                 settings: settings.clone(),
@@ -351,6 +353,7 @@ impl Running {
                 venues,
                 chain,
                 announce: cluster.clone().map(announcing),
+                tally: tally.clone(),
                 homes: order_homes,
                 recent_dispatches,
             };
@@ -358,7 +361,7 @@ impl Running {
         };
         recover(&persistence, &manager).await?;
 
-        let desk = Desk::new(manager.clone(), persistence.clone(), router, settings.server.request_timeout);
+        let desk = Desk::new(manager.clone(), persistence.clone(), router, tally, settings.server.request_timeout);
         let sessions = Arc::new(Sessions::default());
         let mut running = Self {
             settings: settings.clone(),

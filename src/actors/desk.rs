@@ -5,7 +5,7 @@
 //!
 //! Whoever asks says for whom: to any other owner an order does not exist.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -16,13 +16,16 @@ use uuid::Uuid;
 
 use super::dex_router::{DexRouter, RouteOrder};
 use super::line::Line;
-use super::order::{Cancel, CancelError, Inspect, OrderActor, OrderUpdate, Subscribe, Subscribed, Unsubscribe};
-use super::order_manager::{FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit};
+use super::order::{Cancel, CancelError, Inspect, OrderActor, Outlet, Subscribe, Subscribed, Unsubscribe};
+use super::order_manager::{
+    FindOrder, FollowAll, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit,
+};
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::Decision;
+use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::store::{ListFilter, StoredOrder};
 use crate::venue::QuoteRequest;
@@ -33,6 +36,7 @@ pub struct Desk {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     router: Line<DexRouter>,
+    tally: Arc<Mutex<Tally>>,
     patience: Duration,
 }
 
@@ -92,9 +96,10 @@ impl Desk {
         manager: Addr<OrderManager>,
         persistence: Addr<Persistence>,
         router: Line<DexRouter>,
+        tally: Arc<Mutex<Tally>>,
         patience: Duration,
     ) -> Self {
-        Self { manager, persistence, router, patience }
+        Self { manager, persistence, router, tally, patience }
     }
 
     /// Takes an order in.
@@ -150,13 +155,7 @@ impl Desk {
     }
 
     /// Listens to an order from after that sequence number on.
-    pub async fn watch(
-        &self,
-        owner: Owner,
-        id: OrderId,
-        to: Recipient<OrderUpdate>,
-        after_seq: u32,
-    ) -> Result<Watch, DeskError> {
+    pub async fn watch(&self, owner: Owner, id: OrderId, to: Outlet, after_seq: u32) -> Result<Watch, DeskError> {
         for _ in 0..Self::TRIES {
             match self.find(owner, id).await? {
                 Found::Live(addr) => match self.ask(&addr, Subscribe { to: to.clone(), after_seq }).await {
@@ -181,6 +180,19 @@ impl Desk {
         Err(DeskError::Unavailable)
     }
 
+    /// Listens to every order from here on, also to those that are still to come; how many are unfinished now.
+    pub async fn follow(&self, owner: Owner, to: Outlet) -> Result<usize, DeskError> {
+        to.set_follows(true);
+        let followed = self.known(&self.manager, FollowAll { owner, to: to.clone() }).await;
+        match followed {
+            Ok(Ok(open)) => Ok(open),
+            Ok(Err(_)) | Err(_) => {
+                to.set_follows(false);
+                Err(DeskError::Unavailable)
+            }
+        }
+    }
+
     /// A page of orders, newest first.
     pub async fn list(&self, filter: ListFilter) -> Result<Vec<Order>, DeskError> {
         match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
@@ -203,6 +215,11 @@ impl Desk {
     /// How things stand with the orders.
     pub async fn standing(&self) -> Result<Standing, DeskError> {
         self.known(&self.manager, HowThingsStand).await
+    }
+
+    /// What has happened since the start.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the database takes writes.

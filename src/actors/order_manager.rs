@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -18,7 +18,9 @@ use super::backoff::jittered;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
-use super::order::{self, Announce, Audience, Exit, OrderActor, Park, SlotGranted, World};
+use super::order::{
+    self, Announce, Audience, Exit, Follow, OrderActor, Outlet, Park, SlotGranted, TooManySubscribers, World,
+};
 use super::persistence::{FindKey, LoadOrder, Persistence, RecordError, record};
 use super::placement::Placement;
 use crate::chain::Chain;
@@ -29,6 +31,7 @@ use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::store::{StoredOrder, Write, Written};
@@ -117,6 +120,17 @@ pub enum Found {
     Busy,
 }
 
+/// Adds a listener to every unfinished order and to each that is still to come, until it wants no more; answered with
+/// how many are unfinished.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<usize, TooManySubscribers>")]
+pub struct FollowAll {
+    /// Whose orders.
+    pub owner: Owner,
+    /// Who listens.
+    pub to: Outlet,
+}
+
 /// An order waits for a slot, not before that moment; a slot that it holds goes back.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
@@ -202,6 +216,9 @@ pub struct OrderManager {
     venues: Venues,
     chain: Arc<dyn Chain>,
     announce: Option<Announce>,
+    tally: Arc<Mutex<Tally>>,
+    // Who listens to every order; a new one is born with them in its audience.
+    followers: Vec<(Owner, Outlet)>,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -244,6 +261,7 @@ pub struct Parts {
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
+    pub tally: Arc<Mutex<Tally>>,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -270,6 +288,8 @@ impl OrderManager {
             venues: parts.venues,
             chain: parts.chain,
             announce: parts.announce,
+            tally: parts.tally,
+            followers: Vec::new(),
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -296,6 +316,7 @@ impl OrderManager {
                 venues: self.venues.clone(),
                 chain: self.chain.clone(),
                 announce: self.announce.clone(),
+                tally: self.tally.clone(),
             })
         };
         self.world.get_or_insert_with(make).clone()
@@ -307,6 +328,7 @@ impl OrderManager {
         let (id, owner, priority) = (order.id, order.owner, order.request.priority);
         let submitted = order.state().live_swap().is_some();
         self.next_home = (self.next_home + 1) % self.homes.len();
+        self.followers.retain(|(_, follower)| follower.follows());
         let open = self.orders.entry(id).or_insert_with(|| Open {
             owner,
             priority,
@@ -318,7 +340,9 @@ impl OrderManager {
             audience: Audience::default(),
             waiting: Vec::new(),
         });
-        let audience = std::mem::take(&mut open.audience);
+        let mut audience = std::mem::take(&mut open.audience);
+        let followers = self.followers.iter().filter(|(of, _)| *of == owner);
+        followers.for_each(|(_, follower)| audience.follow(follower.clone()));
         let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, world));
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
@@ -635,6 +659,27 @@ impl Handler<FindOrder> for OrderManager {
             }
         };
         Box::pin(async move { found })
+    }
+}
+
+impl Handler<FollowAll> for OrderManager {
+    type Result = Result<usize, TooManySubscribers>;
+
+    fn handle(&mut self, FollowAll { owner, to }: FollowAll, _: &mut Self::Context) -> Self::Result {
+        self.followers.retain(|(_, follower)| follower.follows());
+        let mut others = self.followers.iter().filter(|(of, _)| *of == owner);
+        if !others.clone().any(|(_, follower)| follower.is(&to)) {
+            if others.by_ref().count() >= self.settings.orders.max_subscribers {
+                return Err(TooManySubscribers);
+            }
+            self.followers.push((owner, to.clone()));
+        }
+        let orders = self.orders.values().filter(|open| open.owner == owner);
+        for addr in orders.clone().filter_map(|open| open.addr.as_ref()) {
+            // Full: do_send ignores bounds, one a request. Closed: it has ended, or is started again with every follower.
+            addr.do_send(Follow(to.clone()));
+        }
+        Ok(orders.count())
     }
 }
 

@@ -12,5 +12,6 @@ pub mod retry;
 pub mod routing;
 pub mod secret;
 pub mod swap;
+pub mod tally;
 pub mod token;
 pub mod user;

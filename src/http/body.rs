@@ -13,17 +13,44 @@ use serde_json::value::RawValue;
 use super::problem::{FieldError, Problem};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
+use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Priority};
 use crate::domain::routing::Strategy;
 use crate::domain::secret::Secret;
 use crate::domain::token::{Token, TokenList};
 use crate::domain::user::{Scopes, Username};
+use crate::store::ListFilter;
 
 /// A larger body is refused with 413.
 const MAX_BODY: usize = 64 * 1024;
 
+const MUST_BE_A_FLAG: &str = "must be true or false";
+
+/// An order as it is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The order.
+    pub(super) order: OrderRequest,
+    /// Only what would happen is wanted.
+    pub(super) dry_run: bool,
+}
+
 /// Reads a JSON body within its limits.
 pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    must_be_json(request)?;
+    bytes(payload).await
+}
+
+/// Reads a JSON body within its limits; empty where there is none.
+pub(super) async fn read_optional(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    let bytes = bytes(payload).await?;
+    if !bytes.is_empty() {
+        must_be_json(request)?;
+    }
+    Ok(bytes)
+}
+
+fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -33,9 +60,13 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
             format!("the body must be application/json, not {media_type:?}"),
         ));
     }
+    Ok(())
+}
+
+async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
     match payload.to_bytes_limited(MAX_BODY).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(broken_body(&error.to_string())),
+        Ok(Err(error)) => Err(broken_body(&error)),
         Err(_) => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
@@ -45,21 +76,68 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
 }
 
 /// Parses an order, or names everything that is wrong with it.
-pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<OrderRequest, Problem> {
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Problem> {
     let mut form = form_of(body)?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    let dry_run = form.take_flag("dryRun");
+    match order(&mut form, tokens) {
+        Some(order) => Ok(Asked { order, dry_run }),
+        None => Err(Problem::invalid(form.errors)),
+    }
+}
+
+/// Whether a query string says `dryRun=true`.
+pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
+    match pairs(query)?.into_iter().find(|(name, _)| name == "dryRun") {
+        None => Ok(false),
+        Some((_, value)) => value.parse().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG)),
+    }
+}
+
+/// Parses which orders a cancel is for: `status`, `tokenIn`, `tokenOut`, from the query string and the body.
+pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
+    let mut given = quoted(pairs(query)?);
+    if !body.is_empty() {
+        given.extend(fields(body).map_err(|error| not_an_object(&error))?);
+    }
+    let mut form = Form::new(given)?;
+    let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
+    let filter = ListFilter {
+        status: form.take_one_of(&["status"], |text| match Status::from_name(text) {
+            Some(status) if !status.is_final() => Ok(status),
+            Some(status) => Err(format!("an order that is {status} has ended")),
+            None => Err("is no status".to_owned()),
+        }),
+        token_in: form.take_one_of(&["tokenIn"], mint),
+        token_out: form.take_one_of(&["tokenOut"], mint),
+        ..ListFilter::default()
+    };
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(form.errors)) }
 }
 
 /// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
 pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let pairs: Vec<(String, String)> =
-        web::Query::<Vec<_>>::from_query(query).map_err(|error| broken_body(&error.to_string()))?.into_inner();
+    let mut form = Form::new(quoted(pairs(query)?))?;
+    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+/// The members of a JSON object, each value as it was written.
+pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, serde_json::Error> {
+    serde_json::from_slice(text).map(|Fields(given)| given)
+}
+
+fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+    pairs.map(web::Query::into_inner).map_err(|error| Problem::invalid_field("query", error.to_string()))
+}
+
+/// The pairs of a query string as the fields of a JSON object.
+fn quoted(pairs: Vec<(String, String)>) -> Vec<(String, Box<RawValue>)> {
     let quoted = pairs.into_iter().map(|(name, value)| {
         let raw = RawValue::from_string(serde_json::Value::String(value).to_string());
         (name, raw.expect("a JSON string is JSON"))
     });
-    let mut form = Form::new(quoted.collect())?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    quoted.collect()
 }
 
 /// Who somebody says they are, and their proof.
@@ -108,15 +186,18 @@ pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
 }
 
 fn form_of(body: &[u8]) -> Result<Form, Problem> {
-    let Fields(given) = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        // What is there instead may be a secret that went astray, and the error would repeat it.
-        Category::Data => broken_body("it is something else"),
-        _ => broken_body(&error.to_string()),
-    })?;
-    Form::new(given)
+    Form::new(fields(body).map_err(|error| not_an_object(&error))?)
 }
 
-fn broken_body(reason: &str) -> Problem {
+fn not_an_object(error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        // What is there instead may be a secret that went astray, and the error would repeat it.
+        Category::Data => broken_body(&"it is something else"),
+        _ => broken_body(error),
+    }
+}
+
+fn broken_body(reason: &impl fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {reason}"))
 }
 
@@ -179,7 +260,7 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
     })
 }
 
-/// The members of a JSON object, each value as it was written: a number keeps every digit.
+/// A JSON object: a number in it keeps every digit.
 struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -205,13 +286,13 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// Fields that are taken one by one, and what was wrong with them.
-struct Form {
+pub(super) struct Form {
     left: Vec<(String, Box<RawValue>)>,
-    errors: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl Form {
-    fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
+    pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
         let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new() };
         for (name, value) in given {
             if form.left.iter().any(|(known, _)| *known == name) {
@@ -223,12 +304,12 @@ impl Form {
         Ok(form)
     }
 
-    fn error(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
     }
 
     /// A field that must be there, under the first of these names in which it is found.
-    fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let wrong = self.errors.len();
         let value = self.take_one_of(names, parse);
         if value.is_none() && self.errors.len() == wrong {
@@ -238,7 +319,7 @@ impl Form {
     }
 
     /// A field that may be there under one of these names; `null` is as good as absent.
-    fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let mut found = None;
         for name in names {
             let Some(index) = self.left.iter().position(|(known, _)| known == name) else { continue };
@@ -276,7 +357,26 @@ impl Form {
         }
     }
 
-    fn refuse_leftovers(&mut self) {
+    /// A field that may be there and is `true` or `false`.
+    fn take_flag(&mut self, name: &str) -> bool {
+        match self.take_raw(name).as_deref().map(RawValue::get) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => {
+                self.error(name, MUST_BE_A_FLAG);
+                false
+            }
+        }
+    }
+
+    /// A field that may be there, as it was written; `null` is as good as absent.
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let index = self.left.iter().position(|(known, _)| known == name)?;
+        let (_, raw) = self.left.swap_remove(index);
+        (raw.get() != "null").then_some(raw)
+    }
+
+    pub(super) fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
             self.error(&shown, "is not a field of this request");
@@ -306,7 +406,8 @@ mod tests {
     }
 
     fn parsed(body: &str) -> Result<OrderRequest, serde_json::Value> {
-        parse_order(body.as_bytes(), &tokens()).map_err(|problem| serde_json::to_value(problem).unwrap())
+        let asked = parse_order(body.as_bytes(), &tokens());
+        asked.map(|asked| asked.order).map_err(|problem| serde_json::to_value(problem).unwrap())
     }
 
     fn wrong_fields(body: &str) -> Vec<String> {
@@ -364,6 +465,7 @@ mod tests {
             (r#""amountIn":1,"clientOrderId":"a b""#, "clientOrderId"),
             (r#""amountIn":1,"type":"sniper""#, "type"),
             (r#""amountIn":1,"routing":"luck""#, "routing"),
+            (r#""amountIn":1,"dryRun":"true""#, "dryRun"),
             (r#""amountIn":1,"amountIn":1"#, "amountIn"),
         ] {
             assert_eq!(wrong_fields(&order(field)), [name], "{field}");

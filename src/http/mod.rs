@@ -3,12 +3,16 @@
 mod auth;
 mod body;
 mod caller;
+mod cancel_all;
+mod dry_run;
 mod health;
 mod orders;
 mod problem;
 mod quotes;
 mod request_id;
 pub mod sessions;
+mod stats;
+mod tokens;
 pub mod wire;
 mod ws;
 
@@ -94,7 +98,10 @@ fn routes(config: &mut web::ServiceConfig) {
     for probe in probes("").into_iter().chain(probes("/api")) {
         config.service(probe);
     }
-    let orders = at("/api/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list));
+    let orders = at("/api/orders")
+        .route(web::post().to(orders::submit))
+        .route(web::get().to(orders::list))
+        .route(web::delete().to(cancel_all::cancel_all));
     let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
     config
         .service(at("/api/auth").route(web::post().to(auth::enter)))
@@ -106,13 +113,19 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/api/auth/keys/{id}").route(web::delete().to(auth::revoke_key)))
         .service(at("/api/auth/ticket").route(web::post().to(auth::ticket)))
         .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
-        .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
+        .service(at("/api/tokens").route(web::get().to(tokens::tokens)))
+        .service(at("/api/stats").route(web::get().to(stats::stats)))
+        .service(at("/api/orders/execute").route(web::post().to(orders::submit)).route(web::get().to(ws::by_query)))
+        .service(at("/api/orders/cancel").route(web::post().to(cancel_all::cancel_all)))
+        .service(at("/api/orders/history").route(web::get().to(orders::history)))
+        .service(at("/api/orders/by-client-id/{id}").route(web::get().to(orders::by_client_id)))
         .service(orders)
         .service(order)
         .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))
         .service(at("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::order)))
-        .service(at("/ws/orders/{id}").route(web::get().to(ws::order)))
+        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::by_path)))
+        .service(at("/ws").route(web::get().to(ws::socket)))
+        .service(at("/ws/orders/{id}").route(web::get().to(ws::by_path)))
         .default_service(web::to(problem::no_such_route));
 }
 

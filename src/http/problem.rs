@@ -27,19 +27,19 @@ pub struct Problem(Box<Details>);
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Details {
+pub(super) struct Details {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: String,
-    code: &'static str,
-    retryable: bool,
+    pub(super) detail: String,
+    pub(super) code: &'static str,
+    pub(super) retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    order_id: Option<OrderId>,
+    pub(super) order_id: Option<OrderId>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
     #[serde(skip)]
@@ -92,6 +92,11 @@ impl Problem {
     /// A request of which one field is wrong.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+
+    /// What it says, for telling it another way.
+    pub(super) fn details(&self) -> &Details {
+        &self.0
     }
 
     /// There is no such order, or none that the client may see.

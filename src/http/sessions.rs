@@ -2,10 +2,11 @@
 //!
 //! A session's actor is polled as the body of its HTTP response. Once the client stops reading and the buffers are full
 //! it is not polled any more: its timers stand still, and no timeout of its own can end it. So each session leaves a
-//! sign of life here, and a watchdog shuts the TCP stream of one that has left none for too long.
+//! sign of life here whenever it hears its client, and a watchdog shuts the TCP stream of one that has left none for too
+//! long.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,9 +36,15 @@ impl SocketHandle {
     pub(super) fn new(socket: Socket) -> Self {
         Self(Arc::new(socket))
     }
+
+    /// Ends the connection, whatever its client does.
+    pub(super) fn shut(&self) {
+        // It may be closed already; then its session ends by itself.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
 }
 
-/// When a session last did anything.
+/// When a session last heard its client.
 #[derive(Clone, Debug)]
 pub struct SignOfLife {
     epoch: Instant,
@@ -45,7 +52,7 @@ pub struct SignOfLife {
 }
 
 impl SignOfLife {
-    /// It does something now.
+    /// It hears it now.
     pub fn leave(&self) {
         self.at_ms.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
     }
@@ -69,6 +76,27 @@ pub struct Sessions {
 struct Open {
     next: u64,
     sessions: HashMap<u64, Session>,
+    // How many sockets each client has; `None` for those whose address is not known.
+    seats: HashMap<Option<IpAddr>, usize>,
+}
+
+/// A socket's place among those of its client, until it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    sessions: Arc<Sessions>,
+    client: Option<IpAddr>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.sessions.open();
+        if let Some(taken) = open.seats.get_mut(&self.client) {
+            *taken -= 1;
+            if *taken == 0 {
+                open.seats.remove(&self.client);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,6 +122,17 @@ impl Sessions {
         open.next += 1;
         open.sessions.insert(key, Session { life: life.clone(), socket, credential, go_away });
         (key, life)
+    }
+
+    /// A place for one more socket of that client, which may have so many.
+    pub fn seat(self: &Arc<Self>, client: Option<IpAddr>, most: usize) -> Option<Seat> {
+        let mut open = self.open();
+        let taken = open.seats.entry(client).or_default();
+        if *taken >= most {
+            return None;
+        }
+        *taken += 1;
+        Some(Seat { sessions: self.clone(), client })
     }
 
     /// A session is over.
@@ -142,10 +181,9 @@ impl Sessions {
     /// Shuts the streams of sessions that have left no sign of life for so long.
     pub fn shut_stalled(&self, patience: Duration) {
         for session in self.open().sessions.values().filter(|session| session.life.age() > patience) {
-            if let Some(SocketHandle(socket)) = &session.socket {
+            if let Some(socket) = &session.socket {
                 tracing::info!("a socket whose client has stopped reading is shut");
-                // It may be closed already; then its session ends by itself.
-                let _ = socket.shutdown(Shutdown::Both);
+                socket.shut();
             }
         }
     }
@@ -155,12 +193,13 @@ impl Sessions {
     }
 }
 
-/// Watches over the sockets for ever.
+/// Watches over the sockets for ever: none is silent for longer than that.
 pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
-    let mut tick = tokio::time::interval((patience / 15).max(Duration::from_millis(100)));
+    let look = patience / 15;
+    let mut tick = tokio::time::interval(look);
     loop {
         tick.tick().await;
-        sessions.shut_stalled(patience);
+        sessions.shut_stalled(patience - look);
         sessions.sign_out_expired(Utc::now());
     }
 }

@@ -192,6 +192,8 @@ pub struct ListFilter {
     pub owner: Owner,
     /// Where they stand.
     pub status: Option<Status>,
+    /// Only those that have not ended.
+    pub unfinished: bool,
     /// What they sell.
     pub token_in: Option<Mint>,
     /// What they buy.

@@ -382,6 +382,9 @@ impl OrderStore for SeaStore {
         if let Some(status) = filter.status {
             query = query.filter(stands(status));
         }
+        if filter.unfinished {
+            query = query.filter(orders::Column::Status.is_null());
+        }
         if let Some(mint) = &filter.token_in {
             query = query.filter(orders::Column::TokenIn.eq(mint.as_str()));
         }

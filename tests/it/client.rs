@@ -160,6 +160,20 @@ impl Client {
         Ok(Socket { framed: Box::pin(framed), protocol })
     }
 
+    /// Opens a socket for many orders, says one thing and never reads again; blocks.
+    pub fn deaf_socket(&self, say: &Value) -> std::net::TcpStream {
+        use std::io::Write;
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let handshake = format!(
+            "GET /ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(handshake.as_bytes()).unwrap();
+        stream.write_all(&client_frame(0x1, say.to_string().as_bytes())).unwrap();
+        stream
+    }
+
     /// Follows an order on a socket of its own to the server's close.
     pub async fn follow(&self, id: &str) -> Story {
         self.socket(&format!("/ws/orders/{id}")).await.until_closed().await
@@ -207,6 +221,34 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Says something.
+    pub async fn say(&mut self, message: &Value) {
+        self.send(Message::Text(message.to_string().into())).await;
+    }
+
+    /// Sends a frame of any kind; where the server has closed the socket, reading says so.
+    pub async fn send(&mut self, message: Message) {
+        let _ = self.framed.send(message).await;
+    }
+
+    /// Says something and gives what it is answered, which carries the same `requestId`; what is told meanwhile is lost.
+    pub async fn ask(&mut self, mut message: Value) -> Value {
+        let request_id = json!(uuid::Uuid::new_v4().to_string());
+        message["requestId"] = request_id.clone();
+        self.say(&message).await;
+        self.until(|told| told["requestId"] == request_id).await
+    }
+
+    /// The next message that satisfies a condition; what is told before is lost.
+    pub async fn until(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let told = self.next().await.unwrap_or_else(|close| panic!("the socket was closed with {close:?}"));
+            if condition(&told) {
+                return told;
+            }
+        }
+    }
+
     /// The next message, or the close code.
     pub async fn next(&mut self) -> Result<Value, Option<u16>> {
         loop {
@@ -235,6 +277,12 @@ impl Socket {
             }
         }
     }
+}
+
+/// A short frame as a client sends it; its mask is all zeros.
+pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).expect("the payload is short");
+    [&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat()
 }
 
 fn code(code: CloseCode) -> u16 {

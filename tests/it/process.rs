@@ -139,6 +139,14 @@ impl Server {
         assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
     }
 
+    /// What the process holds in memory, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let child = self.child.as_ref().expect("the engine runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Waits for the process to end by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the engine runs");

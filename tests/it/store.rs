@@ -284,7 +284,7 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         let token = |symbol: &str| -> Token { tokens.resolve(symbol).unwrap() };
         let (sol, usdc) = (token("SOL"), token("USDC"));
         let at = |seconds| moment() + TimeDelta::seconds(seconds);
-        let sells = order_of(request(), at(0));
+        let mut sells = order_of(request(), at(0));
         let buys = order_of(OrderRequest { token_in: usdc.clone(), token_out: sol.clone(), ..request() }, at(1));
         let named = order_of(OrderRequest { client_order_id: Some(key("mine")), ..request() }, at(2));
         let mut moved = order_of(request(), at(3));
@@ -314,6 +314,8 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         assert_eq!(found(ListFilter { from: Some(after), ..all.clone() }).await, [moved_id]);
         assert_eq!(found(ListFilter { to: Some(at(2)), ..all.clone() }).await, [buys.id, sells.id]);
         assert_eq!(found(ListFilter { to: Some(after), ..all.clone() }).await, [named.id, buys.id, sells.id]);
+        shelf.stored(&[next(&mut sells, OrderEvent::Cancelled(None), None)]).await;
+        assert_eq!(found(ListFilter { unfinished: true, ..all.clone() }).await, [moved_id, named.id, buys.id]);
     })
     .await;
 }
