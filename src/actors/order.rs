@@ -29,6 +29,7 @@ use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::routing::Decision;
 use crate::domain::swap::{SignedSwap, Verdict};
 use crate::faults::crash_point;
+use crate::metrics::Metrics;
 use crate::store::{Write, Written};
 use crate::venue::{QuoteRequest, SwapRequest};
 
@@ -172,6 +173,8 @@ pub struct World {
     pub chain: Arc<dyn Chain>,
     /// Tells everybody who is no subscriber, where there is a way to.
     pub announce: Option<Announce>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// One order, alive.
@@ -385,6 +388,7 @@ impl OrderActor {
             self.live = None;
         }
         log(&self.order, &recorded);
+        self.world.metrics.recorded(&self.order, &recorded);
         self.publish();
         crash_point("order.shown");
         self.answer_cancels();
@@ -409,6 +413,7 @@ impl OrderActor {
                     Err(SendError::Full(_)) => {
                         // Ignores the bound, once: a listener that wakes up learns why it hears no more.
                         subscriber.to.do_send(OrderUpdate::Dropped(order.id));
+                        self.world.metrics.listener_dropped();
                         return false;
                     }
                 }

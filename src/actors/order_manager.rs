@@ -30,6 +30,7 @@ use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::faults::crash_point;
+use crate::metrics::Metrics;
 use crate::store::{ReadError, StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
@@ -180,6 +181,7 @@ pub struct OrderManager {
     venues: Venues,
     chain: Arc<dyn Chain>,
     announce: Option<Announce>,
+    metrics: Metrics,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -221,6 +223,7 @@ pub struct Parts {
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
+    pub metrics: Metrics,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -245,6 +248,7 @@ impl OrderManager {
             venues: parts.venues,
             chain: parts.chain,
             announce: parts.announce,
+            metrics: parts.metrics,
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -271,6 +275,7 @@ impl OrderManager {
                 venues: self.venues.clone(),
                 chain: self.chain.clone(),
                 announce: self.announce.clone(),
+                metrics: self.metrics.clone(),
             })
         };
         self.world.get_or_insert_with(make).clone()
@@ -393,11 +398,11 @@ impl OrderManager {
         }
         tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
         let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
-        let me = ctx.address();
+        let (me, metrics) = (ctx.address(), self.metrics.clone());
         let falls = open.falls;
         actix::spawn(async move {
             crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence).await;
+            let stored = mend(id, falls, &settings, clock, &persistence, &metrics).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
             me.do_send(Mended { id, stored });
         });
@@ -411,6 +416,7 @@ async fn mend(
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
+    metrics: &Metrics,
 ) -> Option<StoredOrder> {
     loop {
         let mut stored = match persistence.send(LoadOrder(id)).await {
@@ -449,6 +455,7 @@ async fn mend(
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
+                metrics.recorded(&stored.order, &recorded);
                 return Some(stored);
             }
             Ok(Err(RecordError::LostRace { .. })) => {}
@@ -559,6 +566,7 @@ impl Handler<Admitted> for OrderManager {
         }
         if let Some(order) = order {
             order::log(&order, order.last());
+            self.metrics.recorded(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.
             if self.draining.is_none() {
                 self.start(StoredOrder { order, live: None }, ctx);

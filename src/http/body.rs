@@ -8,7 +8,9 @@ use actix_web::{HttpRequest, web};
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
+use super::Face;
 use super::problem::{FieldError, Problem};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
@@ -19,7 +21,7 @@ use crate::domain::token::{Token, TokenList};
 /// A larger body is refused with 413.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Reads a JSON body within its limits.
+/// Reads a JSON body within its limits of size and time.
 pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -30,10 +32,17 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
             format!("the body must be application/json, not {media_type:?}"),
         ));
     }
-    match payload.to_bytes_limited(MAX_BODY).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(broken_body(&error.to_string())),
+    let face = request.app_data::<web::Data<Face>>().expect("every app has its face");
+    let patience = face.settings.server.body_timeout;
+    match timeout(patience, payload.to_bytes_limited(MAX_BODY)).await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(error))) => Err(broken_body(&error.to_string())),
         Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("the body must arrive within {} ms", patience.as_millis()),
+        )),
+        Ok(Err(_)) => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             format!("the body must not be larger than {MAX_BODY} bytes"),

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::Face;
+use crate::actors::order_manager::Standing;
 use crate::cluster::Cluster;
 
 #[derive(Serialize)]
@@ -44,15 +45,20 @@ pub(super) async fn health(face: web::Data<Face>) -> HttpResponse {
     HttpResponse::Ok().json(look(&face).await.0)
 }
 
+/// How things stand with the orders, where that can be said, and whether the database takes writes.
+pub(super) async fn state(face: &Face) -> (Option<Standing>, bool) {
+    (face.desk.standing().await.ok(), face.desk.database_is_healthy().await)
+}
+
 async fn look(face: &Face) -> (Health, bool) {
-    let standing = face.desk.standing().await.ok();
+    let (standing, database_is_healthy) = state(face).await;
     let mut blocking = Vec::new();
     match standing {
         None => blocking.push("the order manager does not answer".to_owned()),
         Some(standing) if !standing.admitting => blocking.push("the engine is stopping".to_owned()),
         Some(_) => {}
     }
-    if !face.desk.database_is_healthy().await {
+    if !database_is_healthy {
         blocking.push("the database cannot be reached".to_owned());
     }
     if let Some(cause) = &*face.fatal.borrow() {

@@ -26,6 +26,11 @@ impl SocketHandle {
     pub(super) fn new(socket: Socket) -> Self {
         Self(Arc::new(socket))
     }
+
+    /// Ends the connection, whatever is under way on it.
+    pub(super) fn shutdown(&self, how: Shutdown) -> std::io::Result<()> {
+        self.0.shutdown(how)
+    }
 }
 
 /// When a session last did anything.
@@ -59,6 +64,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    shut: u64,
     sessions: HashMap<u64, Session>,
 }
 
@@ -90,6 +96,11 @@ impl Sessions {
         self.open().sessions.len()
     }
 
+    /// How many were shut because their client had stopped reading.
+    pub fn shut(&self) -> u64 {
+        self.open().shut
+    }
+
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -105,8 +116,11 @@ impl Sessions {
 
     /// Shuts the streams of sessions that have left no sign of life for so long.
     pub fn shut_stalled(&self, patience: Duration) {
-        for session in self.open().sessions.values().filter(|session| session.life.age() > patience) {
-            if let Some(SocketHandle(socket)) = &session.socket {
+        let mut open = self.open();
+        let Open { sessions, shut, .. } = &mut *open;
+        for session in sessions.values_mut().filter(|session| session.life.age() > patience) {
+            if let Some(socket) = session.socket.take() {
+                *shut += 1;
                 tracing::info!("a socket whose client has stopped reading is shut");
                 // It may be closed already; then its session ends by itself.
                 let _ = socket.shutdown(Shutdown::Both);
