@@ -3,6 +3,8 @@
 mod body;
 mod connections;
 mod doors;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod health;
 mod limits;
