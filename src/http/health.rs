@@ -7,6 +7,9 @@ use super::Face;
 use crate::actors::order_manager::Standing;
 use crate::cluster::Cluster;
 
+/// The cause may name other machines; that is for the log, which has it.
+const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
@@ -27,8 +30,8 @@ struct Health {
 pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
     match &*face.fatal.borrow() {
         None => HttpResponse::Ok().json(serde_json::json!({ "live": true })),
-        Some(cause) => {
-            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [cause] }))
+        Some(_) => {
+            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [CANNOT_GO_ON] }))
         }
     }
 }
@@ -61,8 +64,8 @@ async fn look(face: &Face) -> (Health, bool) {
     if !database_is_healthy {
         blocking.push("the database cannot be reached".to_owned());
     }
-    if let Some(cause) = &*face.fatal.borrow() {
-        blocking.push(cause.clone());
+    if face.fatal.borrow().is_some() {
+        blocking.push(CANNOT_GO_ON.to_owned());
     }
     let ready = blocking.is_empty();
     let mut reasons = blocking;
