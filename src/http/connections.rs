@@ -5,7 +5,6 @@
 //! begins and when it is answered, and a watchdog shuts those that have left none for longer than any honest client
 //! needs. A connection that has become a WebSocket is watched over by its session (see [`super::sessions`]).
 
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -78,8 +77,7 @@ impl Connections {
             let Some(connection) = connection.upgrade() else { return false };
             if connection.is_stalled(now, patience) {
                 shut += 1;
-                // It may be closed already; then it is on its way out by itself.
-                let _ = connection.socket.shutdown(Shutdown::Both);
+                connection.socket.shut();
                 connection.hand_over();
             }
             true

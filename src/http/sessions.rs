@@ -27,9 +27,10 @@ impl SocketHandle {
         Self(Arc::new(socket))
     }
 
-    /// Ends the connection, whatever is under way on it.
-    pub(super) fn shutdown(&self, how: Shutdown) -> std::io::Result<()> {
-        self.0.shutdown(how)
+    /// Ends the connection, whatever its client does.
+    pub(super) fn shut(&self) {
+        // It may be closed already; then its session ends by itself.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 
@@ -122,8 +123,7 @@ impl Sessions {
             if let Some(socket) = session.socket.take() {
                 *shut += 1;
                 tracing::info!("a socket whose client has stopped reading is shut");
-                // It may be closed already; then its session ends by itself.
-                let _ = socket.shutdown(Shutdown::Both);
+                socket.shut();
             }
         }
     }
