@@ -28,6 +28,7 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, Resource, web};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
 pub use problem::{FieldError, Problem};
@@ -79,10 +80,7 @@ pub struct Listeners {
 impl Listeners {
     /// Takes the addresses to listen on, or says which is not to be had.
     pub fn bind(settings: &Settings) -> Result<Self, (SocketAddr, std::io::Error)> {
-        let bind = |address: SocketAddr| {
-            let bound = TcpListener::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
-            bound.map(|(bound, listener)| (listener, bound)).map_err(|error| (address, error))
-        };
+        let bind = |address: SocketAddr| listen(address).map_err(|error| (address, error));
         let clients = bind((settings.server.host, settings.server.port).into())?;
         Ok(Self { clients, operator: settings.metrics.bind.map(bind).transpose()? })
     }
@@ -91,6 +89,20 @@ impl Listeners {
     pub fn address(&self) -> SocketAddr {
         self.clients.1
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    /// So many may wait to be taken. Where more come at once the system drops the last word of their greeting, and a
+    /// client that then only listens never learns of it.
+    const BACKLOG: i32 = 4_096;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: a port is not held by connections of an engine that was here before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Serves on those listeners until it is told to stop; its signals are left to the caller.
