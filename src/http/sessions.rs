@@ -75,6 +75,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    shut: u64,
     sessions: HashMap<u64, Session>,
     // How many sockets each client has; `None` for those whose address is not known.
     seats: HashMap<Option<IpAddr>, usize>,
@@ -145,6 +146,11 @@ impl Sessions {
         self.open().sessions.len()
     }
 
+    /// How many were shut because their client had stopped reading.
+    pub fn shut(&self) -> u64 {
+        self.open().shut
+    }
+
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -180,8 +186,11 @@ impl Sessions {
 
     /// Shuts the streams of sessions that have left no sign of life for so long.
     pub fn shut_stalled(&self, patience: Duration) {
-        for session in self.open().sessions.values().filter(|session| session.life.age() > patience) {
-            if let Some(socket) = &session.socket {
+        let mut open = self.open();
+        let Open { sessions, shut, .. } = &mut *open;
+        for session in sessions.values_mut().filter(|session| session.life.age() > patience) {
+            if let Some(socket) = session.socket.take() {
+                *shut += 1;
                 tracing::info!("a socket whose client has stopped reading is shut");
                 socket.shut();
             }
