@@ -319,7 +319,7 @@ impl Running {
         };
         let auth = {
             let (settings, patience) = (settings.auth.clone(), settings.server.request_timeout);
-            Arc::new(Auth::start(settings, clock, patience, users, database_home.clone()).await?)
+            Arc::new(Box::pin(Auth::start(settings, clock, patience, users, database_home.clone())).await?)
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
