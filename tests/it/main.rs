@@ -14,10 +14,12 @@ mod crashes;
 #[cfg(feature = "failpoints")]
 mod fail_points;
 mod faults;
+mod forgery;
 mod idempotency;
 mod input;
 mod limits;
 mod outages;
+mod ownership;
 mod redis;
 mod store;
 mod stories;
