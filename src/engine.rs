@@ -130,7 +130,8 @@ impl Engine {
     /// As [`Engine::start_here`], with some parts of the caller's.
     pub async fn start_here_with(settings: Settings, parts: Parts) -> Result<Self, StartError> {
         let (stopped, _) = oneshot::channel();
-        Running::start(settings, parts).await.map(|running| running.into_engine(stopped))
+        // Boxed, for a start is large and its caller need not carry it.
+        Box::pin(Running::start(settings, parts)).await.map(|running| running.into_engine(stopped))
     }
 
     /// Where HTTP and WebSocket are served; `None` without them.
@@ -319,7 +320,7 @@ impl Running {
         };
         let auth = {
             let (settings, patience) = (settings.auth.clone(), settings.server.request_timeout);
-            Arc::new(Box::pin(Auth::start(settings, clock, patience, users, database_home.clone())).await?)
+            Arc::new(Auth::start(settings, clock, patience, users, database_home.clone()).await?)
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
