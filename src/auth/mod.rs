@@ -311,6 +311,7 @@ impl Auth {
         let row = stored.clone();
         self.users.ask(move |store| async move { Ok(store.create_key(&row).await?) }).await?;
         self.known_mut().add_key(stored);
+        tracing::info!(user_id = %user, key_id = %id.0, "an API key was made");
         Ok((key, text))
     }
 
@@ -327,6 +328,7 @@ impl Auth {
             return Err(AuthError::UnknownKey);
         }
         self.known_mut().remove_key(id);
+        tracing::info!(user_id = %user, key_id = %id.0, "an API key was revoked");
         Ok(())
     }
 
@@ -343,6 +345,8 @@ impl Auth {
         let user = User { id: UserId(Uuid::now_v7()), name, created_at: self.clock.now() };
         let account = Account { user: user.clone(), password_hash };
         self.users.ask(move |store| async move { Ok(store.create_account(&account).await?) }).await?;
+        // By the identity alone: a name may be a password that went into the wrong field.
+        tracing::info!(user_id = %user.id, "an account was made");
         Ok(self.login(user, true))
     }
 

@@ -257,3 +257,30 @@ async fn nobody_learns_of_anothers_orders_by_any_route() {
     }
     println!("{questions} questions, 0 answers that told of another's orders");
 }
+
+#[actix::test]
+async fn an_order_and_its_key_are_their_owners_after_a_kill_too() {
+    let mut server = Server::start(SWIFT.into_iter().chain([("orders.rate_limit_per_minute", "1")]));
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bob").await);
+    let named = json!({ "clientOrderId": "mine" });
+    let mut ids = Vec::new();
+    for client in [&alice, &bob, &server.client] {
+        let answer = client.submit(named.clone()).await;
+        assert_eq!(answer.status, 201, "one name, three orders: {answer:?}");
+        ids.push(answer.order_id());
+    }
+    for _ in 0..2 {
+        let (alice, bob) = (server.client.with(alice.bearer()), server.client.with(bob.bearer()));
+        for (place, client) in [&alice, &bob, &server.client].into_iter().enumerate() {
+            let again = client.submit(named.clone()).await;
+            assert_eq!((again.status, &again.order_id()), (200, &ids[place]));
+            for (other, id) in ids.iter().enumerate() {
+                let expected = if other == place { 200 } else { 404 };
+                assert_eq!(client.get(&format!("/api/orders/{id}")).await.status, expected);
+            }
+            assert_eq!(client.get("/api/orders").await.body["orders"].as_array().unwrap().len(), 1);
+        }
+        server.kill();
+        server.restart();
+    }
+}
