@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, PASSWORD};
+use crate::client::{Answer, Client, PASSWORD, at_once, order};
 use crate::crowd::full;
 use crate::databases::Postgres;
 use crate::process::{SWIFT, Server};
@@ -158,12 +158,62 @@ async fn a_key_may_do_what_its_scopes_say_and_never_manage_the_account() {
 }
 
 #[actix::test]
+async fn a_revoked_key_closes_its_sockets_also_if_an_earlier_revocation_had_no_answer() {
+    let postgres = Postgres::start();
+    let url = postgres.url();
+    let server = guarded([("orders.rate_limit_per_minute", "1"), ("database.url", url.as_str())]);
+    let alice = server.client.registered("alice").await;
+    alice.submit(json!({})).await;
+    let id = alice.submit(json!({})).await.order_id();
+    for lost_answer in [false, true] {
+        let key = alice.post("/api/auth/keys", &json!({ "name": "bot" })).await.body;
+        let bot = server.client.with(key["key"].as_str().unwrap());
+        let mut socket = bot.socket(&format!("/ws/orders/{id}")).await;
+        assert_eq!(socket.next().await.unwrap()["type"], "order:snapshot");
+        if lost_answer {
+            // What a write leaves behind that was given up and landed all the same.
+            postgres.sql("UPDATE api_keys SET revoked_at = now()");
+        }
+        let path = format!("/api/auth/keys/{}", key["id"].as_str().unwrap());
+        let revoke = async || alice.send("DELETE", &path, &[], String::new()).await.unwrap();
+        assert_eq!(revoke().await.status, 200);
+        assert_problem(&bot.get("/api/orders").await, 401, "invalid_token");
+        assert_eq!(socket.next().await, Err(Some(4401)));
+        assert_problem(&revoke().await, 404, "key_not_found");
+    }
+}
+
+#[actix::test]
+async fn a_crowd_that_logs_in_is_served_or_told_to_come_back_and_orders_go_on() {
+    // An attempt counts until it has turned out well, so a crowd at once needs as many.
+    let attempts = [("auth.attempts_per_name", "1000"), ("auth.attempts_per_address", "1000")];
+    let server = guarded([("auth.hashes_at_once", "1")].into_iter().chain(attempts));
+    let alice = server.client.registered("alice").await;
+    let crowd = at_once(
+        200,
+        (0..200).map(|_| async { server.client.post("/api/auth/login", &login("alice", PASSWORD)).await }),
+    );
+    let (answers, order) = futures_util::future::join(crowd, alice.submit(json!({}))).await;
+    assert_eq!(order.status, 201);
+    for answer in &answers {
+        let busy = answer.status == 503 && answer.body["code"] == "busy" && answer.header("retry-after").is_some();
+        assert!(answer.status == 200 || busy, "{answer:?}");
+    }
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    assert_eq!(server.client.post("/api/auth/login", &login("alice", PASSWORD)).await.status, 200, "nothing counts");
+}
+
+#[actix::test]
 async fn a_ticket_opens_one_socket_and_nothing_else() {
     let server = guarded([]);
     let alice = server.client.registered("alice").await;
     let id = alice.submit(json!({})).await.order_id();
     let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
     assert_problem(&server.client.get(&format!("/api/orders/{id}?ticket={ticket}")).await, 401, "unauthenticated");
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("content-type", "application/json")];
+    let submit = format!("/api/orders/execute?ticket={ticket}");
+    let answer = server.client.send("POST", &submit, &upgrade, order(json!({})).to_string()).await.unwrap();
+    assert_problem(&answer, 401, "unauthenticated");
     let path = format!("/ws/orders/{id}?ticket={ticket}");
     server.client.socket(&path).await.until_closed().await.assert_gapless();
     assert!(server.client.try_socket(&path).await.is_err(), "it was good once");
