@@ -426,22 +426,25 @@ struct Users {
 }
 
 impl Users {
-    /// Asks the store. What has been asked goes on where nobody waits any more.
+    /// Asks the store. What has been asked goes on where nobody waits any more, but no longer than that: over a line that
+    /// is dead it would keep a connection that commits need.
     async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn UserStore>) -> F) -> Result<T, AuthError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
         let store = self.store.clone().ok_or(AuthError::Unavailable)?;
-        match timeout(self.patience, self.home.run(question(store))).await {
-            Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(Trouble::NameTaken))) => Err(AuthError::NameTaken),
-            Ok(Some(Err(Trouble::NoAnswer(reason)))) => {
-                tracing::warn!(reason, "a question about users was not answered");
-                Err(AuthError::Unavailable)
-            }
-            Ok(None) | Err(_) => Err(AuthError::Unavailable),
-        }
+        let answered = timeout(self.patience, question(store));
+        // The thread itself may not come to it.
+        let reason = match timeout(self.patience, self.home.run(answered)).await {
+            Ok(Some(Ok(Ok(answer)))) => return Ok(answer),
+            Ok(Some(Ok(Err(Trouble::NameTaken)))) => return Err(AuthError::NameTaken),
+            Ok(Some(Ok(Err(Trouble::NoAnswer(reason))))) => reason,
+            Ok(Some(Err(_))) | Err(_) => format!("not within {:?}", self.patience),
+            Ok(None) => "its thread has stopped".to_owned(),
+        };
+        tracing::warn!(reason, "a question about users was not answered");
+        Err(AuthError::Unavailable)
     }
 }
 

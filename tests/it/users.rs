@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, PASSWORD, at_once, order};
 use crate::crowd::full;
 use crate::databases::Postgres;
-use crate::process::{SWIFT, Server};
+use crate::process::{PATIENCE, SWIFT, Server};
 
 /// A server on which everybody has to say who they are.
 fn guarded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
@@ -201,6 +201,35 @@ async fn a_crowd_that_logs_in_is_served_or_told_to_come_back_and_orders_go_on() 
     }
     assert!(answers.iter().any(|answer| answer.status == 200));
     assert_eq!(server.client.post("/api/auth/login", &login("alice", PASSWORD)).await.status, 200, "nothing counts");
+}
+
+#[actix::test]
+async fn what_is_asked_about_users_over_a_dead_line_keeps_no_connection_from_the_orders() {
+    let postgres = Postgres::start();
+    let line = postgres.line();
+    let url = postgres.url_over(&line);
+    let server = guarded([("database.url", url.as_str()), ("server.request_timeout_ms", "2000")]);
+    let mut users = Vec::new();
+    // More than there are connections for writing.
+    for number in 0..8 {
+        users.push(server.client.registered(&format!("user{number}")).await);
+    }
+    line.die();
+    let log_out = async |user: &Client| user.post("/api/auth/logout", &json!({})).await;
+    for answer in at_once(8, users.iter().map(&log_out)).await {
+        assert_problem(&answer, 503, "unavailable");
+    }
+    line.revive();
+    let looks = async {
+        while users[0].submit(json!({})).await.status != 201 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("orders are taken again");
+    for answer in at_once(8, users.iter().map(&log_out)).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_problem(&users[0].get("/api/orders").await, 401, "invalid_token");
 }
 
 #[actix::test]
