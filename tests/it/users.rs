@@ -107,7 +107,7 @@ async fn a_logout_closes_the_sockets_that_were_opened_with_it_and_no_others() {
 
 #[actix::test]
 async fn a_socket_does_not_outlive_its_token() {
-    let server = guarded([("orders.rate_limit_per_minute", "1"), ("auth.token_ttl_ms", "2000")]);
+    let server = guarded([("orders.rate_limit_per_minute", "1"), ("auth.token_ttl_ms", "6000")]);
     let alice = server.client.registered("alice").await;
     alice.submit(json!({})).await;
     let id = alice.submit(json!({})).await.order_id();
@@ -208,7 +208,7 @@ async fn what_is_asked_about_users_over_a_dead_line_keeps_no_connection_from_the
     let postgres = Postgres::start();
     let line = postgres.line();
     let url = postgres.url_over(&line);
-    let server = guarded([("database.url", url.as_str()), ("server.request_timeout_ms", "2000")]);
+    let server = guarded([("database.url", url.as_str()), ("server.request_timeout_ms", "4000")]);
     let mut users = Vec::new();
     // More than there are connections for writing.
     for number in 0..8 {
