@@ -17,6 +17,7 @@ use socket2::Socket;
 use uuid::Uuid;
 
 use crate::auth::Credential;
+use crate::domain::user::UserId;
 
 /// Tells a session to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
@@ -76,15 +77,23 @@ pub struct Sessions {
 struct Open {
     next: u64,
     sessions: HashMap<u64, Session>,
-    // How many sockets each client has; `None` for those whose address is not known.
-    seats: HashMap<Option<IpAddr>, usize>,
+    seats: HashMap<SeatOf, usize>,
+}
+
+/// Whose sockets are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SeatOf {
+    /// A user's.
+    User(UserId),
+    /// Those that come from one address and do not say who they are.
+    Address(Option<IpAddr>),
 }
 
 /// A socket's place among those of its client, until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     sessions: Arc<Sessions>,
-    client: Option<IpAddr>,
+    client: SeatOf,
 }
 
 impl Drop for Seat {
@@ -125,7 +134,7 @@ impl Sessions {
     }
 
     /// A place for one more socket of that client, which may have so many.
-    pub fn seat(self: &Arc<Self>, client: Option<IpAddr>, most: usize) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, client: SeatOf, most: usize) -> Option<Seat> {
         let mut open = self.open();
         let taken = open.seats.entry(client).or_default();
         if *taken >= most {

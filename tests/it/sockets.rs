@@ -200,6 +200,58 @@ async fn an_order_is_cancelled_over_the_socket_or_it_is_said_why_not() {
 }
 
 #[actix::test]
+async fn on_a_socket_too_the_orders_of_others_do_not_exist() {
+    let server = Server::start(SWIFT);
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
+    let mut sockets = [bob.socket("/ws").await, server.client.socket("/ws").await];
+    for socket in &mut sockets {
+        let subscribed = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+        assert_eq!((&subscribed["type"], &subscribed["openOrders"]), (&json!("subscribed"), &json!(0)));
+    }
+    let mut own = alice.socket("/ws").await;
+    own.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    let id = alice.submit(json!({ "clientOrderId": "hers" })).await.order_id();
+    assert_all_told(&mut own, std::slice::from_ref(&id)).await;
+    for socket in &mut sockets {
+        for kind in ["subscribe", "cancel"] {
+            let foreign = socket.ask(json!({ "type": kind, "orderId": id })).await;
+            let unknown = socket.ask(json!({ "type": kind, "orderId": UNKNOWN })).await;
+            assert_eq!((&foreign["code"], &unknown["code"]), (&json!("order_not_found"), &json!("order_not_found")));
+        }
+        // Had anything of the order been told, it would have come before this.
+        socket.say(&json!({ "type": "ping" })).await;
+        assert_eq!(socket.next().await.unwrap(), json!({ "type": "pong" }));
+    }
+    assert_eq!(bob.get("/api/orders/by-client-id/hers").await.status, 404);
+    let own = bob.submit(json!({ "clientOrderId": "hers" })).await.order_id();
+    assert_eq!(bob.get("/api/orders/by-client-id/hers").await.body["orderId"], json!(own));
+}
+
+#[actix::test]
+async fn a_key_that_may_only_read_follows_and_does_not_trade() {
+    let server = Server::start(SWIFT);
+    let user = server.client.registered("alice").await;
+    let made = user.post("/api/auth/keys", &json!({ "name": "screen", "scopes": ["read"] })).await;
+    let reader = user.with(made.body["key"].as_str().unwrap());
+    let id = user.submit(json!({})).await.order_id();
+    let mut socket = reader.socket("/ws").await;
+    assert_eq!(socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["type"], "subscribed");
+    assert_eq!(socket.ask(json!({ "type": "submit", "order": order(json!({})) })).await["code"], "missing_scope");
+    assert_eq!(socket.ask(json!({ "type": "cancel", "orderId": id })).await["code"], "missing_scope");
+    assert_eq!(reader.send("DELETE", "/api/orders", &[], String::new()).await.unwrap().status, 403);
+}
+
+#[actix::test]
+async fn each_user_has_sockets_of_their_own_to_open() {
+    let server = Server::start([("ws.max_sockets_per_client", "1")]);
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
+    let _sockets = [alice.socket("/ws").await, bob.socket("/ws").await, server.client.socket("/ws").await];
+    for client in [&alice, &bob, &server.client] {
+        assert!(client.try_socket("/ws").await.is_err());
+    }
+}
+
+#[actix::test]
 async fn mistakes_are_answered_and_the_socket_goes_on() {
     let server = Server::start(SWIFT);
     let mut socket = server.client.socket("/ws").await;

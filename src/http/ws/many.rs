@@ -360,7 +360,9 @@ impl Actor for ManyOrders {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        Pulse::begin(self, ctx);
+        if !Pulse::begin(self, ctx) {
+            return;
+        }
         self.outlet = Some(Outlet::new(ctx.address().recipient()));
         if let Some((id, after_seq)) = self.first.take() {
             self.subscribe(id, after_seq, None, ctx);

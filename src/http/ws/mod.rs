@@ -23,7 +23,7 @@ pub(super) use one::{by_path, by_query};
 use super::Face;
 use super::caller::{BEARER_PROTOCOL, Caller};
 use super::problem::Problem;
-use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
+use super::sessions::{GoAway, Seat, SeatOf, SignOfLife, SocketHandle};
 use super::wire;
 use crate::actors::order::Words;
 use crate::domain::id::OrderId;
@@ -71,7 +71,11 @@ impl Pulse {
     /// For a socket that is about to be opened, if its client may have one more.
     fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
         let most = face.settings.ws.max_sockets_per_client;
-        let seat = face.sessions.seat(request.peer_addr().map(|address| address.ip()), most).ok_or_else(|| {
+        let client = match caller.identity() {
+            Ok(identity) => SeatOf::User(identity.user),
+            Err(_) => SeatOf::Address(request.peer_addr().map(|address| address.ip())),
+        };
+        let seat = face.sessions.seat(client, most).ok_or_else(|| {
             let detail = format!("a client may have {most} sockets open at once");
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
         })?;
@@ -79,17 +83,19 @@ impl Pulse {
         Ok(Self { face, caller, socket, entered: None, heard: Instant::now(), _seat: seat })
     }
 
-    /// Called when the session starts.
-    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) {
+    /// Called when the session starts; whether it may go on.
+    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) -> bool {
         let pulse = session.pulse();
         let settings = &pulse.face.settings.ws;
         let (heartbeat, silence) = (settings.heartbeat, settings.stall_timeout);
         ctx.set_mailbox_capacity(settings.mailbox);
         let credential = pulse.caller.credential();
-        pulse.entered = Some(pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient()));
+        let entered = pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient());
+        pulse.entered = Some(entered);
         // It may have ended between the upgrade and the entry; from here on the session is told.
         if credential.is_some_and(|credential| !pulse.face.auth.holds(credential)) {
-            return close(SIGNED_OUT, ctx);
+            close(SIGNED_OUT, ctx);
+            return false;
         }
         ctx.run_interval(heartbeat, move |session, ctx| {
             // The next beat would be too late to say that it has been silent for too long.
@@ -101,6 +107,7 @@ impl Pulse {
                 ctx.ping(b"");
             }
         });
+        true
     }
 
     /// Called with every frame of the client's.
