@@ -1,12 +1,10 @@
 //! The socket for many orders: what it is told, what it answers, and what it does not put up with.
 
-use std::collections::HashMap;
-
 use actix_http::ws::Item;
 use awc::ws::Message;
 use serde_json::{Value, json};
 
-use crate::client::{Socket, at_once, order};
+use crate::client::{at_once, order};
 use crate::process::{SWIFT, Server};
 
 const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
@@ -14,23 +12,6 @@ const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
 /// An engine whose orders wait, for it runs but the first.
 fn standing_still() -> Server {
     Server::start([("orders.rate_limit_per_minute", "1"), ("orders.max_concurrent", "1")])
-}
-
-/// Reads until every one of these orders has ended, and fails unless each was told every step once.
-async fn assert_all_told(socket: &mut Socket, ids: &[String]) {
-    let mut told: HashMap<String, Vec<u64>> = HashMap::new();
-    let mut ended = 0;
-    while ended < ids.len() {
-        let update = socket.until(|told| told["type"] == "order:update").await;
-        let id = update["orderId"].as_str().unwrap().to_owned();
-        if ids.contains(&id) {
-            told.entry(id).or_default().push(update["seq"].as_u64().unwrap());
-            ended += usize::from(["confirmed", "failed", "cancelled"].contains(&update["status"].as_str().unwrap()));
-        }
-    }
-    for (id, seqs) in told {
-        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "order {id}");
-    }
 }
 
 #[actix::test]
@@ -85,7 +66,7 @@ async fn the_channel_of_all_orders_tells_each_step_of_each_order_once_from_whate
         .collect();
     let own = socket_submit(&server, json!({})).await;
     ids.push(own["orderId"].as_str().unwrap().to_owned());
-    assert_all_told(&mut socket, &ids).await;
+    socket.assert_all_told(&ids).await;
 }
 
 async fn socket_submit(server: &Server, fields: Value) -> Value {
@@ -104,7 +85,7 @@ async fn a_slow_mailbox_loses_nothing_for_a_client_that_reads() {
         .iter()
         .map(|answer| answer.order_id())
         .collect();
-    assert_all_told(&mut socket, &ids).await;
+    socket.assert_all_told(&ids).await;
 }
 
 #[actix::test]
@@ -211,7 +192,7 @@ async fn on_a_socket_too_the_orders_of_others_do_not_exist() {
     let mut own = alice.socket("/ws").await;
     own.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
     let id = alice.submit(json!({ "clientOrderId": "hers" })).await.order_id();
-    assert_all_told(&mut own, std::slice::from_ref(&id)).await;
+    own.assert_all_told(std::slice::from_ref(&id)).await;
     for socket in &mut sockets {
         for kind in ["subscribe", "cancel"] {
             let foreign = socket.ask(json!({ "type": kind, "orderId": id })).await;
