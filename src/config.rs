@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Settings {
     pub quote_max_age: Duration,
     pub chain: ChainSettings,
     pub ws: WsSettings,
+    pub limits: LimitSettings,
+    pub metrics: MetricsSettings,
     pub simulation: SimulationSettings,
     pub log: LogSettings,
     pub auth: AuthSettings,
@@ -62,6 +64,12 @@ pub struct ServerSettings {
     pub workers: usize,
     pub request_timeout: Duration,
     pub shutdown_timeout: Duration,
+    pub max_connections: usize,
+    pub keep_alive: Duration,
+    pub head_timeout: Duration,
+    pub body_timeout: Duration,
+    pub allowed_hosts: Vec<HostName>,
+    pub allowed_origins: Vec<WebOrigin>,
 }
 
 /// `[database]`
@@ -123,6 +131,23 @@ pub struct WsSettings {
     pub max_message_bytes: usize,
     pub commands_per_minute: u32,
     pub mistakes_per_minute: u32,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct LimitSettings {
+    pub requests_per_second: u32,
+    pub burst: u32,
+    pub loopback: bool,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct MetricsSettings {
+    pub token: Option<MetricsToken>,
+    pub bind: Option<SocketAddr>,
 }
 
 /// `[simulation]`
@@ -354,6 +379,84 @@ impl FromStr for RedisUrl {
     }
 }
 
+/// What whoever reads the metrics has to show. A secret, so it has no plain `Debug` or `Display`.
+#[derive(Clone)]
+pub struct MetricsToken(String);
+
+impl MetricsToken {
+    /// The token itself, for comparing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for MetricsToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl FromStr for MetricsToken {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be at least 16 visible ASCII characters")
+        }
+    }
+}
+
+/// A name by which this server is called: the host of a URL, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The name, in small letters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if (1..=253).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be host names without scheme and port, such as engine.example.org")
+        }
+    }
+}
+
+/// Where a web page comes from, as a browser says it: scheme, host, and the port where it is not the scheme's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
+impl WebOrigin {
+    /// The origin, in small letters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+        if !host.is_empty() && host.bytes().all(plain) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be origins such as https://desk.example.org, without a path")
+        }
+    }
+}
+
 /// What the names of this engine's channels and keys in Redis begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisPrefix(String);
@@ -446,6 +549,12 @@ impl Settings {
         let workers = from.at_least("server.workers", 1);
         let request_timeout = from.duration("server.request_timeout_ms");
         let shutdown_timeout = from.duration("server.shutdown_timeout_ms");
+        let server_max_connections = from.at_least("server.max_connections", 1);
+        let keep_alive = from.duration("server.keep_alive_ms");
+        let head_timeout = from.duration("server.head_timeout_ms");
+        let body_timeout = from.duration("server.body_timeout_ms");
+        let allowed_hosts = from.list("server.allowed_hosts");
+        let allowed_origins = from.list("server.allowed_origins");
         let url = from.take::<DatabaseUrl>("database.url");
         let max_connections = from.at_least("database.max_connections", 1);
         let idle_timeout = from.duration("database.idle_timeout_ms");
@@ -479,6 +588,11 @@ impl Settings {
         let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
         let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
         let mistakes_per_minute = from.take("ws.mistakes_per_minute");
+        let requests_per_second = from.take("limits.requests_per_second");
+        let burst = from.at_least("limits.burst", 1);
+        let limit_loopback = from.take("limits.loopback");
+        let metrics_token = from.optional("metrics.token");
+        let metrics_bind = from.optional("metrics.bind");
         let ledger = from.take::<String>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
@@ -560,6 +674,12 @@ impl Settings {
                 workers: workers?,
                 request_timeout: request_timeout?,
                 shutdown_timeout: shutdown_timeout?,
+                max_connections: server_max_connections?,
+                keep_alive: keep_alive?,
+                head_timeout: head_timeout?,
+                body_timeout: body_timeout?,
+                allowed_hosts: allowed_hosts?,
+                allowed_origins: allowed_origins?,
             },
             database: DatabaseSettings {
                 url,
@@ -601,6 +721,12 @@ impl Settings {
                 commands_per_minute: commands_per_minute?,
                 mistakes_per_minute: mistakes_per_minute?,
             },
+            limits: LimitSettings {
+                requests_per_second: requests_per_second?,
+                burst: burst?,
+                loopback: limit_loopback?,
+            },
+            metrics: MetricsSettings { token: metrics_token?, bind: metrics_bind? },
             simulation: SimulationSettings {
                 ledger,
                 quote_latency: quote_latency?,
@@ -696,6 +822,7 @@ impl Reader {
                     "auth.secret" => "***".to_owned(),
                     "redis.url" if text.is_empty() => String::new(),
                     "redis.url" => text.parse::<RedisUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted()),
+                    "metrics.token" if !text.is_empty() => "***".to_owned(),
                     _ => value.clone(),
                 };
                 Entry { key: key.clone(), value: shown, source: source.clone() }
@@ -718,7 +845,7 @@ impl Reader {
         match text.trim().parse() {
             Ok(value) => Some(value),
             // It is a secret, or may hold one, so it is never repeated.
-            Err(error) if ["database.url", "redis.url", "auth.secret"].contains(&key) => {
+            Err(error) if ["database.url", "redis.url", "auth.secret", "metrics.token"].contains(&key) => {
                 self.error(key, format!("{error} (from {source})"));
                 None
             }
@@ -757,7 +884,7 @@ impl Reader {
         self.take(key).map(Duration::from_millis)
     }
 
-    fn list(&mut self, key: &str) -> Option<Vec<VenueId>> {
+    fn list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Vec<T>> {
         let text = self.take::<String>(key)?;
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         match names.map(str::parse).collect() {
@@ -942,6 +1069,43 @@ mod tests {
             assert_eq!(settings.is_open_to_strangers(), open, "{host} {required}");
             settings.auth.insecure = true;
             assert!(!settings.is_open_to_strangers());
+        }
+    }
+
+    #[test]
+    fn a_metrics_token_is_shown_nowhere() {
+        let token = |token: &str| {
+            let token = ("metrics.token".to_owned(), token.to_owned(), "the test".to_owned());
+            Settings::read(Config::builder().add_source(defaults()).add_source(Named(vec![token])))
+        };
+        let (settings, entries) = token("hunter2-hunter2-hunter2").unwrap();
+        assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
+        assert!(!token("hunter2").unwrap_err().to_string().contains("hunter2"));
+        assert!(token("").unwrap().0.metrics.token.is_none());
+    }
+
+    #[test]
+    fn hosts_and_origins_are_lists_of_names_without_more() {
+        let settings = Settings::with([
+            ("server.allowed_hosts", "Engine.example.org, desk"),
+            ("server.allowed_origins", "https://Desk.example.org,http://localhost:5173"),
+            ("metrics.bind", "127.0.0.1:9100"),
+        ])
+        .unwrap();
+        let hosts: Vec<_> = settings.server.allowed_hosts.iter().map(HostName::as_str).collect();
+        let origins: Vec<_> = settings.server.allowed_origins.iter().map(WebOrigin::as_str).collect();
+        assert_eq!(hosts, ["engine.example.org", "desk"]);
+        assert_eq!(origins, ["https://desk.example.org", "http://localhost:5173"]);
+        for (key, wrong) in [
+            ("server.allowed_hosts", "engine.example.org:443"),
+            ("server.allowed_hosts", "https://engine.example.org"),
+            ("server.allowed_origins", "desk.example.org"),
+            ("server.allowed_origins", "https://desk.example.org/"),
+            ("server.allowed_origins", "*"),
+            ("metrics.bind", "9100"),
+        ] {
+            let error = Settings::with([(key, wrong)]).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
         }
     }
 

@@ -33,7 +33,8 @@ use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
-use crate::http::{self, Face, wire};
+use crate::http::{self, Face, Listeners, wire};
+use crate::metrics::Metrics;
 use crate::simulation::Dice;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::users::UserStore;
@@ -287,13 +288,12 @@ impl Running {
             Some(_) => None,
             None => Some(take_lock(&settings, &database_home).await?),
         };
-        let listener = match parts.without_http {
+        let listeners = match parts.without_http {
             true => None,
             false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host)),
-            false => Some(http::bind(&settings).map_err(|source| StartError::Listen {
-                address: (settings.server.host, settings.server.port).into(),
-                source,
-            })?),
+            false => {
+                Some(Listeners::bind(&settings).map_err(|(address, source)| StartError::Listen { address, source })?)
+            }
         };
         let home = place();
         let order_homes: Vec<_> = match settings.orders.threads {
@@ -303,6 +303,7 @@ impl Running {
         };
         let cluster_home = settings.redis.url.is_some().then(&mut place);
 
+        let metrics = Metrics::default();
         let (fatal_sender, fatal) = watch::channel(None);
         let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
         if let Some(lock) = &lock {
@@ -325,7 +326,8 @@ impl Running {
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
-            database_home.start(move |_| Persistence::new(store, batch, caretaker))
+            let metrics = metrics.clone();
+            database_home.start(move |_| Persistence::new(store, batch, caretaker, metrics))
         };
         let dice = Dice::new(settings.simulation.seed);
         let chain = match parts.chain {
@@ -354,6 +356,7 @@ impl Running {
                 chain,
                 announce: cluster.clone().map(announcing),
                 tally: tally.clone(),
+                metrics: metrics.clone(),
                 homes: order_homes,
                 recent_dispatches,
             };
@@ -380,7 +383,8 @@ impl Running {
             fatal: fatal.clone(),
             _lock: lock,
         };
-        if let Some((listener, address)) = listener {
+        if let Some(listeners) = listeners {
+            let address = listeners.address();
             let face = Face {
                 desk,
                 auth,
@@ -388,10 +392,11 @@ impl Running {
                 sessions: sessions.clone(),
                 previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
                 cluster,
+                metrics,
                 fatal,
                 started: Instant::now(),
             };
-            let server = http::serve(listener, face).map_err(|source| StartError::Listen { address, source })?;
+            let server = http::serve(listeners, face).map_err(|source| StartError::Listen { address, source })?;
             running.server = Some(server.handle());
             running.address = Some(address);
             actix::spawn(server);

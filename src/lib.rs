@@ -12,6 +12,7 @@
 //! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
 //! - [`auth`]: who asks: accounts, tokens, API keys, tickets.
 //! - [`http`]: the public face. Wire types never leave it.
+//! - [`metrics`]: what an operator measures, counted where it happens.
 //! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
 //! - [`faults`]: the moments at which the fault tests end the process; compiled out otherwise.
 //! - `cli`: one file a command, in the binary.
@@ -42,6 +43,7 @@ pub mod domain;
 pub mod engine;
 pub mod faults;
 pub mod http;
+pub mod metrics;
 pub mod simulation;
 pub mod store;
 pub mod telemetry;

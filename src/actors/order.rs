@@ -32,6 +32,7 @@ use crate::domain::routing::Decision;
 use crate::domain::swap::{SignedSwap, Verdict};
 use crate::domain::tally::Tally;
 use crate::faults::crash_point;
+use crate::metrics::Metrics;
 use crate::store::{Write, Written};
 use crate::venue::{QuoteRequest, SwapRequest};
 
@@ -242,6 +243,8 @@ pub struct World {
     pub announce: Option<Announce>,
     /// What has happened so far.
     pub tally: Arc<Mutex<Tally>>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// One order, alive.
@@ -454,6 +457,7 @@ impl OrderActor {
             self.live = None;
         }
         log(&self.order, &recorded);
+        self.world.metrics.recorded(&self.order, &recorded);
         self.publish();
         crash_point("order.shown");
         self.answer_cancels();
@@ -483,6 +487,7 @@ impl OrderActor {
                     Err(SendError::Full(_)) => {
                         // Ignores the bound, once: a listener that wakes up learns why it hears no more.
                         subscriber.to.0.to.do_send(OrderUpdate::Dropped { id: order.id, told: subscriber.told });
+                        self.world.metrics.listener_dropped();
                         return false;
                     }
                 }

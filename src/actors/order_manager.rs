@@ -34,6 +34,7 @@ use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
+use crate::metrics::Metrics;
 use crate::store::{StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
@@ -219,6 +220,7 @@ pub struct OrderManager {
     tally: Arc<Mutex<Tally>>,
     // Who listens to every order; a new one is born with them in its audience.
     followers: Vec<(Owner, Outlet)>,
+    metrics: Metrics,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -262,6 +264,7 @@ pub struct Parts {
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
     pub tally: Arc<Mutex<Tally>>,
+    pub metrics: Metrics,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -290,6 +293,7 @@ impl OrderManager {
             announce: parts.announce,
             tally: parts.tally,
             followers: Vec::new(),
+            metrics: parts.metrics,
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -317,6 +321,7 @@ impl OrderManager {
                 chain: self.chain.clone(),
                 announce: self.announce.clone(),
                 tally: self.tally.clone(),
+                metrics: self.metrics.clone(),
             })
         };
         self.world.get_or_insert_with(make).clone()
@@ -443,11 +448,11 @@ impl OrderManager {
         }
         tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
         let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
-        let me = ctx.address();
+        let (me, metrics) = (ctx.address(), self.metrics.clone());
         let falls = open.falls;
         actix::spawn(async move {
             crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence).await;
+            let stored = mend(id, falls, &settings, clock, &persistence, &metrics).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
             me.do_send(Mended { id, stored });
         });
@@ -461,6 +466,7 @@ async fn mend(
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
+    metrics: &Metrics,
 ) -> Option<StoredOrder> {
     loop {
         let mut stored = match persistence.send(LoadOrder(id)).await {
@@ -499,6 +505,7 @@ async fn mend(
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
+                metrics.recorded(&stored.order, &recorded);
                 return Some(stored);
             }
             Err(RecordError::LostRace { .. }) => {}
@@ -626,6 +633,7 @@ impl Handler<Admitted> for OrderManager {
         }
         if let Some(order) = order {
             order::log(&order, order.last());
+            self.metrics.recorded(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.
             if self.draining.is_none() {
                 self.start(StoredOrder { order, live: None }, ctx);

@@ -16,6 +16,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
+use crate::metrics::Metrics;
 use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
@@ -123,7 +124,10 @@ pub struct Persistence {
     // A look at the queue is due when the first of its writes expires.
     expiry: bool,
     flushed: Vec<oneshot::Sender<()>>,
+    // Tries the database where nothing else does; until the last flush.
+    probe: Option<SpawnHandle>,
     caretaker: Addr<Caretaker>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -157,9 +161,11 @@ impl Outage {
 impl Persistence {
     const SHORTEST_WAIT: Duration = Duration::from_millis(50);
     const LONGEST_WAIT: Duration = Duration::from_secs(1);
+    /// How often the database is tried where nothing is written, so that its absence is noticed by then.
+    const PROBED_EVERY: Duration = Duration::from_secs(5);
 
     /// An actor on that store that commits at most `batch` writes at once.
-    pub fn new(store: Arc<dyn OrderStore>, batch: usize, caretaker: Addr<Caretaker>) -> Self {
+    pub fn new(store: Arc<dyn OrderStore>, batch: usize, caretaker: Addr<Caretaker>, metrics: Metrics) -> Self {
         Self {
             store,
             batch,
@@ -170,7 +176,9 @@ impl Persistence {
             outage: None,
             expiry: false,
             flushed: Vec::new(),
+            probe: None,
             caretaker,
+            metrics,
         }
     }
 
@@ -185,7 +193,7 @@ impl Persistence {
 
     fn commit(&mut self, group: Vec<Job>, ctx: &mut Context<Self>) {
         self.in_flight += 1;
-        let settled = settle(self.store.clone(), group).into_actor(self);
+        let settled = settle(self.store.clone(), self.metrics.clone(), group).into_actor(self);
         ctx.spawn(settled.map(|settled, actor, ctx| actor.settled(settled, ctx)));
     }
 
@@ -282,13 +290,18 @@ impl Persistence {
 }
 
 /// Commits a group; where one row is refused the group is split until that row stands alone.
-async fn settle(store: Arc<dyn OrderStore>, group: Vec<Job>) -> Settled {
+async fn settle(store: Arc<dyn OrderStore>, metrics: Metrics, group: Vec<Job>) -> Settled {
     let mut settled = Settled { done: Vec::with_capacity(group.len()), again: Vec::new(), away: false };
     let mut groups = vec![group];
     let mut once_more = None;
     while let Some(mut group) = groups.pop() {
         let writes: Vec<_> = group.iter().map(|job| job.write.clone()).collect();
-        match store.commit(&writes).await {
+        let begun = Instant::now();
+        let committed = store.commit(&writes).await;
+        if !writes.is_empty() {
+            metrics.committed(writes.len(), begun.elapsed());
+        }
+        match committed {
             Ok(written) => settled.done.extend(group.into_iter().zip(written.into_iter().map(Ok))),
             Err(CommitError::Refused(_)) if group.len() > 1 => {
                 let second = group.split_off(group.len() / 2);
@@ -332,6 +345,11 @@ impl Actor for Persistence {
     fn started(&mut self, ctx: &mut Self::Context) {
         // With the default of 16 senders would be put to sleep and woken again while a single group fills.
         ctx.set_mailbox_capacity(self.batch);
+        self.probe = Some(ctx.run_interval(Self::PROBED_EVERY, |actor, ctx| {
+            if actor.outage.is_none() && actor.queue.is_empty() && actor.in_flight == 0 {
+                actor.commit(Vec::new(), ctx);
+            }
+        }));
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -427,8 +445,11 @@ impl Handler<IsHealthy> for Persistence {
 impl Handler<Flush> for Persistence {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Flush, ctx: &mut Self::Context) -> Self::Result {
         crash_point("persistence.flushing");
+        if let Some(probe) = self.probe.take() {
+            ctx.cancel_future(probe);
+        }
         let (flushed, all) = oneshot::channel();
         if self.queue.is_empty() && self.in_flight == 0 {
             let _ = flushed.send(());

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
+use super::Face;
 use super::problem::{FieldError, Problem};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
@@ -35,15 +37,15 @@ pub(super) struct Asked {
     pub(super) dry_run: bool,
 }
 
-/// Reads a JSON body within its limits.
+/// Reads a JSON body within its limits of size and time.
 pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
     must_be_json(request)?;
-    bytes(payload).await
+    bytes(request, payload).await
 }
 
 /// Reads a JSON body within its limits; empty where there is none.
 pub(super) async fn read_optional(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
-    let bytes = bytes(payload).await?;
+    let bytes = bytes(request, payload).await?;
     if !bytes.is_empty() {
         must_be_json(request)?;
     }
@@ -63,11 +65,18 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn bytes(payload: web::Payload) -> Result<web::Bytes, Problem> {
-    match payload.to_bytes_limited(MAX_BODY).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(broken_body(&error)),
+async fn bytes(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    let face = request.app_data::<web::Data<Face>>().expect("every app has its face");
+    let patience = face.settings.server.body_timeout;
+    match timeout(patience, payload.to_bytes_limited(MAX_BODY)).await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(error))) => Err(broken_body(&error)),
         Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_too_slow",
+            format!("the body must arrive within {} ms", patience.as_millis()),
+        )),
+        Ok(Err(_)) => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
             format!("the body must not be larger than {MAX_BODY} bytes"),

@@ -4,7 +4,11 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::Face;
+use crate::actors::order_manager::Standing;
 use crate::cluster::Cluster;
+
+/// The cause may name other machines; that is for the log, which has it.
+const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,8 +30,8 @@ struct Health {
 pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
     match &*face.fatal.borrow() {
         None => HttpResponse::Ok().json(serde_json::json!({ "live": true })),
-        Some(cause) => {
-            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [cause] }))
+        Some(_) => {
+            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [CANNOT_GO_ON] }))
         }
     }
 }
@@ -44,19 +48,24 @@ pub(super) async fn health(face: web::Data<Face>) -> HttpResponse {
     HttpResponse::Ok().json(look(&face).await.0)
 }
 
+/// How things stand with the orders, where that can be said, and whether the database takes writes.
+pub(super) async fn state(face: &Face) -> (Option<Standing>, bool) {
+    (face.desk.standing().await.ok(), face.desk.database_is_healthy().await)
+}
+
 async fn look(face: &Face) -> (Health, bool) {
-    let standing = face.desk.standing().await.ok();
+    let (standing, database_is_healthy) = state(face).await;
     let mut blocking = Vec::new();
     match standing {
         None => blocking.push("the order manager does not answer".to_owned()),
         Some(standing) if !standing.admitting => blocking.push("the engine is stopping".to_owned()),
         Some(_) => {}
     }
-    if !face.desk.database_is_healthy().await {
+    if !database_is_healthy {
         blocking.push("the database cannot be reached".to_owned());
     }
-    if let Some(cause) = &*face.fatal.borrow() {
-        blocking.push(cause.clone());
+    if face.fatal.borrow().is_some() {
+        blocking.push(CANNOT_GO_ON.to_owned());
     }
     let ready = blocking.is_empty();
     let mut reasons = blocking;

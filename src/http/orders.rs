@@ -21,6 +21,7 @@ use crate::actors::order_manager::{Submission, SubmitError};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
+use crate::domain::token::TokenList;
 use crate::domain::user::{Owner, Scope};
 use crate::store::ListFilter;
 
@@ -134,7 +135,7 @@ pub(super) async fn history(
 
 async fn page(request: &HttpRequest, face: &Face, caller: Caller, success: Option<bool>) -> Result<Page, Problem> {
     let owner = caller.may(Scope::Read)?;
-    let filter = ListFilter { owner, ..filter(request, face)? };
+    let filter = ListFilter { owner, ..filter(request.query_string(), face.tokens())? };
     let limit = filter.limit;
     let orders = face.desk.list(ListFilter { limit: limit + 1, ..filter }).await?;
     let shown = &orders[..orders.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
@@ -239,12 +240,12 @@ pub(super) fn refused(error: SubmitError) -> Problem {
     }
 }
 
-fn filter(request: &HttpRequest, face: &Face) -> Result<ListFilter, Problem> {
+pub(super) fn filter(query: &str, tokens: &TokenList) -> Result<ListFilter, Problem> {
     const DEFAULT_LIMIT: u64 = 50;
     const MAX_LIMIT: u64 = 200;
     let mut errors = Vec::new();
     let mut filter = ListFilter { limit: DEFAULT_LIMIT, ..ListFilter::default() };
-    let query = web::Query::<BTreeMap<String, String>>::from_query(request.query_string())
+    let query = web::Query::<BTreeMap<String, String>>::from_query(query)
         .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
     for (name, value) in query.into_inner() {
         let result = match name.as_str() {
@@ -253,13 +254,11 @@ fn filter(request: &HttpRequest, face: &Face) -> Result<ListFilter, Problem> {
             }
             "type" if value == "market" => Ok(()),
             "type" => Err("only market orders exist so far".to_owned()),
-            "tokenIn" => face
-                .tokens()
+            "tokenIn" => tokens
                 .resolve(&value)
                 .map(|token| filter.token_in = Some(token.mint))
                 .map_err(|error| error.to_string()),
-            "tokenOut" => face
-                .tokens()
+            "tokenOut" => tokens
                 .resolve(&value)
                 .map(|token| filter.token_out = Some(token.mint))
                 .map_err(|error| error.to_string()),

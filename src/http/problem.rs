@@ -64,6 +64,11 @@ impl Problem {
         }))
     }
 
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// The same request may succeed after so many seconds.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retryable = true;
@@ -157,6 +162,11 @@ pub(super) async fn wrong_method(request: HttpRequest) -> Problem {
 
 /// The answer for a path that is not served.
 pub(super) async fn no_such_route(request: HttpRequest) -> Problem {
+    nothing_at(&request)
+}
+
+/// Nothing is served there.
+pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "no_such_route",

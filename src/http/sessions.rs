@@ -76,6 +76,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    shut: u64,
     sessions: HashMap<u64, Session>,
     seats: HashMap<SeatOf, usize>,
 }
@@ -154,6 +155,11 @@ impl Sessions {
         self.open().sessions.len()
     }
 
+    /// How many were shut because their client had stopped reading.
+    pub fn shut(&self) -> u64 {
+        self.open().shut
+    }
+
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -189,8 +195,11 @@ impl Sessions {
 
     /// Shuts the streams of sessions that have left no sign of life for so long.
     pub fn shut_stalled(&self, patience: Duration) {
-        for session in self.open().sessions.values().filter(|session| session.life.age() > patience) {
-            if let Some(socket) = &session.socket {
+        let mut open = self.open();
+        let Open { sessions, shut, .. } = &mut *open;
+        for session in sessions.values_mut().filter(|session| session.life.age() > patience) {
+            if let Some(socket) = session.socket.take() {
+                *shut += 1;
                 tracing::info!("a socket whose client has stopped reading is shut");
                 socket.shut();
             }

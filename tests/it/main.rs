@@ -15,6 +15,8 @@ mod crashes;
 #[cfg(feature = "failpoints")]
 mod fail_points;
 mod faults;
+mod hardening;
+mod hostile;
 mod idempotency;
 mod input;
 mod limits;

@@ -267,6 +267,27 @@ async fn an_engine_without_its_database_says_so_at_once_and_notices_its_return_b
     drop(postgres);
 }
 
+#[actix_web::test]
+async fn an_engine_that_nobody_asks_for_anything_notices_that_its_database_is_gone_and_back() {
+    let postgres = Postgres::start();
+    let server = engine_on(&postgres);
+    let until_ready_says = async |status| {
+        let looks = async {
+            while server.client.get("/ready").await.status != status {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("/ready never says {status}"));
+    };
+    until_ready_says(200).await;
+    let postgres = meanwhile(postgres, Postgres::stop).await;
+    until_ready_says(503).await;
+    assert!(server.client.get("/metrics").await.body.as_str().unwrap().contains("order_engine_database_up 0\n"));
+    let postgres = meanwhile(postgres, Postgres::restart).await;
+    until_ready_says(200).await;
+    drop(postgres);
+}
+
 /// Waits until a submit is refused without waiting for the database.
 async fn until_refused_at_once(client: &Client) {
     let started = Instant::now();

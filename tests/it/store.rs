@@ -23,6 +23,7 @@ use order_engine::domain::routing::{Decision, Strategy};
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
 use order_engine::domain::user::{Owner, UserId};
+use order_engine::metrics::Metrics;
 use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
@@ -471,7 +472,8 @@ fn persistence(shelf: &Shelf) -> actix::Addr<Persistence> {
 
 fn persistence_with(shelf: &Shelf, batch: usize) -> actix::Addr<Persistence> {
     let (fatal, _) = tokio::sync::watch::channel(None);
-    Persistence::new(shelf.store.clone(), batch, Caretaker::new(Clock::System, fatal).start()).start()
+    Persistence::new(shelf.store.clone(), batch, Caretaker::new(Clock::System, fatal).start(), Metrics::default())
+        .start()
 }
 
 #[actix_web::test]

@@ -70,7 +70,7 @@ async fn accept(plan: &Plan) -> Result<Figures, Failure> {
     let engine = Engine::start(plan.database_url.as_deref(), &HELD_BACK).await?;
     let length = Duration::from_secs(10) / u32::try_from(plan.share.min(10))?;
     let start = Instant::now();
-    let mut took = hammer(engine.address, CONNECTIONS, load::post(), Until::Elapsed(length)).await?;
+    let mut took = hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Elapsed(length)).await?;
     let rate = per_second(took.len() as u64, start.elapsed());
     engine.finish(None).await?;
     Ok(vec![
@@ -85,7 +85,7 @@ async fn lifecycle(plan: &Plan) -> Result<Figures, Failure> {
     let store = engine.store().await?;
     let orders = 20_000 / plan.share;
     let start = Instant::now();
-    hammer(engine.address, CONNECTIONS, load::post(), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
     engine.until_ended(&store, orders).await?;
     let rate = per_second(orders, start.elapsed());
     engine.finish(Some(store)).await?;
@@ -99,7 +99,7 @@ async fn alone(plan: &Plan) -> Result<Figures, Failure> {
     let (mut accepted, mut confirmed) = (Vec::new(), Vec::new());
     for _ in 0..(500 / plan.share).max(5) {
         let start = Instant::now();
-        let (_, body) = connection.ask(&load::post()).await?;
+        let (_, body) = connection.ask(&load::post(engine.address)).await?;
         accepted.push(start.elapsed());
         let answer: Value = serde_json::from_slice(&body)?;
         let url = format!("ws://{}{}", engine.address, answer["wsPath"].as_str().ok_or("no wsPath")?);
@@ -184,7 +184,7 @@ async fn memory(plan: &Plan) -> Result<Figures, Failure> {
     let store = engine.store().await?;
     let orders = 100_000 / plan.share;
     let idle = engine.resident_kib()?;
-    hammer(engine.address, CONNECTIONS, load::post(), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
     let waiting = engine.resident_kib()?;
     engine.until_ended(&store, orders).await?;
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -211,7 +211,7 @@ async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
     let engine = Engine::start(plan.database_url.as_deref(), &settings).await?;
     let store = engine.store().await?;
     let orders = 5_000 / plan.share;
-    hammer(engine.address, CONNECTIONS, load::post(), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
     engine.until_ended(&store, orders).await?;
     let mut runs = Vec::new();
     let mut before = None;
@@ -249,11 +249,11 @@ async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
 async fn restart(plan: &Plan) -> Result<Figures, Failure> {
     let mut engine = Engine::start(plan.database_url.as_deref(), &HELD_BACK).await?;
     let orders = 100_000 / plan.share;
-    hammer(engine.address, CONNECTIONS, load::post(), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
     let start = Instant::now();
     engine.restart(&HELD_BACK)?;
     let mut connection = Connection::open(engine.address).await?;
-    let (_, body) = connection.ask(&load::get("/health")).await?;
+    let (_, body) = connection.ask(&load::get(engine.address, "/health")).await?;
     let took = start.elapsed();
     let health: Value = serde_json::from_slice(&body)?;
     // One order a minute may have run meanwhile.
@@ -277,10 +277,16 @@ async fn lists(plan: &Plan) -> Result<Figures, Failure> {
     for (orders, (page_name, one_name)) in [id, 1_000_000 / plan.share].into_iter().zip(names) {
         let known = fill(&store, orders - stored).await?;
         stored = orders;
-        let mut pages = hammer(engine.address, 1, load::get(page), Until::Requests(2_000 / plan.share)).await?;
+        let mut pages =
+            hammer(engine.address, 1, load::get(engine.address, page), Until::Requests(2_000 / plan.share)).await?;
         figures.push((page_name, "us", percentile(&mut pages, 99)));
-        let mut ones =
-            hammer(engine.address, 1, load::get(&format!("{one}{known}")), Until::Requests(5_000 / plan.share)).await?;
+        let mut ones = hammer(
+            engine.address,
+            1,
+            load::get(engine.address, &format!("{one}{known}")),
+            Until::Requests(5_000 / plan.share),
+        )
+        .await?;
         figures.push((one_name, "us", percentile(&mut ones, 99)));
     }
     engine.finish(Some(store)).await?;

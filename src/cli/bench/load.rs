@@ -51,15 +51,15 @@ impl Connection {
     }
 }
 
-/// The bytes of a POST of [`ORDER`].
-pub(super) fn post() -> Vec<u8> {
+/// The bytes of a POST of [`ORDER`] to that address.
+pub(super) fn post(address: SocketAddr) -> Vec<u8> {
     let length = ORDER.len();
-    format!("POST /api/orders HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ORDER}").into_bytes()
+    format!("POST /api/orders HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ORDER}").into_bytes()
 }
 
-/// The bytes of a GET.
-pub(super) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()
+/// The bytes of a GET from that address.
+pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
 }
 
 /// When a load ends.

@@ -1,0 +1,198 @@
+//! What every request passes before its route, and every answer after it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpResponse, ResponseError, web};
+
+use super::connections::{Connection, Connections};
+use super::doors::{Asker, Doors, Refused};
+use super::limits::{Allowance, Client, Limiter};
+use super::operator;
+use super::problem::{self, Problem};
+use crate::config::Settings;
+use crate::metrics::Metrics;
+
+/// A longer path and query is refused with 414.
+const MAX_URL: usize = 8 * 1024;
+
+/// Decides who is answered.
+pub(super) struct Guard {
+    doors: Doors,
+    limiter: Option<Limiter>,
+    /// Where the operator's routes are served, if not with all others.
+    operator: Option<SocketAddr>,
+    metrics: Metrics,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl Guard {
+    pub(super) fn new(settings: &Settings, operator: Option<SocketAddr>, metrics: Metrics) -> Self {
+        Self {
+            doors: Doors::new(&settings.server),
+            limiter: Limiter::new(&settings.limits),
+            operator,
+            metrics,
+            connections: Connections::new(),
+        }
+    }
+
+    /// Whose page asks, or why nobody is answered.
+    fn open(&self, request: &ServiceRequest) -> Result<Asker, Problem> {
+        let (headers, url) = (request.headers(), request.uri());
+        let host = single(headers, &HOST).ok_or(Refused::Host).and_then(|host| host.ok_or(Refused::Host));
+        let origin = single(headers, &ORIGIN).ok_or(Refused::Origin);
+        let asker = match (host, origin) {
+            (Ok(host), Ok(origin)) => self.doors.judge(host, origin),
+            (Err(refused), _) | (_, Err(refused)) => Err(refused),
+        };
+        // A whole URL in the request's first line names its server there too.
+        let named = url.authority().map_or(Ok(Asker::Own), |named| self.doors.judge(named.as_str(), None));
+        let asker = named.and(asker).map_err(closed)?;
+        if url.path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URL) {
+            let detail = format!("path and query must not be longer than {MAX_URL} bytes");
+            return Err(Problem::new(StatusCode::URI_TOO_LONG, "url_too_long", detail));
+        }
+        if let Some(operator) = self.operator
+            && (request.app_config().local_addr() == operator) != operator::serves(request.path())
+        {
+            return Err(problem::nothing_at(request.request()));
+        }
+        Ok(asker)
+    }
+
+    /// What the client has left after this request, or how long it has to wait; `None` where nobody counts.
+    fn count(&self, request: &ServiceRequest) -> Option<Result<Allowance, Allowance>> {
+        let limiter = self.limiter.as_ref()?;
+        let address = request.peer_addr()?.ip();
+        // Whoever has found out before who asks has left it here.
+        let known = request.extensions().get::<Client>().copied();
+        limiter.covers(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
+    }
+}
+
+/// Answers a request, or refuses it, and sees to what every answer says.
+pub(super) async fn keep(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
+    let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
+    let connection = request.conn_data::<Arc<Connection>>().cloned();
+    if let Some(connection) = &connection {
+        connection.leave_sign();
+    }
+    let counted = guard.count(&request);
+    let asker = match counted {
+        Some(Err(allowance)) => Err(too_many(allowance)),
+        _ => guard.open(&request),
+    };
+    let origin = match asker {
+        Ok(Asker::Foreign) => request.headers().get(ORIGIN).cloned(),
+        _ => None,
+    };
+    let mut response = match asker {
+        Ok(_) if origin.is_some() && is_preflight(&request) => request.into_response(preflight()).map_into_right_body(),
+        Ok(_) => next.call(request).await?.map_into_left_body(),
+        Err(problem) => {
+            guard.metrics.refused(problem.code());
+            request.into_response(problem.error_response()).map_into_right_body()
+        }
+    };
+    match &connection {
+        Some(connection) if response.status() == StatusCode::SWITCHING_PROTOCOLS => connection.hand_over(),
+        Some(connection) => connection.leave_sign(),
+        None => {}
+    }
+    let headers = response.headers_mut();
+    harden(headers);
+    if let Some(Ok(allowance) | Err(allowance)) = counted {
+        allowance.tell(headers);
+    }
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    Ok(response)
+}
+
+fn closed(refused: Refused) -> Problem {
+    match refused {
+        Refused::Host => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host_not_allowed",
+            "this server does not go by the name in Host; server.allowed_hosts lists the names it goes by",
+        ),
+        Refused::Origin => Problem::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            "pages of that origin may not speak to this server; server.allowed_origins lists those that may",
+        ),
+    }
+}
+
+fn too_many(allowance: Allowance) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "more requests than one client may make")
+        .retry_after(allowance.seconds())
+}
+
+/// A header that may stand once: its text, if it is there; `None` where it is there twice, or is no text.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a str>> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (None, _) => Some(None),
+        (Some(value), None) => value.to_str().ok().map(Some),
+        (Some(_), Some(_)) => None,
+    }
+}
+
+fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("location, ratelimit, ratelimit-policy, retry-after, x-request-id");
+
+/// Tells a browser what pages of an allowed origin may ask; for how long it may remember that, in seconds.
+fn preflight() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"))
+        .insert_header((ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key, x-request-id"))
+        .insert_header((ACCESS_CONTROL_MAX_AGE, "600"))
+        .finish()
+}
+
+/// What no answer may be used for: to be taken for something else, kept, framed, or to load anything from elsewhere.
+fn harden(headers: &mut HeaderMap) {
+    const STATIC: fn(&'static str) -> HeaderValue = HeaderValue::from_static;
+    let is_page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, STATIC("nosniff"));
+    headers.insert(REFERRER_POLICY, STATIC("no-referrer"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, STATIC("no-store"));
+    }
+    if is_page {
+        headers.insert(X_FRAME_OPTIONS, STATIC("DENY"));
+    }
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, STATIC(if is_page { PAGE_POLICY } else { DATA_POLICY }));
+    }
+}
+
+/// Data is nothing that could load or run anything.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// A page loads from this server alone, runs nothing that stands in it, and speaks to this server alone.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                           font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
