@@ -178,6 +178,18 @@ fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketCo
     close(close_as, ctx);
 }
 
+/// Whether a message means something: for the tests of everything that clients can send.
+#[cfg(test)]
+pub(super) fn understands(message: &[u8]) -> bool {
+    frame::Frame::parse(message).command.is_ok()
+}
+
+/// Whether a socket is opened for that query: as above.
+#[cfg(test)]
+pub(super) fn takes(query: &str) -> bool {
+    Query::parse(query).is_ok()
+}
+
 /// What a socket is opened for: `orderId`, and `afterSeq` to leave out what the client has had.
 struct Query {
     order_id: Option<OrderId>,
