@@ -6,7 +6,7 @@
 //! long.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use chrono::{DateTime, Utc};
 use socket2::Socket;
 use uuid::Uuid;
 
+use super::limits::Client;
 use crate::auth::Credential;
-use crate::domain::user::UserId;
 
 /// Tells a session to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
@@ -78,23 +78,14 @@ struct Open {
     next: u64,
     shut: u64,
     sessions: HashMap<u64, Session>,
-    seats: HashMap<SeatOf, usize>,
-}
-
-/// Whose sockets are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SeatOf {
-    /// A user's.
-    User(UserId),
-    /// Those that come from one address and do not say who they are.
-    Address(Option<IpAddr>),
+    seats: HashMap<Client, usize>,
 }
 
 /// A socket's place among those of its client, until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     sessions: Arc<Sessions>,
-    client: SeatOf,
+    client: Client,
 }
 
 impl Drop for Seat {
@@ -135,7 +126,7 @@ impl Sessions {
     }
 
     /// A place for one more socket of that client, which may have so many.
-    pub fn seat(self: &Arc<Self>, client: SeatOf, most: usize) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, client: Client, most: usize) -> Option<Seat> {
         let mut open = self.open();
         let taken = open.seats.entry(client).or_default();
         if *taken >= most {

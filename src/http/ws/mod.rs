@@ -22,8 +22,9 @@ pub(super) use one::{by_path, by_query};
 
 use super::Face;
 use super::caller::{BEARER_PROTOCOL, Caller};
+use super::limits::Client;
 use super::problem::Problem;
-use super::sessions::{GoAway, Seat, SeatOf, SignOfLife, SocketHandle};
+use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
 use super::wire;
 use crate::actors::order::Words;
 use crate::domain::id::OrderId;
@@ -72,8 +73,8 @@ impl Pulse {
     fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
         let most = face.settings.ws.max_sockets_per_client;
         let client = match caller.identity() {
-            Ok(identity) => SeatOf::User(identity.user),
-            Err(_) => SeatOf::Address(request.peer_addr().map(|address| address.ip())),
+            Ok(identity) => Client::User(identity.user.0),
+            Err(_) => request.peer_addr().map_or(Client::Others, |address| Client::at(address.ip())),
         };
         let seat = face.sessions.seat(client, most).ok_or_else(|| {
             let detail = format!("a client may have {most} sockets open at once");
