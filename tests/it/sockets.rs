@@ -271,6 +271,20 @@ async fn whoever_sends_too_much_that_means_nothing_is_thrown_out() {
 }
 
 #[actix::test]
+async fn a_message_counts_as_a_request_of_its_client() {
+    let limits = [("limits.loopback", "true"), ("limits.requests_per_second", "1"), ("limits.burst", "4")];
+    let server = Server::start(limits);
+    // Opening the socket is the first of four.
+    let mut socket = server.client.socket("/ws").await;
+    for _ in 0..3 {
+        assert_eq!(socket.ask(json!({ "type": "ping" })).await["type"], "pong");
+    }
+    // A second may have passed meanwhile, and given one back.
+    let more = [socket.ask(json!({ "type": "ping" })).await, socket.ask(json!({ "type": "ping" })).await];
+    assert!(more.iter().any(|answer| answer["code"] == "too_many_requests"), "{more:?}");
+}
+
+#[actix::test]
 async fn a_message_that_is_too_long_closes_the_socket_also_in_pieces() {
     let server = Server::start([("ws.max_message_bytes", "2000")]);
     let long = "x".repeat(3000);

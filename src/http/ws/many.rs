@@ -105,6 +105,9 @@ impl ManyOrders {
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(60);
             return self.mistake(&problem, request_id.as_ref(), ctx);
         }
+        if let Err(problem) = self.pulse.admit() {
+            return answer("error", request_id.as_ref(), Wrong::of(&problem, None), ctx);
+        }
         match command {
             Ok(command) => self.run(command, request_id, ctx),
             Err(problem) => self.mistake(&problem, request_id.as_ref(), ctx),

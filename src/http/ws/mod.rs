@@ -9,6 +9,7 @@ mod frame;
 mod many;
 mod one;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -22,6 +23,7 @@ pub(super) use one::{by_path, by_query};
 
 use super::Face;
 use super::caller::{BEARER_PROTOCOL, Caller};
+use super::guard::Guard;
 use super::limits::Client;
 use super::problem::Problem;
 use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
@@ -60,7 +62,10 @@ trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
 /// A session's place among the open sockets, its heartbeat, and its signs of life.
 struct Pulse {
     face: web::Data<Face>,
+    guard: web::Data<Guard>,
     caller: Caller,
+    client: Client,
+    address: Option<IpAddr>,
     socket: Option<SocketHandle>,
     entered: Option<(u64, SignOfLife)>,
     heard: Instant,
@@ -72,16 +77,18 @@ impl Pulse {
     /// For a socket that is about to be opened, if its client may have one more.
     fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
         let most = face.settings.ws.max_sockets_per_client;
+        let address = request.peer_addr().map(|address| address.ip());
         let client = match caller.identity() {
             Ok(identity) => Client::User(identity.user.0),
-            Err(_) => request.peer_addr().map_or(Client::Others, |address| Client::at(address.ip())),
+            Err(_) => address.map_or(Client::Others, Client::at),
         };
         let seat = face.sessions.seat(client, most).ok_or_else(|| {
             let detail = format!("a client may have {most} sockets open at once");
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
-        Ok(Self { face, caller, socket, entered: None, heard: Instant::now(), _seat: seat })
+        let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
+        Ok(Self { face, guard, caller, client, address, socket, entered: None, heard: Instant::now(), _seat: seat })
     }
 
     /// Called when the session starts; whether it may go on.
@@ -109,6 +116,11 @@ impl Pulse {
             }
         });
         true
+    }
+
+    /// Lets in a message that asks for something, if its client may ask so often.
+    fn admit(&self) -> Result<(), Problem> {
+        self.guard.admit_message(self.client, self.address)
     }
 
     /// Called with every frame of the client's.
