@@ -14,6 +14,14 @@ enum Touches {
     Order,
     /// The order in its path, on a socket.
     OrderOnSocket,
+    /// The order in its query, on a socket.
+    OrderInQuery,
+    /// Every order that is named on the socket.
+    ManyOnSocket,
+    /// The order of that name in its path.
+    Named,
+    /// Every open order of the caller's.
+    AllOpen,
     /// The API key in its path.
     Key,
     /// Everything of the caller's.
@@ -26,10 +34,10 @@ enum Touches {
     Public,
 }
 
-use Touches::{Key, NewOrder, Nothing, Order, OrderOnSocket, Own, Public};
+use Touches::{AllOpen, Key, ManyOnSocket, Named, NewOrder, Nothing, Order, OrderInQuery, OrderOnSocket, Own, Public};
 
 /// Every route. One that is missing here fails the test below it.
-const ROUTES: [(&str, &str, Touches); 19] = [
+const ROUTES: [(&str, &str, Touches); 27] = [
     ("POST", "/api/auth", Public),
     ("POST", "/api/auth/register", Public),
     ("POST", "/api/auth/login", Public),
@@ -40,15 +48,23 @@ const ROUTES: [(&str, &str, Touches); 19] = [
     ("DELETE", "/api/auth/keys/{id}", Key),
     ("POST", "/api/auth/ticket", Nothing),
     ("GET", "/api/quotes", Nothing),
+    ("GET", "/api/tokens", Public),
+    ("GET", "/api/stats", Nothing),
     ("POST", "/api/orders/execute", NewOrder),
     ("POST", "/api/orders", NewOrder),
     ("GET", "/api/orders", Own),
+    ("GET", "/api/orders/history", Own),
+    ("GET", "/api/orders/by-client-id/{id}", Named),
+    ("DELETE", "/api/orders", AllOpen),
+    ("POST", "/api/orders/cancel", AllOpen),
     ("GET", "/api/orders/{id}", Order),
     ("DELETE", "/api/orders/{id}", Order),
     ("GET", "/api/orders/{id}/events", Order),
     ("POST", "/api/orders/{id}/cancel", Order),
     ("GET", "/api/orders/{id}/stream", OrderOnSocket),
     ("GET", "/ws/orders/{id}", OrderOnSocket),
+    ("GET", "/api/orders/execute", OrderInQuery),
+    ("GET", "/ws", ManyOnSocket),
 ];
 
 #[test]
@@ -142,8 +158,9 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
         let answer = ask(&asker.client, method, &path.replace("{id}", &owner.orders[0]), &order(json!({}))).await;
         assert_eq!((answer.status, answer.body["code"].as_str()), (401, Some("unauthenticated")), "{what}: {answer:?}");
         questions += 1;
-        if touches == OrderOnSocket {
-            assert!(asker.client.try_socket(&path.replace("{id}", &owner.orders[0])).await.is_err(), "{what}");
+        if matches!(touches, OrderOnSocket | OrderInQuery | ManyOnSocket) {
+            let path = format!("{}?orderId={}", path.replace("{id}", &owner.orders[0]), owner.orders[0]);
+            assert!(asker.client.try_socket(&path).await.is_err(), "{what}");
             questions += 1;
         }
         return questions;
@@ -163,6 +180,28 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
                 }
             }
         }
+        OrderInQuery => {
+            for id in &owner.orders {
+                let story = asker.client.socket(&format!("{path}?orderId={id}")).await.until_closed().await;
+                assert!(story.steps.is_empty() && story.close == Some(4404), "{what}: {story:?}");
+                questions += 1;
+            }
+        }
+        ManyOnSocket => questions += pry_on_socket(asker, owner, &unknown, &what).await,
+        Named => {
+            let answer =
+                ask(&asker.client, method, &path.replace("{id}", &Owner::own_name(owner.name)), &nothing).await;
+            // Their own order of that name, or none.
+            assert!(matches!(answer.status, 200 | 404), "{what}: {answer:?}");
+            assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
+            questions += 1;
+        }
+        AllOpen => {
+            // Of a status in which nobody's order is, for the asker's own are still needed.
+            let answer = ask(&asker.client, method, &format!("{path}?status=building"), &nothing).await;
+            assert_eq!((answer.status, &answer.body["results"]), (200, &json!([])), "{what}: {answer:?}");
+            questions += 1;
+        }
         Key => {
             if let Some(id) = &owner.api_key {
                 let foreign = ask(&asker.client, method, &path.replace("{id}", id), &nothing).await;
@@ -176,11 +215,10 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
         Own => {
             let named = format!("?clientOrderId={}", Owner::own_name(owner.name));
             let filters = ["", "?status=pending", "?status=cancelled", "?tokenIn=SOL", &named];
-            let filters = if path == "/api/orders" { &filters[..] } else { &filters[..1] };
+            let filters = if path.starts_with("/api/orders") { &filters[..] } else { &filters[..1] };
             for filter in filters {
                 let answer = ask(&asker.client, method, &format!("{path}{filter}"), &nothing).await;
-                let leaked = owner.orders.iter().chain(&owner.api_key).find(|id| answer.body.to_string().contains(*id));
-                assert_eq!(leaked, None, "{what}: {answer:?}");
+                assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
                 questions += 1;
             }
         }
@@ -204,13 +242,43 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
                 assert!(answer.status < 500, "{what}: {answer:?}");
                 let is_login = method == "POST" && touches == Public;
                 assert!(!is_login || matches!(answer.status, 401 | 409), "{what}: {answer:?}");
-                let leaked = owner.orders.iter().chain(&owner.api_key).find(|id| answer.body.to_string().contains(*id));
-                assert_eq!(leaked, None, "{what}: {answer:?}");
+                assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
                 questions += 1;
             }
         }
     }
     questions
+}
+
+/// What an answer tells of another's orders or key.
+fn leaked<'a>(body: &Value, owner: &'a Owner) -> Option<&'a String> {
+    owner.orders.iter().chain(&owner.api_key).find(|id| body.to_string().contains(*id))
+}
+
+/// Asks every command of a socket for another's orders.
+async fn pry_on_socket(asker: &Asker, owner: &Owner, unknown: &str, what: &str) -> u32 {
+    let mut socket = asker.client.socket("/ws").await;
+    let mut questions = 0;
+    let subscribed = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    assert_eq!((&subscribed["type"], leaked(&subscribed, owner)), (&json!("subscribed"), None), "{what}");
+    for id in &owner.orders {
+        for command in ["subscribe", "unsubscribe", "cancel"] {
+            let foreign = socket.ask(json!({ "type": command, "orderId": id })).await;
+            let none = socket.ask(json!({ "type": command, "orderId": unknown })).await;
+            let told = |answer: &Value, id: &str| {
+                let mut answer = answer.clone();
+                answer.as_object_mut().unwrap().remove("requestId");
+                answer.to_string().replace(id, "ID")
+            };
+            assert_eq!(told(&foreign, id), told(&none, unknown), "{what}: {command}");
+            questions += 1;
+        }
+    }
+    let fields = json!({ "amountIn": "8.75", "clientOrderId": Owner::own_name(owner.name) });
+    let answer = socket.ask(json!({ "type": "submit", "order": order(fields) })).await;
+    // Their own order of that name is another one, or this one is theirs; it is never the owner's.
+    assert_eq!(leaked(&answer, owner), None, "{what}: {answer}");
+    questions + 2
 }
 
 #[actix::test]
