@@ -16,12 +16,12 @@ enum Touches {
     OrderOnSocket,
     /// The order in its query, on a socket.
     OrderInQuery,
-    /// Every order that is named on the socket.
-    ManyOnSocket,
-    /// The order of that name in its path.
-    Named,
-    /// Every open order of the caller's.
-    AllOpen,
+    /// The order that has the name in its path.
+    OrderByName,
+    /// Whatever is said on the socket.
+    Socket,
+    /// Everything of the caller's, which it ends.
+    CancelsOwn,
     /// The API key in its path.
     Key,
     /// Everything of the caller's.
@@ -34,7 +34,9 @@ enum Touches {
     Public,
 }
 
-use Touches::{AllOpen, Key, ManyOnSocket, Named, NewOrder, Nothing, Order, OrderInQuery, OrderOnSocket, Own, Public};
+use Touches::{
+    CancelsOwn, Key, NewOrder, Nothing, Order, OrderByName, OrderInQuery, OrderOnSocket, Own, Public, Socket,
+};
 
 /// Every route. One that is missing here fails the test below it.
 const ROUTES: [(&str, &str, Touches); 27] = [
@@ -48,23 +50,23 @@ const ROUTES: [(&str, &str, Touches); 27] = [
     ("DELETE", "/api/auth/keys/{id}", Key),
     ("POST", "/api/auth/ticket", Nothing),
     ("GET", "/api/quotes", Nothing),
-    ("GET", "/api/tokens", Public),
+    ("GET", "/api/tokens", Nothing),
     ("GET", "/api/stats", Nothing),
+    ("GET", "/api/orders/execute", OrderInQuery),
+    ("GET", "/api/orders/by-client-id/{id}", OrderByName),
+    ("POST", "/api/orders/cancel", CancelsOwn),
+    ("DELETE", "/api/orders", CancelsOwn),
+    ("GET", "/api/orders/history", Own),
+    ("GET", "/ws", Socket),
     ("POST", "/api/orders/execute", NewOrder),
     ("POST", "/api/orders", NewOrder),
     ("GET", "/api/orders", Own),
-    ("GET", "/api/orders/history", Own),
-    ("GET", "/api/orders/by-client-id/{id}", Named),
-    ("DELETE", "/api/orders", AllOpen),
-    ("POST", "/api/orders/cancel", AllOpen),
     ("GET", "/api/orders/{id}", Order),
     ("DELETE", "/api/orders/{id}", Order),
     ("GET", "/api/orders/{id}/events", Order),
     ("POST", "/api/orders/{id}/cancel", Order),
     ("GET", "/api/orders/{id}/stream", OrderOnSocket),
     ("GET", "/ws/orders/{id}", OrderOnSocket),
-    ("GET", "/api/orders/execute", OrderInQuery),
-    ("GET", "/ws", ManyOnSocket),
 ];
 
 #[test]
@@ -95,6 +97,8 @@ struct Asker {
 struct Owner {
     name: &'static str,
     client: Client,
+    // A token that nobody else sells.
+    sells: &'static str,
     orders: Vec<String>,
     api_key: Option<String>,
 }
@@ -105,18 +109,26 @@ impl Owner {
         format!("{name}s-own")
     }
 
-    async fn settle(name: &'static str, client: Client, with_key: bool) -> Self {
-        let ended = client.submit(json!({ "amountIn": "1.25" })).await.order_id();
+    async fn settle(name: &'static str, client: Client, sells: &'static str, with_key: bool) -> Self {
+        let fields = json!({ "tokenIn": sells, "tokenOut": "JUP", "amountIn": "1.25" });
+        let ended = client.submit(fields.clone()).await.order_id();
         assert_eq!(client.post(&format!("/api/orders/{ended}/cancel"), &json!({})).await.status, 200);
-        let waiting =
-            client.submit(json!({ "amountIn": "1.25", "clientOrderId": Self::own_name(name) })).await.order_id();
+        let mut named = fields;
+        named["clientOrderId"] = json!(Self::own_name(name));
+        let waiting = client.submit(named).await.order_id();
         let api_key = match with_key {
             true => {
                 client.post("/api/auth/keys", &json!({ "name": name })).await.body["id"].as_str().map(str::to_owned)
             }
             false => None,
         };
-        Self { name, client, orders: vec![ended, waiting], api_key }
+        Self { name, client, sells, orders: vec![ended, waiting], api_key }
+    }
+
+    /// What is theirs and shows up in there.
+    fn leak(&self, told: &Value) -> Option<&String> {
+        let told = told.to_string();
+        self.orders.iter().chain(&self.api_key).find(|id| told.contains(*id))
     }
 
     /// Everything that there is to know of theirs, as they see it.
@@ -148,64 +160,91 @@ async fn ask(client: &Client, method: &str, path: &str, body: &Value) -> Answer 
     }
 }
 
+/// Says everything that can be said on a socket for many orders about those of another.
+async fn pry_on_socket(asker: &Asker, owner: &Owner, what: &str) -> u32 {
+    let unknown = uuid::Uuid::now_v7().to_string();
+    let mut socket = asker.client.socket("/ws").await;
+    let mut questions = 0;
+    for r#type in ["subscribe", "cancel", "unsubscribe"] {
+        let mut answers = Vec::new();
+        for id in owner.orders.iter().chain([&unknown]) {
+            let mut answer = socket.ask(json!({ "type": r#type, "orderId": id })).await;
+            answer.as_object_mut().unwrap().remove("requestId");
+            answers.push(answer.to_string().replace(id, "ID"));
+            questions += 1;
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[2]), "{what}: {answers:?}");
+    }
+    let channel = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    assert_eq!(channel["type"], "subscribed", "{what}: {channel}");
+    let fresh = owner.client.submit(json!({})).await.order_id();
+    assert_eq!(owner.client.post(&format!("/api/orders/{fresh}/cancel"), &json!({})).await.status, 200);
+    let own = asker.client.submit(json!({})).await.order_id();
+    // Its own order shows that the channel tells; nothing of the other's came before.
+    loop {
+        let told = socket.next().await.unwrap();
+        assert_eq!(owner.leak(&told), None, "{what}: {told}");
+        assert_ne!(told["orderId"], json!(fresh), "{what}: {told}");
+        if told["orderId"] == json!(own) {
+            return questions + 1;
+        }
+    }
+}
+
 /// Asks one route for what belongs to another; how many questions that were, each answered as if there were nothing.
 async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str, Touches)) -> u32 {
     let unknown = uuid::Uuid::now_v7().to_string();
     let what = format!("{} asks {method} {path} of {}", asker.name, owner.name);
     let nothing = json!({});
+    let about = |id: &str| match touches {
+        OrderInQuery => format!("{path}?orderId={id}"),
+        _ => path.replace("{id}", id),
+    };
+    let is_socket = matches!(touches, OrderOnSocket | OrderInQuery | Socket);
     let mut questions = 0;
     if !asker.admitted && touches != Public {
-        let answer = ask(&asker.client, method, &path.replace("{id}", &owner.orders[0]), &order(json!({}))).await;
+        let answer = ask(&asker.client, method, &about(&owner.orders[0]), &order(json!({}))).await;
         assert_eq!((answer.status, answer.body["code"].as_str()), (401, Some("unauthenticated")), "{what}: {answer:?}");
         questions += 1;
-        if matches!(touches, OrderOnSocket | OrderInQuery | ManyOnSocket) {
-            let path = format!("{}?orderId={}", path.replace("{id}", &owner.orders[0]), owner.orders[0]);
-            assert!(asker.client.try_socket(&path).await.is_err(), "{what}");
+        if is_socket {
+            assert!(asker.client.try_socket(&about(&owner.orders[0])).await.is_err(), "{what}");
             questions += 1;
         }
         return questions;
     }
     match touches {
-        Order | OrderOnSocket => {
+        Socket => questions += pry_on_socket(asker, owner, &what).await,
+        OrderByName => {
+            // Where the asker has an order of that name, it is that one.
+            let answer = ask(&asker.client, method, &about(&Owner::own_name(owner.name)), &nothing).await;
+            assert!(matches!(answer.status, 200 | 404), "{what}: {answer:?}");
+            assert_eq!(owner.leak(&answer.body), None, "{what}: {answer:?}");
+            questions += 1;
+        }
+        CancelsOwn => {
+            let answer = ask(&asker.client, method, &format!("{path}?tokenIn={}", owner.sells), &nothing).await;
+            assert_eq!((answer.status, &answer.body["cancelled"]), (200, &json!(0)), "{what}: {answer:?}");
+            assert_eq!(owner.leak(&answer.body), None, "{what}: {answer:?}");
+            questions += 1;
+        }
+        Order | OrderOnSocket | OrderInQuery => {
             for id in &owner.orders {
-                let foreign = ask(&asker.client, method, &path.replace("{id}", id), &nothing).await;
-                let none = ask(&asker.client, method, &path.replace("{id}", &unknown), &nothing).await;
+                let foreign = ask(&asker.client, method, &about(id), &nothing).await;
+                let none = ask(&asker.client, method, &about(&unknown), &nothing).await;
                 assert_eq!(told(&foreign, id), told(&none, &unknown), "{what}");
                 assert_eq!(foreign.status, if touches == Order { 404 } else { 400 }, "{what}: {foreign:?}");
                 questions += 1;
-                if touches == OrderOnSocket {
-                    let story = asker.client.socket(&path.replace("{id}", id)).await.until_closed().await;
+                if is_socket {
+                    let story = asker.client.socket(&about(id)).await.until_closed().await;
                     assert!(story.steps.is_empty() && story.close == Some(4404), "{what}: {story:?}");
                     questions += 1;
                 }
             }
         }
-        OrderInQuery => {
-            for id in &owner.orders {
-                let story = asker.client.socket(&format!("{path}?orderId={id}")).await.until_closed().await;
-                assert!(story.steps.is_empty() && story.close == Some(4404), "{what}: {story:?}");
-                questions += 1;
-            }
-        }
-        ManyOnSocket => questions += pry_on_socket(asker, owner, &unknown, &what).await,
-        Named => {
-            let answer =
-                ask(&asker.client, method, &path.replace("{id}", &Owner::own_name(owner.name)), &nothing).await;
-            // Their own order of that name, or none.
-            assert!(matches!(answer.status, 200 | 404), "{what}: {answer:?}");
-            assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
-            questions += 1;
-        }
-        AllOpen => {
-            // Of a status in which nobody's order is, for the asker's own are still needed.
-            let answer = ask(&asker.client, method, &format!("{path}?status=building"), &nothing).await;
-            assert_eq!((answer.status, &answer.body["results"]), (200, &json!([])), "{what}: {answer:?}");
-            questions += 1;
-        }
         Key => {
             if let Some(id) = &owner.api_key {
-                let foreign = ask(&asker.client, method, &path.replace("{id}", id), &nothing).await;
-                let none = ask(&asker.client, method, &path.replace("{id}", &unknown), &nothing).await;
+                let foreign = ask(&asker.client, method, &about(id), &nothing).await;
+                let none = ask(&asker.client, method, &about(&unknown), &nothing).await;
                 assert_eq!(told(&foreign, id), told(&none, &unknown), "{what}");
                 // An API key manages no account, its own no more than another's.
                 assert!(matches!(foreign.status, 401 | 403 | 404), "{what}: {foreign:?}");
@@ -218,7 +257,7 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
             let filters = if path.starts_with("/api/orders") { &filters[..] } else { &filters[..1] };
             for filter in filters {
                 let answer = ask(&asker.client, method, &format!("{path}{filter}"), &nothing).await;
-                assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
+                assert_eq!(owner.leak(&answer.body), None, "{what}: {answer:?}");
                 questions += 1;
             }
         }
@@ -242,43 +281,12 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
                 assert!(answer.status < 500, "{what}: {answer:?}");
                 let is_login = method == "POST" && touches == Public;
                 assert!(!is_login || matches!(answer.status, 401 | 409), "{what}: {answer:?}");
-                assert_eq!(leaked(&answer.body, owner), None, "{what}: {answer:?}");
+                assert_eq!(owner.leak(&answer.body), None, "{what}: {answer:?}");
                 questions += 1;
             }
         }
     }
     questions
-}
-
-/// What an answer tells of another's orders or key.
-fn leaked<'a>(body: &Value, owner: &'a Owner) -> Option<&'a String> {
-    owner.orders.iter().chain(&owner.api_key).find(|id| body.to_string().contains(*id))
-}
-
-/// Asks every command of a socket for another's orders.
-async fn pry_on_socket(asker: &Asker, owner: &Owner, unknown: &str, what: &str) -> u32 {
-    let mut socket = asker.client.socket("/ws").await;
-    let mut questions = 0;
-    let subscribed = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
-    assert_eq!((&subscribed["type"], leaked(&subscribed, owner)), (&json!("subscribed"), None), "{what}");
-    for id in &owner.orders {
-        for command in ["subscribe", "unsubscribe", "cancel"] {
-            let foreign = socket.ask(json!({ "type": command, "orderId": id })).await;
-            let none = socket.ask(json!({ "type": command, "orderId": unknown })).await;
-            let told = |answer: &Value, id: &str| {
-                let mut answer = answer.clone();
-                answer.as_object_mut().unwrap().remove("requestId");
-                answer.to_string().replace(id, "ID")
-            };
-            assert_eq!(told(&foreign, id), told(&none, unknown), "{what}: {command}");
-            questions += 1;
-        }
-    }
-    let fields = json!({ "amountIn": "8.75", "clientOrderId": Owner::own_name(owner.name) });
-    let answer = socket.ask(json!({ "type": "submit", "order": order(fields) })).await;
-    // Their own order of that name is another one, or this one is theirs; it is never the owner's.
-    assert_eq!(leaked(&answer, owner), None, "{what}: {answer}");
-    questions + 2
 }
 
 #[actix::test]
@@ -303,12 +311,12 @@ async fn nobody_learns_of_anothers_orders_by_any_route() {
         let (as_alice, as_bob) = (asker("alice", &alice, true), asker("bob", &bob, true));
         let (as_key, as_nobody) = (asker("bob's key", &bobs_key, true), asker("nobody", &server.client, !required));
 
-        let alices = Owner::settle("alice", alice.clone(), true).await;
-        let bobs = Owner::settle("bob", bob.clone(), true).await;
+        let alices = Owner::settle("alice", alice.clone(), "BONK", true).await;
+        let bobs = Owner::settle("bob", bob.clone(), "RAY", true).await;
         let mut pairs = vec![(&as_bob, &alices), (&as_key, &alices), (&as_nobody, &alices), (&as_alice, &bobs)];
         let nobodys;
         if !required {
-            nobodys = Owner::settle("nobody", server.client.clone(), false).await;
+            nobodys = Owner::settle("nobody", server.client.clone(), "MSOL", false).await;
             pairs.extend([(&as_alice, &nobodys), (&as_bob, &nobodys), (&as_key, &nobodys)]);
         }
         for (asker, owner) in pairs {
