@@ -1,6 +1,6 @@
 //! What every request passes before its route, and every answer after it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -78,6 +78,18 @@ impl Guard {
         // Whoever has found out before who asks has left it here.
         let known = request.extensions().get::<Client>().copied();
         limiter.covers(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
+    }
+
+    /// Lets in a message of a socket from that address: it counts as a request does.
+    pub(super) fn admit_message(&self, client: Client, from: Option<IpAddr>) -> Result<(), Problem> {
+        match (&self.limiter, from) {
+            (Some(limiter), Some(address)) if limiter.covers(address) => limiter
+                .admit(client)
+                .map(drop)
+                .map_err(too_many)
+                .inspect_err(|problem| self.metrics.refused(problem.code())),
+            _ => Ok(()),
+        }
     }
 }
 
