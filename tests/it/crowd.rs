@@ -2,6 +2,7 @@
 //! follow on sockets across restarts, and note down everything they were told.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Crowd {
     history: RefCell<History>,
     dice: RefCell<SmallRng>,
     trades: RefCell<Vec<JoinHandle<()>>>,
+    // What each client is busy with, for the day on which one never comes to an end.
+    doing: RefCell<BTreeMap<u64, String>>,
     next: Cell<u64>,
     // One order in so many is called `poison…` and meets the fail point `order`; 0 for none.
     poison: Cell<u32>,
@@ -49,6 +52,7 @@ impl Crowd {
             history: RefCell::default(),
             dice: RefCell::new(SmallRng::seed_from_u64(seed)),
             trades: RefCell::default(),
+            doing: RefCell::default(),
             next: Cell::new(0),
             poison: Cell::new(0),
         })
@@ -95,10 +99,12 @@ impl Crowd {
             }
         };
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
-            let orders = self.client().get("/api/orders?limit=200").await.body;
-            let is_open = |order: &&serde_json::Value| order["completedAt"].is_null();
-            let open: Vec<_> = orders["orders"].as_array().into_iter().flatten().filter(is_open).collect();
-            panic!("not every client is told how its order ended; of the last 200 are open: {open:#?}");
+            let mut open = Vec::new();
+            for status in ["pending", "routing", "building", "submitted"] {
+                open.push(self.client().get(&format!("/api/orders?limit=5&status={status}")).await.body);
+            }
+            let doing = self.doing.borrow();
+            panic!("not every client is told how its order ended; open are {open:#?}, and the clients are {doing:#?}");
         }
     }
 
@@ -120,11 +126,15 @@ impl Crowd {
         let poisoned = self.poison.get() > 0 && self.one_in(self.poison.get());
         let key = format!("{}{number}", if poisoned { "poison-" } else { "order-" });
         let named = poisoned || self.one_in(2);
-        let Some(id) = self.submit(&key, named).await else { return };
-        if self.one_in(5) {
-            self.submit(&key, named).await;
+        self.doing.borrow_mut().insert(number, format!("submitting {key}"));
+        if let Some(id) = self.submit(&key, named).await {
+            if self.one_in(5) {
+                self.submit(&key, named).await;
+            }
+            self.doing.borrow_mut().insert(number, format!("cancelling or following {id}"));
+            tokio::join!(self.perhaps_cancel(&id), self.perhaps_follow(number, &id));
         }
-        tokio::join!(self.perhaps_cancel(&id), self.perhaps_follow(&id));
+        self.doing.borrow_mut().remove(&number);
     }
 
     /// Submits until an answer comes. A few clients go away where the first one does not.
@@ -163,14 +173,16 @@ impl Crowd {
         }
     }
 
-    async fn perhaps_follow(&self, id: &str) {
+    async fn perhaps_follow(&self, number: u64, id: &str) {
         if !self.one_in(3) {
             return;
         }
         let mut told = 0;
         loop {
             let path = format!("/ws/orders/{id}?afterSeq={told}");
+            self.doing.borrow_mut().insert(number, format!("opening {path}"));
             if let Ok(socket) = self.client().try_socket(&path).await {
+                self.doing.borrow_mut().insert(number, format!("reading {path}"));
                 let story = socket.until_closed().await;
                 let (steps, close) = (story.steps.len() as u64, story.close);
                 self.history.borrow_mut().told(id, told, story);
