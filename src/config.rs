@@ -131,7 +131,15 @@ pub struct WsSettings {
 pub struct LimitSettings {
     pub requests_per_second: u32,
     pub burst: u32,
+    pub connections: usize,
     pub loopback: bool,
+}
+
+impl LimitSettings {
+    /// Whether whoever connects from there is limited at all.
+    pub fn cover(&self, address: IpAddr) -> bool {
+        self.loopback || !address.to_canonical().is_loopback()
+    }
 }
 
 /// `[metrics]`
@@ -510,6 +518,7 @@ impl Settings {
         let stall_timeout = from.duration("ws.stall_timeout_ms");
         let requests_per_second = from.take("limits.requests_per_second");
         let burst = from.at_least("limits.burst", 1);
+        let client_connections = from.at_least("limits.connections", 1);
         let limit_loopback = from.take("limits.loopback");
         let metrics_token = from.optional("metrics.token");
         let metrics_bind = from.optional("metrics.bind");
@@ -610,6 +619,7 @@ impl Settings {
             limits: LimitSettings {
                 requests_per_second: requests_per_second?,
                 burst: burst?,
+                connections: client_connections?,
                 loopback: limit_loopback?,
             },
             metrics: MetricsSettings { token: metrics_token?, bind: metrics_bind? },

@@ -20,7 +20,7 @@ use super::doors::{Asker, Doors, Refused};
 use super::limits::{Allowance, Client, Limiter};
 use super::operator;
 use super::problem::{self, Problem};
-use crate::config::Settings;
+use crate::config::{LimitSettings, Settings};
 use crate::metrics::Metrics;
 
 /// A longer path and query is refused with 414.
@@ -29,6 +29,7 @@ const MAX_URL: usize = 8 * 1024;
 /// Decides who is answered.
 pub(super) struct Guard {
     doors: Doors,
+    limits: LimitSettings,
     limiter: Option<Limiter>,
     /// Where the operator's routes are served, if not with all others.
     operator: Option<SocketAddr>,
@@ -40,10 +41,11 @@ impl Guard {
     pub(super) fn new(settings: &Settings, operator: Option<SocketAddr>, metrics: Metrics) -> Self {
         Self {
             doors: Doors::new(&settings.server),
+            limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
             operator,
+            connections: Connections::new(settings.limits.clone(), metrics.clone()),
             metrics,
-            connections: Connections::new(),
         }
     }
 
@@ -77,7 +79,7 @@ impl Guard {
         let address = request.peer_addr()?.ip();
         // Whoever has found out before who asks has left it here.
         let known = request.extensions().get::<Client>().copied();
-        limiter.covers(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
+        self.limits.cover(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
     }
 }
 

@@ -45,7 +45,6 @@ impl Client {
 pub(super) struct Limiter<C: Clock = MonotonicClock> {
     buckets: RateLimiter<Client, Buckets, C, StateInformationMiddleware>,
     quota: Quota,
-    loopback: bool,
     swept: Mutex<C::Instant>,
 }
 
@@ -78,12 +77,7 @@ impl<C: Clock> Limiter<C> {
         let quota = Quota::with_period(interval)?.allow_burst(burst);
         let swept = Mutex::new(clock.now());
         let buckets = RateLimiter::new(quota, Buckets::default(), clock);
-        Some(Self { buckets, quota, loopback: settings.loopback, swept })
-    }
-
-    /// Whether whoever connects from there is limited at all, user or not.
-    pub(super) fn covers(&self, address: IpAddr) -> bool {
-        self.loopback || !address.to_canonical().is_loopback()
+        Some(Self { buckets, quota, swept })
     }
 
     /// Lets one request in, or not.
@@ -185,7 +179,7 @@ mod tests {
     use super::*;
 
     fn limiter(requests_per_second: u32, burst: u32) -> Limiter<FakeRelativeClock> {
-        let settings = LimitSettings { requests_per_second, burst, loopback: false };
+        let settings = LimitSettings { requests_per_second, burst, connections: 1, loopback: false };
         Limiter::with_clock(&settings, FakeRelativeClock::default()).unwrap()
     }
 
@@ -224,13 +218,13 @@ mod tests {
 
     #[test]
     fn this_very_machine_is_not_limited_and_zero_is_no_limit() {
-        let limiter = limiter(1, 1);
+        let settings = LimitSettings { requests_per_second: 0, burst: 1, connections: 1, loopback: false };
         for (address, covered) in
             [("127.0.0.1", false), ("::1", false), ("::ffff:127.0.0.2", false), ("10.0.0.1", true)]
         {
-            assert_eq!(limiter.covers(address.parse().unwrap()), covered, "{address}");
+            assert_eq!(settings.cover(address.parse().unwrap()), covered, "{address}");
         }
-        assert!(Limiter::new(&LimitSettings { requests_per_second: 0, burst: 1, loopback: true }).is_none());
+        assert!(Limiter::new(&settings).is_none());
     }
 
     #[test]

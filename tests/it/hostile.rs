@@ -170,6 +170,26 @@ async fn slow_clients_are_closed_and_harm_nobody() {
 }
 
 #[actix::test]
+async fn one_client_has_so_many_connections_and_the_next_is_closed() {
+    let server = Server::start([("limits.connections", "4"), ("limits.loopback", "true")]);
+    let address = server.client.url().trim_start_matches("http://").to_owned();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let mut one_more = TcpStream::connect(&address).await.unwrap();
+    let heard = timeout(PATIENCE, one_more.read(&mut [0; 8])).await.expect("it is closed");
+    assert!(matches!(heard, Ok(0) | Err(_)));
+    drop(open);
+    let again = async {
+        while server.client.send("GET", "/live", &[], String::new()).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("when some are closed others are let in");
+}
+
+#[actix::test]
 async fn no_more_connections_are_taken_than_may_be_open_and_the_rest_wait() {
     let server = Server::start([
         ("server.max_connections", "8"),
