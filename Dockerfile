@@ -1,7 +1,8 @@
 # docker build -t order-engine .
 # docker run --rm -p 127.0.0.1:3000:3000 -v order-engine:/var/lib/order-engine --stop-timeout 30 order-engine
 #
-# There is no authentication yet: publish the port on the loopback address only, as above, never as `-p 3000:3000`.
+# Clients have to log in. The secret that their tokens are signed with is a file on the volume, made at the first start.
+# There is no TLS: publish the port as above, and put something in front of it that speaks TLS to the world.
 
 # The manifests alone, each with an empty crate beside it: changes only when dependencies do.
 FROM rust:1.95-slim-bookworm AS manifests
@@ -28,9 +29,11 @@ RUN groupadd --gid 10001 order-engine \
 COPY --from=build /build/target/release/order-engine /usr/local/bin/order-engine
 COPY config /etc/order-engine
 ENV ORDER_ENGINE_CONFIG_DIR=/etc/order-engine \
-    ORDER_ENGINE__SERVER__HOST=0.0.0.0
+    ORDER_ENGINE__SERVER__HOST=0.0.0.0 \
+    ORDER_ENGINE__AUTH__REQUIRED=true \
+    ORDER_ENGINE__AUTH__SECRET_FILE=/var/lib/order-engine/order-engine.secret
 USER order-engine
-# By default the database and the simulated chain's ledger are files in the working folder.
+# By default the database, the simulated chain's ledger and the secret are files in the working folder.
 WORKDIR /var/lib/order-engine
 VOLUME /var/lib/order-engine
 EXPOSE 3000

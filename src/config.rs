@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use thiserror::Error;
 
 use crate::domain::id::VenueId;
+use crate::domain::secret::Secret;
 use crate::domain::token::{KnownToken, Token, TokenList};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -50,6 +51,7 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     pub simulation: SimulationSettings,
     pub log: LogSettings,
+    pub auth: AuthSettings,
     pub tokens: Arc<TokenList>,
 }
 
@@ -123,6 +125,12 @@ pub struct WsSettings {
     pub mailbox: usize,
     pub heartbeat: Duration,
     pub stall_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub max_sockets_per_client: usize,
+    pub max_subscriptions: usize,
+    pub max_message_bytes: usize,
+    pub commands_per_minute: u32,
+    pub mistakes_per_minute: u32,
 }
 
 /// `[limits]`
@@ -133,6 +141,11 @@ pub struct LimitSettings {
     pub burst: u32,
     pub connections: usize,
     pub loopback: bool,
+}
+
+impl MetricsSettings {
+    /// A token of fewer bytes could be found by trying.
+    const TOKEN_BYTES: usize = 16;
 }
 
 impl LimitSettings {
@@ -146,7 +159,7 @@ impl LimitSettings {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
 pub struct MetricsSettings {
-    pub token: Option<MetricsToken>,
+    pub token: Option<Secret>,
     pub bind: Option<SocketAddr>,
 }
 
@@ -178,6 +191,62 @@ pub struct SimulationSettings {
 pub struct LogSettings {
     pub level: String,
     pub format: LogFormat,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
+pub struct AuthSettings {
+    pub required: bool,
+    pub registration_open: bool,
+    pub secret: SecretPlace,
+    pub token_ttl: Duration,
+    pub attempts_per_name: usize,
+    pub attempts_per_address: usize,
+    pub attempts_window: Duration,
+    pub hashes_at_once: usize,
+    /// Listens beyond this machine without asking anybody who they are. No key sets it: `serve --insecure` does.
+    pub insecure: bool,
+}
+
+impl AuthSettings {
+    /// A secret of fewer bytes could be found by trying.
+    pub const SECRET_BYTES: usize = 32;
+
+    /// What is said of a secret that has only so many.
+    pub fn short_secret(bytes: usize) -> String {
+        format!("must have at least {} bytes, not {bytes}", Self::SECRET_BYTES)
+    }
+}
+
+/// Where the secret is that tokens are signed with.
+#[derive(Clone, Debug)]
+pub enum SecretPlace {
+    /// In the settings.
+    Given(Secret),
+    /// In that file, which is made where there is none.
+    File(PathBuf),
+    /// In this process, lost with it, as its database is.
+    Memory,
+}
+
+/// Whether new accounts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registration {
+    Open,
+    Closed,
+}
+
+impl FromStr for Registration {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "closed" => Ok(Self::Closed),
+            _ => Err("must be open or closed"),
+        }
+    }
 }
 
 /// How log lines look.
@@ -323,35 +392,6 @@ impl FromStr for RedisUrl {
     }
 }
 
-/// What whoever reads the metrics has to show. A secret, so it has no plain `Debug` or `Display`.
-#[derive(Clone)]
-pub struct MetricsToken(String);
-
-impl MetricsToken {
-    /// The token itself, for comparing.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for MetricsToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl FromStr for MetricsToken {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must be at least 16 visible ASCII characters")
-        }
-    }
-}
-
 /// A name by which this server is called: the host of a URL, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(String);
@@ -464,6 +504,16 @@ impl Settings {
         .map(|(settings, _)| settings)
     }
 
+    /// Whether others than this machine's users could reach the engine and be asked for nothing.
+    pub fn is_open_to_strangers(&self) -> bool {
+        self.is_beyond_this_machine() && !(self.auth.required || self.auth.insecure)
+    }
+
+    /// Whether it is reached from other machines.
+    pub fn is_beyond_this_machine(&self) -> bool {
+        !self.server.host.to_canonical().is_loopback()
+    }
+
     fn read(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<(Self, Vec<Entry>), ConfigError> {
         let config = builder.build().map_err(|error| ConfigError(vec![error.to_string()]))?;
         let mut reader = Reader::new(&config.cache);
@@ -520,8 +570,14 @@ impl Settings {
         let burst = from.at_least("limits.burst", 1);
         let client_connections = from.at_least("limits.connections", 1);
         let limit_loopback = from.take("limits.loopback");
-        let metrics_token = from.optional("metrics.token");
+        let metrics_token = from.optional::<Secret>("metrics.token");
         let metrics_bind = from.optional("metrics.bind");
+        let ws_idle_timeout = from.duration("ws.idle_timeout_ms");
+        let max_sockets_per_client = from.at_least("ws.max_sockets_per_client", 1);
+        let max_subscriptions = from.at_least("ws.max_subscriptions", 1);
+        let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
+        let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
+        let mistakes_per_minute = from.take("ws.mistakes_per_minute");
         let ledger = from.take::<String>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
@@ -540,11 +596,32 @@ impl Settings {
         let seed = from.take("simulation.seed");
         let level = from.take::<String>("log.level");
         let format = from.take("log.format");
-        let auth_required = from.take::<bool>("auth.required");
+        let required = from.take("auth.required");
+        let registration = from.take::<Registration>("auth.registration");
+        let secret = from.optional::<Secret>("auth.secret");
+        let secret_file = from.take::<String>("auth.secret_file");
+        let token_ttl = from.duration("auth.token_ttl_ms");
+        let attempts_per_name = from.at_least("auth.attempts_per_name", 1);
+        let attempts_per_address = from.at_least("auth.attempts_per_address", 1);
+        let attempts_window = from.duration("auth.attempts_window_ms");
+        let hashes_at_once = from.at_least("auth.hashes_at_once", 1);
         let tokens = from.tokens("tokens.file");
 
-        if auth_required == Some(true) {
-            from.error("auth.required", "true is not supported yet: there are no users to ask for");
+        if let Some(Some(token)) = &metrics_token
+            && token.expose().len() < MetricsSettings::TOKEN_BYTES
+        {
+            from.error("metrics.token", format!("must have at least {} bytes", MetricsSettings::TOKEN_BYTES));
+        }
+        if let Some(Some(secret)) = &secret
+            && secret.expose().len() < AuthSettings::SECRET_BYTES
+        {
+            from.error("auth.secret", AuthSettings::short_secret(secret.expose().len()));
+        }
+        if token_ttl.is_some_and(|ttl| ttl < Duration::from_secs(1) || ttl > MOST_TOKEN_TTL) {
+            from.error("auth.token_ttl_ms", "must be from a second to a year");
+        }
+        if hashes_at_once.is_some_and(|hashes| hashes > 64) {
+            from.error("auth.hashes_at_once", "must be at most 64");
         }
         if let (Some(min), Some(max)) = (swap_latency_min, swap_latency_max)
             && min > max
@@ -555,9 +632,9 @@ impl Settings {
             from.error("simulation.drift_ppm", "must be less than 1000000");
         }
         if let (Some(heartbeat), Some(stall)) = (heartbeat, stall_timeout)
-            && heartbeat >= stall
+            && heartbeat * 2 >= stall
         {
-            from.error("ws.heartbeat_ms", "must be less than ws.stall_timeout_ms");
+            from.error("ws.heartbeat_ms", "must be less than half of ws.stall_timeout_ms");
         }
         if let Some(level) = &level
             && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
@@ -565,6 +642,14 @@ impl Settings {
             from.error("log.level", error);
         }
         let url = url?;
+        let secret = match (secret?, secret_file?.as_str()) {
+            (Some(secret), _) => SecretPlace::Given(secret),
+            (None, "auto") if url.is_sqlite() && url.sqlite_path().is_none() => SecretPlace::Memory,
+            (None, "auto") => SecretPlace::File(
+                url.sqlite_path().unwrap_or_else(|| "order-engine.db".into()).with_extension("secret"),
+            ),
+            (None, path) => SecretPlace::File(path.into()),
+        };
         let ledger = match ledger?.as_str() {
             "memory" => LedgerPlace::Memory,
             "auto" => LedgerPlace::File(
@@ -615,7 +700,17 @@ impl Settings {
             routing_timeout: routing_timeout?,
             quote_max_age: quote_max_age?,
             chain: ChainSettings { resend: resend?, alarm: alarm? },
-            ws: WsSettings { mailbox: mailbox?, heartbeat: heartbeat?, stall_timeout: stall_timeout? },
+            ws: WsSettings {
+                mailbox: mailbox?,
+                heartbeat: heartbeat?,
+                stall_timeout: stall_timeout?,
+                idle_timeout: ws_idle_timeout?,
+                max_sockets_per_client: max_sockets_per_client?,
+                max_subscriptions: max_subscriptions?,
+                max_message_bytes: max_message_bytes?,
+                commands_per_minute: commands_per_minute?,
+                mistakes_per_minute: mistakes_per_minute?,
+            },
             limits: LimitSettings {
                 requests_per_second: requests_per_second?,
                 burst: burst?,
@@ -642,6 +737,17 @@ impl Settings {
                 seed: seed?,
             },
             log: LogSettings { level: level?, format: format? },
+            auth: AuthSettings {
+                required: required?,
+                registration_open: registration? == Registration::Open,
+                secret,
+                token_ttl: token_ttl?,
+                attempts_per_name: attempts_per_name?,
+                attempts_per_address: attempts_per_address?,
+                attempts_window: attempts_window?,
+                hashes_at_once: hashes_at_once?,
+                insecure: false,
+            },
             tokens: Arc::new(tokens?),
         })
     }
@@ -703,6 +809,8 @@ impl Reader {
                     "database.url" => {
                         text.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted())
                     }
+                    "auth.secret" if text.is_empty() => String::new(),
+                    "auth.secret" => "***".to_owned(),
                     "redis.url" if text.is_empty() => String::new(),
                     "redis.url" => text.parse::<RedisUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted()),
                     "metrics.token" if !text.is_empty() => "***".to_owned(),
@@ -727,8 +835,8 @@ impl Reader {
         };
         match text.trim().parse() {
             Ok(value) => Some(value),
-            // Secrets, and URLs that may hold a password, are never repeated.
-            Err(error) if ["database.url", "redis.url", "metrics.token"].contains(&key) => {
+            // It is a secret, or may hold one, so it is never repeated.
+            Err(error) if ["database.url", "redis.url", "auth.secret", "metrics.token"].contains(&key) => {
                 self.error(key, format!("{error} (from {source})"));
                 None
             }
@@ -858,6 +966,9 @@ fn parse_tokens(text: &str) -> Result<TokenList, String> {
     TokenList::new(tokens, file.unknown_decimals.min(MOST_DECIMALS))
 }
 
+/// A token that is good for longer is good for ever.
+const MOST_TOKEN_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// More decimals would not leave a whole token within 2^64 base units.
 const MOST_DECIMALS: u8 = 18;
 
@@ -880,7 +991,7 @@ mod tests {
             ("server.port", "70000"),
             ("orders.max_concurrent", "0"),
             ("orders.max_conc", "1"),
-            ("auth.required", "true"),
+            ("auth.required", "perhaps"),
         ])
         .unwrap_err();
         let text = error.to_string();
@@ -946,6 +1057,46 @@ mod tests {
         ] {
             let error = Settings::with([(key, wrong)]).unwrap_err().to_string();
             assert!(error.starts_with(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere_and_not_taken_when_it_is_short() {
+        let secret = "hunter2-hunter2-hunter2-hunter2-h";
+        let given = ("auth.secret".to_owned(), secret.to_owned(), "the test".to_owned());
+        let builder = Config::builder().add_source(defaults()).add_source(Named(vec![given]));
+        let (settings, entries) = Settings::read(builder).unwrap();
+        assert!(matches!(&settings.auth.secret, SecretPlace::Given(given) if given.expose() == secret));
+        assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
+        let error = Settings::with([("auth.secret", &secret[..31])]).unwrap_err().to_string();
+        assert!(error.starts_with("auth.secret: ") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn the_secrets_file_is_beside_the_database_and_a_database_in_memory_has_none() {
+        let place = |url: &str| Settings::with([("database.url", url)]).unwrap().auth.secret;
+        let is_file =
+            |place: SecretPlace, path: &str| matches!(place, SecretPlace::File(file) if file == Path::new(path));
+        assert!(is_file(place("sqlite:///var/lib/orders.db?mode=rwc"), "/var/lib/orders.secret"));
+        assert!(is_file(place("postgres://db/orders"), "order-engine.secret"));
+        assert!(matches!(place("sqlite::memory:"), SecretPlace::Memory));
+    }
+
+    #[test]
+    fn only_this_machine_may_be_asked_for_nothing() {
+        for (host, required, open) in [
+            ("127.0.0.1", "false", false),
+            ("::1", "false", false),
+            ("::ffff:127.0.0.2", "false", false),
+            ("0.0.0.0", "false", true),
+            ("::", "false", true),
+            ("192.168.1.2", "false", true),
+            ("0.0.0.0", "true", false),
+        ] {
+            let mut settings = Settings::with([("server.host", host), ("auth.required", required)]).unwrap();
+            assert_eq!(settings.is_open_to_strangers(), open, "{host} {required}");
+            settings.auth.insecure = true;
+            assert!(!settings.is_open_to_strangers());
         }
     }
 

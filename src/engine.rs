@@ -1,8 +1,8 @@
 //! The engine: starts every part in order, and stops them in the one order that loses nothing.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -15,11 +15,12 @@ use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
-use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate};
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate, Outlet};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
 use crate::actors::venue::VenueActor;
+use crate::auth::{Auth, AuthStartError};
 use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
@@ -28,12 +29,15 @@ use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::tally::Tally;
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
 use crate::http::{self, Face, Listeners, wire};
 use crate::metrics::Metrics;
 use crate::simulation::Dice;
 use crate::store::lock::{EngineLock, LockError};
+use crate::store::users::UserStore;
 use crate::store::{OrderStore, SeaStore};
 use crate::venue::Venue;
 use crate::venue::simulated::SimulatedVenue;
@@ -67,6 +71,14 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Others than this machine's users could reach it, and it would ask nobody who they are.
+    #[error(
+        "server.host: whoever reaches {0} may trade, for auth.required is false; set it to true, or serve --insecure"
+    )]
+    Open(IpAddr),
+    /// Nobody's tokens or keys can be judged.
+    #[error(transparent)]
+    Auth(#[from] AuthStartError),
     /// A part died before the engine stood.
     #[error("a part of the engine died at its start")]
     Broken,
@@ -79,7 +91,7 @@ pub struct Parts {
     pub here: bool,
     /// Serve neither HTTP nor WebSocket.
     pub without_http: bool,
-    /// The durable truth, instead of the database of the settings.
+    /// The durable truth, instead of the database of the settings; there are no users then.
     pub store: Option<Arc<dyn OrderStore>>,
     /// The chain, instead of the simulated one.
     pub chain: Option<Arc<dyn Chain>>,
@@ -128,21 +140,21 @@ impl Engine {
         self.address
     }
 
-    /// Takes an order in; it is durable when this answers.
+    /// Takes an order in that belongs to no user; it is durable when this answers.
     pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
-        self.desk.submit(Arc::new(request), key).await
+        self.desk.submit(Owner::Shared, Arc::new(request), key).await
     }
 
-    /// Everything else that can be asked: one order, lists, cancels, quotes.
+    /// Everything else that can be asked, and for whom: one order, lists, cancels, quotes.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }
 
-    /// Listens to an order from its beginning to its end.
+    /// Listens to an order that belongs to no user, from its beginning to its end.
     pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
         let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(id, listener.recipient(), 0).await? {
+        match self.desk.watch(Owner::Shared, id, Outlet::new(listener.recipient()), 0).await? {
             Watch::Live(subscribed, listening) => Ok(Subscription {
                 story: subscribed.story.into(),
                 steps: Some(steps),
@@ -229,7 +241,7 @@ impl Handler<OrderUpdate> for Listener {
         // Full or closed: the subscription ends, and its owner sees the end.
         let kept = match update {
             OrderUpdate::Step { step, .. } => self.steps.try_send(step).is_ok(),
-            OrderUpdate::Dropped(_) => false,
+            OrderUpdate::Dropped { .. } => false,
         };
         if !kept {
             ctx.stop();
@@ -278,13 +290,15 @@ impl Running {
         };
         let listeners = match parts.without_http {
             true => None,
+            false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host)),
             false => {
                 Some(Listeners::bind(&settings).map_err(|(address, source)| StartError::Listen { address, source })?)
             }
         };
         let home = place();
         let order_homes: Vec<_> = match settings.orders.threads {
-            0 => vec![home.clone()],
+            // Beside the manager, who starts them.
+            0 => vec![Placement::Here],
             threads => (0..threads).map(|_| place()).collect(),
         };
         let cluster_home = settings.redis.url.is_some().then(&mut place);
@@ -299,9 +313,16 @@ impl Running {
                 caretaker.do_send(GiveUp(lost.await));
             });
         }
-        let store = match parts.store {
-            Some(store) => store,
-            None => open_store(&settings, &lock, &database_home).await?,
+        let (store, users): (Arc<dyn OrderStore>, Option<Arc<dyn UserStore>>) = match parts.store {
+            Some(store) => (store, None),
+            None => {
+                let store = open_store(&settings, &lock, &database_home).await?;
+                (store.clone(), Some(store))
+            }
+        };
+        let auth = {
+            let (settings, patience) = (settings.auth.clone(), settings.server.request_timeout);
+            Arc::new(Auth::start(settings, clock, patience, users, database_home.clone()).await?)
         };
         let persistence = {
             let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
@@ -323,6 +344,7 @@ impl Running {
         };
         let since = clock.now() - RateWindow::LENGTH;
         let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
+        let tally = Arc::new(Mutex::new(Tally::default()));
         let manager = {
             let parts = order_manager::Parts {
                 settings: settings.clone(),
@@ -333,6 +355,7 @@ impl Running {
                 venues,
                 chain,
                 announce: cluster.clone().map(announcing),
+                tally: tally.clone(),
                 metrics: metrics.clone(),
                 homes: order_homes,
                 recent_dispatches,
@@ -341,7 +364,7 @@ impl Running {
         };
         recover(&persistence, &manager).await?;
 
-        let desk = Desk::new(manager.clone(), persistence.clone(), router, settings.server.request_timeout);
+        let desk = Desk::new(manager.clone(), persistence.clone(), router, tally, settings.server.request_timeout);
         let sessions = Arc::new(Sessions::default());
         let mut running = Self {
             settings: settings.clone(),
@@ -364,6 +387,7 @@ impl Running {
             let address = listeners.address();
             let face = Face {
                 desk,
+                auth,
                 settings: settings.clone(),
                 sessions: sessions.clone(),
                 previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
@@ -425,7 +449,7 @@ impl Running {
             watchdog.abort();
         }
         let store = self.store.clone();
-        let closed = on(&self.database_home, async move { store.close().await });
+        let closed = self.database_home.run(async move { store.close().await });
         let _ = timeout(STEP, closed).await;
         for arbiter in self.arbiters.drain(..).rev() {
             arbiter.stop();
@@ -438,23 +462,9 @@ impl Running {
     }
 }
 
-/// Runs something on the thread of a placement.
-async fn on<T: Send + 'static>(placement: &Placement, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    match placement {
-        Placement::Here => Some(work.await),
-        Placement::On(arbiter) => {
-            let (done, result) = oneshot::channel();
-            arbiter.spawn(async move {
-                let _ = done.send(work.await);
-            });
-            result.await.ok()
-        }
-    }
-}
-
 async fn take_lock(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<EngineLock>, StartError> {
     let settings = settings.clone();
-    match on(home, async move { EngineLock::acquire(&settings.database).await }).await {
+    match home.run(async move { EngineLock::acquire(&settings.database).await }).await {
         Some(Ok(lock)) => Ok(Arc::new(lock)),
         Some(Err(LockError::Database(error))) => Err(StartError::Database(error)),
         Some(Err(error)) => Err(error.into()),
@@ -466,7 +476,7 @@ async fn open_store(
     settings: &Arc<Settings>,
     lock: &Option<Arc<EngineLock>>,
     home: &Placement,
-) -> Result<Arc<dyn OrderStore>, StartError> {
+) -> Result<Arc<SeaStore>, StartError> {
     let (settings, lock) = (settings.clone(), lock.clone());
     let open = async move {
         match lock {
@@ -474,7 +484,7 @@ async fn open_store(
             None => SeaStore::open(&settings.database).await,
         }
     };
-    match on(home, open).await {
+    match home.run(open).await {
         Some(Ok(store)) => Ok(Arc::new(store)),
         Some(Err(error)) => Err(StartError::Database(error.to_string())),
         None => Err(StartError::Broken),
@@ -488,7 +498,7 @@ async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<C
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
     let voice = Voice { update: wire::update_text, status: wire::standing_text, price: wire::price_text };
-    on(home, async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
+    home.run(async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
 }
 
 fn announcing(cluster: Cluster) -> Announce {

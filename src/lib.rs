@@ -10,6 +10,7 @@
 //! - [`store`]: the port to durable truth, and its SeaORM adapter. Rows never leave it.
 //! - [`cluster`]: Redis, where there is one: announces what is recorded, remembers previews, holds no truth.
 //! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
+//! - [`auth`]: who asks: accounts, tokens, API keys, tickets.
 //! - [`http`]: the public face. Wire types never leave it.
 //! - [`metrics`]: what an operator measures, counted where it happens.
 //! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
@@ -17,7 +18,7 @@
 //! - `cli`: one file a command, in the binary.
 //!
 //! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain`, `store` and `cluster` know `domain`;
-//! `actors` know the ports; `http` knows the actors' messages and asks `cluster` for previews; only the binary and the
+//! `actors` know the ports; `http` knows the actors' messages, asks `auth` who somebody is and `cluster` for previews; only the binary and the
 //! tests know `engine`.
 //!
 //! # What always holds
@@ -30,8 +31,10 @@
 //! 6. No queue, wait, frame, body or retry is without a limit, but the wait for a live swap: that ends when it is decided.
 //! 7. Money is never a float.
 //! 8. The database is the truth. Redis is a hint, a cache and a loudspeaker; losing it loses nothing.
+//! 9. Somebody else's order does not exist: whoever asks says for whom, and a foreign id answers as an unknown one.
 
 pub mod actors;
+pub mod auth;
 pub mod chain;
 pub mod clock;
 pub mod cluster;
@@ -39,6 +42,8 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod faults;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod metrics;
 pub mod simulation;

@@ -7,6 +7,10 @@ mod m20261121_000001_create_orders;
 mod m20261121_000002_create_order_events;
 mod m20261121_000003_create_transactions;
 mod m20261121_000004_create_idempotency_keys;
+mod m20261121_000005_orders_belong_to_users;
+mod m20261121_000006_create_users;
+mod m20261121_000007_create_api_keys;
+mod m20261121_000008_create_revoked_tokens;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -20,6 +24,10 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_create_order_events::Migration),
             Box::new(m20261121_000003_create_transactions::Migration),
             Box::new(m20261121_000004_create_idempotency_keys::Migration),
+            Box::new(m20261121_000005_orders_belong_to_users::Migration),
+            Box::new(m20261121_000006_create_users::Migration),
+            Box::new(m20261121_000007_create_api_keys::Migration),
+            Box::new(m20261121_000008_create_revoked_tokens::Migration),
         ]
     }
 }

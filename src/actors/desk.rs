@@ -2,8 +2,10 @@
 //!
 //! An order's actor may end or be restarted between finding it and asking it. The desk asks again, and answers from the
 //! store where there is no actor any more, so that nobody else has to know.
+//!
+//! Whoever asks says for whom: to any other owner an order does not exist.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -14,15 +16,17 @@ use uuid::Uuid;
 
 use super::dex_router::{DexRouter, RouteOrder};
 use super::line::Line;
-use super::order::{Cancel, CancelError, Inspect, OrderActor, OrderUpdate, Subscribe, Subscribed, Unsubscribe};
+use super::order::{Cancel, CancelError, Inspect, OrderActor, Outlet, Subscribe, Subscribed, Unsubscribe};
 use super::order_manager::{
-    FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, SubmitOrder,
+    FindOrder, FollowAll, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit,
 };
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::Decision;
+use crate::domain::tally::Tally;
+use crate::domain::user::Owner;
 use crate::store::{ListFilter, StoredOrder};
 use crate::venue::QuoteRequest;
 
@@ -32,13 +36,14 @@ pub struct Desk {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     router: Line<DexRouter>,
+    tally: Arc<Mutex<Tally>>,
     patience: Duration,
 }
 
 /// Why the desk has no answer.
 #[derive(Clone, Debug, Error)]
 pub enum DeskError {
-    /// There is no such order.
+    /// There is no such order, or none of that owner.
     #[error("there is no order {0}")]
     Unknown(OrderId),
     /// No answer can be had just now; the same question may be asked again.
@@ -91,40 +96,43 @@ impl Desk {
         manager: Addr<OrderManager>,
         persistence: Addr<Persistence>,
         router: Line<DexRouter>,
+        tally: Arc<Mutex<Tally>>,
         patience: Duration,
     ) -> Self {
-        Self { manager, persistence, router, patience }
+        Self { manager, persistence, router, tally, patience }
     }
 
     /// Takes an order in.
-    pub async fn submit(&self, request: Arc<OrderRequest>, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
+    pub async fn submit(
+        &self,
+        owner: Owner,
+        request: Arc<OrderRequest>,
+        key: Option<ClientKey>,
+    ) -> Result<Submission, SubmitError> {
         // Answered in time by the manager itself. Dropped: a submit that has not begun is not begun, another goes on.
         // Late: a manager that does not come to it. It may still have been taken in, so nobody says that it was not.
-        match timeout(self.patience, self.manager.send(SubmitOrder { request, key })).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(SubmitError::Broken),
-        }
+        timeout(self.patience, submit(&self.manager, owner, request, key)).await.unwrap_or(Err(SubmitError::Broken))
     }
 
     /// One order as it is recorded.
-    pub async fn order(&self, id: OrderId) -> Result<Order, DeskError> {
+    pub async fn order(&self, owner: Owner, id: OrderId) -> Result<Order, DeskError> {
         for _ in 0..Self::TRIES {
-            match self.find(id).await? {
+            match self.find(owner, id).await? {
                 Found::Live(addr) => match self.ask(&addr, Inspect).await {
                     Asked::Answered(order) => return Ok(order),
                     Asked::Gone => {}
                     Asked::Late => return Err(DeskError::Unavailable),
                 },
-                Found::NotLive | Found::Busy => return self.stored(id).await,
+                Found::NotLive | Found::Busy => return self.stored(owner, id).await,
             }
         }
         Err(DeskError::Unavailable)
     }
 
     /// Cancels an order: the order as it is cancelled, also if it was already.
-    pub async fn cancel(&self, id: OrderId) -> Result<Order, CancelRefused> {
+    pub async fn cancel(&self, owner: Owner, id: OrderId) -> Result<Order, CancelRefused> {
         for _ in 0..Self::TRIES {
-            match self.find(id).await? {
+            match self.find(owner, id).await? {
                 Found::Live(addr) => match self.ask(&addr, Cancel).await {
                     Asked::Answered(answer) => return answer.map_err(CancelRefused::ByOrder),
                     Asked::Gone => {}
@@ -132,7 +140,7 @@ impl Desk {
                 },
                 Found::Busy => return Err(DeskError::Unavailable.into()),
                 Found::NotLive => {
-                    let order = self.stored(id).await?;
+                    let order = self.stored(owner, id).await?;
                     return match order.state().status() {
                         crate::domain::lifecycle::Status::Cancelled => Ok(order),
                         status if status.is_final() => {
@@ -147,9 +155,9 @@ impl Desk {
     }
 
     /// Listens to an order from after that sequence number on.
-    pub async fn watch(&self, id: OrderId, to: Recipient<OrderUpdate>, after_seq: u32) -> Result<Watch, DeskError> {
+    pub async fn watch(&self, owner: Owner, id: OrderId, to: Outlet, after_seq: u32) -> Result<Watch, DeskError> {
         for _ in 0..Self::TRIES {
-            match self.find(id).await? {
+            match self.find(owner, id).await? {
                 Found::Live(addr) => match self.ask(&addr, Subscribe { to: to.clone(), after_seq }).await {
                     Asked::Answered(Ok(subscribed)) => {
                         let key = subscribed.key;
@@ -160,7 +168,7 @@ impl Desk {
                 },
                 Found::Busy => return Err(DeskError::Unavailable),
                 Found::NotLive => {
-                    let order = self.stored(id).await?;
+                    let order = self.stored(owner, id).await?;
                     return if order.state().is_final() {
                         Ok(Watch::Ended(order))
                     } else {
@@ -170,6 +178,19 @@ impl Desk {
             }
         }
         Err(DeskError::Unavailable)
+    }
+
+    /// Listens to every order from here on, also to those that are still to come; how many are unfinished now.
+    pub async fn follow(&self, owner: Owner, to: Outlet) -> Result<usize, DeskError> {
+        to.set_follows(true);
+        let followed = self.known(&self.manager, FollowAll { owner, to: to.clone() }).await;
+        match followed {
+            Ok(Ok(open)) => Ok(open),
+            Ok(Err(_)) | Err(_) => {
+                to.set_follows(false);
+                Err(DeskError::Unavailable)
+            }
+        }
     }
 
     /// A page of orders, newest first.
@@ -196,19 +217,25 @@ impl Desk {
         self.known(&self.manager, HowThingsStand).await
     }
 
+    /// What has happened since the start.
+    pub fn tally(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether the database takes writes.
     pub async fn database_is_healthy(&self) -> bool {
         self.known(&self.persistence, IsHealthy).await.unwrap_or(false)
     }
 
-    async fn find(&self, id: OrderId) -> Result<Found, DeskError> {
-        self.known(&self.manager, FindOrder(id)).await
+    async fn find(&self, owner: Owner, id: OrderId) -> Result<Found, DeskError> {
+        self.known(&self.manager, FindOrder { owner, id }).await
     }
 
-    async fn stored(&self, id: OrderId) -> Result<Order, DeskError> {
+    async fn stored(&self, owner: Owner, id: OrderId) -> Result<Order, DeskError> {
         match self.known(&self.persistence, LoadOrder(id)).await? {
-            Ok(Some(StoredOrder { order, .. })) => Ok(order),
-            Ok(None) => Err(DeskError::Unknown(id)),
+            Ok(Some(StoredOrder { order, .. })) if order.owner == owner => Ok(order),
+            // Another's order is as good as none.
+            Ok(_) => Err(DeskError::Unknown(id)),
             Err(error) => Err(unreadable(&error)),
         }
     }

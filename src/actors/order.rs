@@ -3,7 +3,9 @@
 //! It looks at where the order stands, does the one thing that is due there, has the outcome recorded, and only then
 //! shows it. Whatever is not recorded has not happened: after a crash the next incarnation looks again.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -16,7 +18,7 @@ use super::backoff::jittered;
 use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
 use super::line::Line;
 use super::order_manager::{OrderExited, OrderManager, RequestSlot, SwapStuck};
-use super::persistence::{Persistence, Record, RecordError};
+use super::persistence::{Persistence, RecordError, record};
 use super::venue::{BuildSwap, GetQuote};
 use crate::chain::{self, Chain};
 use crate::clock::Clock;
@@ -28,6 +30,7 @@ use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::routing::Decision;
 use crate::domain::swap::{SignedSwap, Verdict};
+use crate::domain::tally::Tally;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
 use crate::store::{Write, Written};
@@ -38,7 +41,7 @@ use crate::venue::{QuoteRequest, SwapRequest};
 #[rtype(result = "Result<Subscribed, TooManySubscribers>")]
 pub struct Subscribe {
     /// Who listens.
-    pub to: Recipient<OrderUpdate>,
+    pub to: Outlet,
     /// What it has had already; 0 for nothing.
     pub after_seq: u32,
 }
@@ -68,6 +71,48 @@ pub struct TooManySubscribers;
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub u64);
 
+/// Adds a listener that follows every order of its owner: it is told what is recorded from here on.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Follow(pub Outlet);
+
+/// The way to a listener, one for all orders that tell it.
+///
+/// Shared, so that there is one bound: a mailbox's own counts for each clone of its address separately.
+#[derive(Clone, Debug)]
+pub struct Outlet(Arc<Way>);
+
+#[derive(Debug)]
+struct Way {
+    to: Recipient<OrderUpdate>,
+    follows: AtomicBool,
+}
+
+impl Outlet {
+    /// A way to that listener, which follows no order that it does not subscribe to.
+    pub fn new(to: Recipient<OrderUpdate>) -> Self {
+        Self(Arc::new(Way { to, follows: AtomicBool::new(false) }))
+    }
+
+    /// Whether the listener wants all orders of its owner; an order that it does not want any more forgets it.
+    pub fn set_follows(&self, follows: bool) {
+        self.0.follows.store(follows, Ordering::Relaxed);
+    }
+
+    /// Whether the listener is there and wants all orders of its owner.
+    pub fn follows(&self) -> bool {
+        self.0.follows.load(Ordering::Relaxed) && self.0.to.connected()
+    }
+
+    /// Whether it is the same listener.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A step in words, which the first of its listeners finds for all of them.
+pub type Words = Arc<OnceLock<String>>;
+
 /// What a listener is told.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -80,9 +125,16 @@ pub enum OrderUpdate {
         request: Arc<OrderRequest>,
         /// What was recorded.
         step: Arc<Recorded>,
+        /// The step in words.
+        words: Words,
     },
     /// The listener could not keep up and has been dropped; it may subscribe again after what it has had.
-    Dropped(OrderId),
+    Dropped {
+        /// By which order.
+        id: OrderId,
+        /// The last sequence number that it was told.
+        told: u32,
+    },
 }
 
 /// Cancels the order, if it is not too late.
@@ -122,10 +174,16 @@ pub struct Park;
 /// A listener, and how far it has been told.
 #[derive(Debug)]
 pub struct Subscriber {
-    key: u64,
-    // Stored once and never cloned: `try_send` is bounded for each clone separately.
-    to: Recipient<OrderUpdate>,
+    // Names its subscription to this order; `None` for one that follows every order of its owner.
+    key: Option<u64>,
+    to: Outlet,
     told: u32,
+}
+
+impl Subscriber {
+    fn is_wanted(&self) -> bool {
+        self.key.is_some() || self.to.follows()
+    }
 }
 
 /// How an incarnation came to its end.
@@ -143,8 +201,18 @@ pub enum Exit {
 #[derive(Debug, Default)]
 pub struct Audience {
     subscribers: Vec<Subscriber>,
-    // How far everybody else was told by [`Announce`]; `None` before the first incarnation of this process.
-    announced: Option<u32>,
+    // How far everybody else was told; `None` before the first incarnation of this process.
+    published: Option<u32>,
+}
+
+impl Audience {
+    /// Adds a listener that is told what comes after what was published, unless it listens already.
+    pub fn follow(&mut self, to: Outlet) {
+        if !self.subscribers.iter().any(|subscriber| subscriber.to.is(&to)) {
+            let told = self.published.unwrap_or_default();
+            self.subscribers.push(Subscriber { key: None, to, told });
+        }
+    }
 }
 
 /// Tells everybody else where an order stands, and which steps are new; none where it is only still there.
@@ -173,7 +241,9 @@ pub struct World {
     pub chain: Arc<dyn Chain>,
     /// Tells everybody who is no subscriber, where there is a way to.
     pub announce: Option<Announce>,
-    /// What is counted.
+    /// What has happened so far.
+    pub tally: Arc<Mutex<Tally>>,
+    /// The same and more, for the operator.
     pub metrics: Metrics,
 }
 
@@ -205,7 +275,8 @@ impl OrderActor {
 
     /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
     pub fn new(order: Order, live: Option<SignedSwap>, audience: Audience, world: Arc<World>) -> Self {
-        let next_key = audience.subscribers.iter().map(|subscriber| subscriber.key + 1).max().unwrap_or_default();
+        let keys = audience.subscribers.iter().filter_map(|subscriber| subscriber.key);
+        let next_key = keys.max().map_or(0, |key| key + 1);
         Self {
             order,
             ask_first: live.is_some(),
@@ -357,19 +428,17 @@ impl OrderActor {
         self.recording = true;
         self.step += 1;
         let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
-        // Full: one write an order. Closed: then the process ends. Dropped: the write happens or not, and the next
-        // incarnation reads which.
-        let answer = self.world.persistence.send(Record { write, expires: None });
+        // Dropped with the actor: the write happens or not, and the next incarnation reads which.
+        let answer = record(&self.world.persistence, write, None);
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
-            Ok(Ok(Written::Stored)) => actor.recorded(recorded, signed, ctx),
-            Ok(Ok(Written::Duplicate(_))) => unreachable!("only new orders have keys"),
-            Ok(Err(RecordError::Expired)) => unreachable!("a step never expires"),
-            Ok(Err(RecordError::Stopped)) => actor.stop(Exit::Parked, ctx),
-            Ok(Err(error)) => {
+            Ok(Written::Stored) => actor.recorded(recorded, signed, ctx),
+            Ok(Written::Duplicate(_)) => unreachable!("only new orders have keys"),
+            Err(RecordError::Expired) => unreachable!("a step never expires"),
+            Err(RecordError::Stopped) => actor.stop(Exit::Parked, ctx),
+            Err(error) => {
                 tracing::warn!(order_id = %actor.order.id, %error, "a step was not recorded");
                 actor.stop(Exit::Broken, ctx);
             }
-            Err(_) => actor.stop(Exit::Parked, ctx),
         }));
     }
 
@@ -388,7 +457,6 @@ impl OrderActor {
             self.live = None;
         }
         log(&self.order, &recorded);
-        self.world.metrics.recorded(&self.order, &recorded);
         self.publish();
         crash_point("order.shown");
         self.answer_cancels();
@@ -398,21 +466,27 @@ impl OrderActor {
     /// Tells every listener what it has not had.
     fn publish(&mut self) {
         let order = &self.order;
+        let published = self.audience.published.replace(order.last().seq);
+        self.world.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
+        self.world.metrics.count(order, published);
         if let Some(announce) = &self.world.announce {
             // An order that an earlier process left behind says where it stands, not its whole story again.
-            let told = self.audience.announced.unwrap_or(order.last().seq - 1);
-            announce(order, order.history_after(told));
-            self.audience.announced = Some(order.last().seq);
+            announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
         }
+        let mut words = BTreeMap::<u32, Words>::new();
         self.audience.subscribers.retain_mut(|subscriber| {
+            if !subscriber.is_wanted() {
+                return false;
+            }
             for step in order.history_after(subscriber.told) {
-                let update = OrderUpdate::Step { id: order.id, request: order.request.clone(), step: step.clone() };
-                match subscriber.to.try_send(update) {
+                let (request, words) = (order.request.clone(), words.entry(step.seq).or_default().clone());
+                let update = OrderUpdate::Step { id: order.id, request, step: step.clone(), words };
+                match subscriber.to.0.to.try_send(update) {
                     Ok(()) => subscriber.told = step.seq,
                     Err(SendError::Closed(_)) => return false,
                     Err(SendError::Full(_)) => {
                         // Ignores the bound, once: a listener that wakes up learns why it hears no more.
-                        subscriber.to.do_send(OrderUpdate::Dropped(order.id));
+                        subscriber.to.0.to.do_send(OrderUpdate::Dropped { id: order.id, told: subscriber.told });
                         self.world.metrics.listener_dropped();
                         return false;
                     }
@@ -626,16 +700,21 @@ impl Handler<Subscribe> for OrderActor {
     type Result = Result<Subscribed, TooManySubscribers>;
 
     fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
-        if self.audience.subscribers.len() >= self.world.settings.orders.max_subscribers {
-            self.audience.subscribers.retain(|subscriber| subscriber.to.connected());
-            if self.audience.subscribers.len() >= self.world.settings.orders.max_subscribers {
+        let most = self.world.settings.orders.max_subscribers;
+        let subscribers = &mut self.audience.subscribers;
+        if subscribers.len() >= most {
+            subscribers.retain(|subscriber| subscriber.is_wanted() && subscriber.to.0.to.connected());
+            // Those who follow every order have their own limit.
+            if subscribers.iter().filter(|subscriber| subscriber.key.is_some()).count() >= most {
                 return Err(TooManySubscribers);
             }
         }
         let key = self.next_key;
         self.next_key += 1;
         let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
-        self.audience.subscribers.push(Subscriber { key, to, told: seq });
+        // Whoever follows the order already is told each step once all the same.
+        subscribers.retain(|subscriber| !subscriber.to.is(&to));
+        subscribers.push(Subscriber { key: Some(key), to, told: seq });
         Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
     }
 }
@@ -644,7 +723,19 @@ impl Handler<Unsubscribe> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
-        self.audience.subscribers.retain(|subscriber| subscriber.key != key);
+        for subscriber in self.audience.subscribers.iter_mut().filter(|subscriber| subscriber.key == Some(key)) {
+            subscriber.key = None;
+        }
+        self.audience.subscribers.retain(Subscriber::is_wanted);
+    }
+}
+
+impl Handler<Follow> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, Follow(to): Follow, _: &mut Self::Context) {
+        self.audience.subscribers.retain(Subscriber::is_wanted);
+        self.audience.follow(to);
     }
 }
 

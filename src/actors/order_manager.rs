@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -18,8 +18,10 @@ use super::backoff::jittered;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
-use super::order::{self, Announce, Audience, Exit, OrderActor, Park, SlotGranted, World};
-use super::persistence::{FindKey, LoadOrder, Persistence, Record, RecordError};
+use super::order::{
+    self, Announce, Audience, Exit, Follow, OrderActor, Outlet, Park, SlotGranted, TooManySubscribers, World,
+};
+use super::persistence::{FindKey, LoadOrder, Persistence, RecordError, record};
 use super::placement::Placement;
 use crate::chain::Chain;
 use crate::clock::Clock;
@@ -29,18 +31,35 @@ use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
 use crate::domain::order::{Order, OrderRequest, Priority};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::tally::Tally;
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{ReadError, StoredOrder, Write, Written};
+use crate::store::{StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<Submission, SubmitError>")]
-pub struct SubmitOrder {
-    /// What is wanted.
-    pub request: Arc<OrderRequest>,
-    /// The client's name for the request.
-    pub key: Option<ClientKey>,
+///
+/// Dropped: what has begun goes on, what is stored is run.
+pub async fn submit(
+    manager: &Addr<OrderManager>,
+    owner: Owner,
+    request: Arc<OrderRequest>,
+    key: Option<ClientKey>,
+) -> Result<Submission, SubmitError> {
+    let (reply, answer) = oneshot::channel();
+    // Full: do_send ignores bounds; each connection has one under way. Closed: then nobody answers.
+    manager.do_send(SubmitOrder { owner, request, key, reply });
+    answer.await.unwrap_or(Err(SubmitError::Broken))
+}
+
+/// A new order and the way back; as with a write, a task for each answer is what is saved.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct SubmitOrder {
+    owner: Owner,
+    request: Arc<OrderRequest>,
+    key: Option<ClientKey>,
+    reply: oneshot::Sender<Result<Submission, SubmitError>>,
 }
 
 /// A submit is answered within this time, whatever the database does.
@@ -84,7 +103,12 @@ pub enum SubmitError {
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Found")]
-pub struct FindOrder(pub OrderId);
+pub struct FindOrder {
+    /// Who asks; another's order is not found.
+    pub owner: Owner,
+    /// Which.
+    pub id: OrderId,
+}
 
 /// Where an order is reached.
 #[derive(Clone, Debug)]
@@ -95,6 +119,17 @@ pub enum Found {
     NotLive,
     /// It is being restarted and too many wait for that already.
     Busy,
+}
+
+/// Adds a listener to every unfinished order and to each that is still to come, until it wants no more; answered with
+/// how many are unfinished.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<usize, TooManySubscribers>")]
+pub struct FollowAll {
+    /// Whose orders.
+    pub owner: Owner,
+    /// Who listens.
+    pub to: Outlet,
 }
 
 /// An order waits for a slot, not before that moment; a slot that it holds goes back.
@@ -159,6 +194,7 @@ pub struct Standing {
 #[rtype(result = "()")]
 struct Admitted {
     id: OrderId,
+    owner: Owner,
     key: Option<ClientKey>,
     order: Option<Order>,
 }
@@ -181,14 +217,17 @@ pub struct OrderManager {
     venues: Venues,
     chain: Arc<dyn Chain>,
     announce: Option<Announce>,
+    tally: Arc<Mutex<Tally>>,
     metrics: Metrics,
+    // Who listens to every order; a new one is born with them in its audience.
+    followers: Vec<(Owner, Outlet)>,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
     orders: HashMap<OrderId, Open>,
     admitting: usize,
     // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
-    unsettled_keys: HashMap<ClientKey, OrderId>,
+    unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
     running: usize,
     queue: DispatchQueue,
     // Retries whose wait is not over; each is looked at again when its moment has come.
@@ -200,6 +239,7 @@ pub struct OrderManager {
 
 /// What the manager knows of an unfinished order.
 struct Open {
+    owner: Owner,
     priority: Priority,
     // None while it is being restarted.
     addr: Option<Addr<OrderActor>>,
@@ -223,6 +263,7 @@ pub struct Parts {
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
+    pub tally: Arc<Mutex<Tally>>,
     pub metrics: Metrics,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
@@ -231,6 +272,8 @@ pub struct Parts {
 }
 
 impl OrderManager {
+    /// How many messages may wait before their senders do.
+    const MAILBOX: usize = 1_024;
     /// How many may wait for one order that is being restarted.
     const MAX_WAITING: usize = 256;
     /// An order that falls more often in one process is set aside until the next start.
@@ -248,7 +291,9 @@ impl OrderManager {
             venues: parts.venues,
             chain: parts.chain,
             announce: parts.announce,
+            tally: parts.tally,
             metrics: parts.metrics,
+            followers: Vec::new(),
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -275,6 +320,7 @@ impl OrderManager {
                 venues: self.venues.clone(),
                 chain: self.chain.clone(),
                 announce: self.announce.clone(),
+                tally: self.tally.clone(),
                 metrics: self.metrics.clone(),
             })
         };
@@ -284,10 +330,12 @@ impl OrderManager {
     /// Starts an incarnation; one that may have a swap on its way holds a slot from its first moment.
     fn start(&mut self, StoredOrder { order, live }: StoredOrder, ctx: &mut Context<Self>) {
         let world = self.world(ctx);
-        let (id, priority) = (order.id, order.request.priority);
+        let (id, owner, priority) = (order.id, order.owner, order.request.priority);
         let submitted = order.state().live_swap().is_some();
         self.next_home = (self.next_home + 1) % self.homes.len();
+        self.followers.retain(|(_, follower)| follower.follows());
         let open = self.orders.entry(id).or_insert_with(|| Open {
+            owner,
             priority,
             addr: None,
             running: false,
@@ -297,7 +345,9 @@ impl OrderManager {
             audience: Audience::default(),
             waiting: Vec::new(),
         });
-        let audience = std::mem::take(&mut open.audience);
+        let mut audience = std::mem::take(&mut open.audience);
+        let followers = self.followers.iter().filter(|(of, _)| *of == owner);
+        followers.for_each(|(_, follower)| audience.follow(follower.clone()));
         let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, world));
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
@@ -398,11 +448,11 @@ impl OrderManager {
         }
         tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
         let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
-        let (me, metrics) = (ctx.address(), self.metrics.clone());
+        let me = ctx.address();
         let falls = open.falls;
         actix::spawn(async move {
             crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence, &metrics).await;
+            let stored = mend(id, falls, &settings, clock, &persistence).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
             me.do_send(Mended { id, stored });
         });
@@ -416,7 +466,6 @@ async fn mend(
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
-    metrics: &Metrics,
 ) -> Option<StoredOrder> {
     loop {
         let mut stored = match persistence.send(LoadOrder(id)).await {
@@ -449,24 +498,37 @@ async fn mend(
             Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
         };
         let write = Write::step(&stored.order, recorded.clone(), None);
-        match persistence.send(Record { write, expires: None }).await {
-            Ok(Ok(_)) => {
+        match record(persistence, write, None).await {
+            Ok(_) => {
                 if let Err(illegal) = stored.order.apply(recorded.clone()) {
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
-                metrics.recorded(&stored.order, &recorded);
                 return Some(stored);
             }
-            Ok(Err(RecordError::LostRace { .. })) => {}
+            Err(RecordError::LostRace { .. }) => {}
+            Err(RecordError::Stopped) => return None,
             // Nothing about it can be written: start it as it is, until it has fallen too often.
-            Ok(Err(_)) => return Some(stored),
-            Err(_) => return None,
+            Err(_) => return Some(stored),
         }
     }
 }
 
-/// Finds the order that a key belongs to, and whether it is the same request.
+/// Finds the order that a key belongs to, where no new one is let in.
+async fn known(
+    owner: Owner,
+    key: Option<ClientKey>,
+    request: &OrderRequest,
+    persistence: &Addr<Persistence>,
+) -> Result<Submission, SubmitError> {
+    let Some(key) = key else { return Err(SubmitError::Full) };
+    match persistence.send(FindKey { owner, key }).await {
+        Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
+        _ => Err(SubmitError::Full),
+    }
+}
+
+/// The order of that id, where it was asked for by the same request.
 async fn repeated(
     id: OrderId,
     request: &OrderRequest,
@@ -485,6 +547,11 @@ async fn repeated(
 impl Actor for OrderManager {
     type Context = Context<Self>;
 
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // With the default of 16 a burst of submits would be put to sleep and woken again one by one.
+        ctx.set_mailbox_capacity(Self::MAILBOX);
+    }
+
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
         self.caretaker.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
@@ -492,81 +559,78 @@ impl Actor for OrderManager {
 }
 
 impl Handler<SubmitOrder> for OrderManager {
-    type Result = ResponseFuture<Result<Submission, SubmitError>>;
+    type Result = ();
 
-    fn handle(&mut self, SubmitOrder { request, key }: SubmitOrder, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SubmitOrder { owner, request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
         fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
+        // Nobody listens to a reply where the client has gone; what is stored is run all the same.
         if self.draining.is_some() {
-            return Box::pin(async { Err(SubmitError::Stopping) });
+            let _ = reply.send(Err(SubmitError::Stopping));
+            return;
         }
         let persistence = self.persistence.clone();
         if self.orders.len() + self.admitting >= self.settings.orders.max_open {
-            return Box::pin(async move {
-                // A repeat of an order that was let in is answered however full the house is.
-                let Some(key) = key else { return Err(SubmitError::Full) };
-                let answer = async {
-                    let known: Result<Result<Option<OrderId>, ReadError>, _> = persistence.send(FindKey(key)).await;
-                    match known {
-                        Ok(Ok(Some(id))) => repeated(id, &request, &persistence).await,
-                        _ => Err(SubmitError::Full),
-                    }
-                };
-                timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(SubmitError::Full))
+            // A repeat of an order that was let in is answered however full the house is.
+            actix::spawn(async move {
+                let known = timeout(ANSWER_WITHIN, known(owner, key, &request, &persistence)).await;
+                let _ = reply.send(known.unwrap_or(Err(SubmitError::Full)));
             });
+            return;
         }
         self.admitting += 1;
-        let order = Order::accept(OrderId(Uuid::now_v7()), request.clone(), self.clock.now());
+        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.now());
         let id = order.id;
-        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry(key.clone()).or_insert(id));
+        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry((owner, key.clone())).or_insert(id));
         let me = ctx.address();
-        let expires = Instant::now() + WRITE_WITHIN;
-        // On its own, so that it goes on even where the client has left or been answered: what is stored must be run.
-        let accepted = actix::spawn(async move {
+        // On its own, so that it goes on even where the client has left or been answered.
+        actix::spawn(async move {
             crash_point("accept.asked");
-            let write = Write::accept(order.clone(), key.clone());
-            let written = persistence.send(Record { write, expires: Some(expires) }).await;
+            let expires = Instant::now() + WRITE_WITHIN;
+            let mut written =
+                std::pin::pin!(record(&persistence, Write::accept(order.clone(), key.clone()), Some(expires)));
+            let (written, reply) = match timeout(ANSWER_WITHIN, &mut written).await {
+                Ok(written) => (written, Some(reply)),
+                Err(_) => {
+                    let _ = reply.send(Err(SubmitError::OutcomeUnknown(first)));
+                    (written.await, None)
+                }
+            };
             crash_point("accept.recorded");
             // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
-            let stored = matches!(written, Ok(Ok(Written::Stored))).then(|| order.clone());
-            me.do_send(Admitted { id, key, order: stored });
-            match written {
-                Ok(Ok(Written::Stored)) => Ok(Submission { order, created: true }),
-                Ok(Ok(Written::Duplicate(known))) => {
+            let stored = (written == Ok(Written::Stored)).then(|| order.clone());
+            me.do_send(Admitted { id, owner, key, order: stored });
+            let Some(reply) = reply else { return };
+            let _ = reply.send(match written {
+                Ok(Written::Stored) => Ok(Submission { order, created: true }),
+                Ok(Written::Duplicate(known)) => {
                     let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
                     found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
                 }
-                Ok(Err(RecordError::Expired)) if first != id => Err(SubmitError::OutcomeUnknown(first)),
-                Ok(Err(RecordError::Expired)) => Err(SubmitError::NotAccepted),
-                Ok(Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. }))) => {
+                Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
+                Err(RecordError::Expired) => Err(SubmitError::NotAccepted),
+                Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {
                     tracing::warn!(%error, "an order was not accepted");
                     Err(SubmitError::NotAccepted)
                 }
-                Ok(Err(RecordError::Stopped)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
-            }
+                Err(RecordError::Stopped) => Err(SubmitError::OutcomeUnknown(id)),
+            });
         });
-        Box::pin(async move {
-            match timeout(ANSWER_WITHIN, accepted).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(first)),
-            }
-        })
     }
 }
 
 impl Handler<Admitted> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Admitted { id, key, order }: Admitted, ctx: &mut Self::Context) {
+    fn handle(&mut self, Admitted { id, owner, key, order }: Admitted, ctx: &mut Self::Context) {
         crash_point("accept.admitted");
         self.admitting -= 1;
-        if let Some(key) = key
+        if let Some(key) = key.map(|key| (owner, key))
             && self.unsettled_keys.get(&key) == Some(&id)
         {
             self.unsettled_keys.remove(&key);
         }
         if let Some(order) = order {
             order::log(&order, order.last());
-            self.metrics.recorded(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.
             if self.draining.is_none() {
                 self.start(StoredOrder { order, live: None }, ctx);
@@ -588,8 +652,8 @@ impl Handler<Recover> for OrderManager {
 impl Handler<FindOrder> for OrderManager {
     type Result = ResponseFuture<Found>;
 
-    fn handle(&mut self, FindOrder(id): FindOrder, _: &mut Self::Context) -> Self::Result {
-        let found = match self.orders.get_mut(&id) {
+    fn handle(&mut self, FindOrder { owner, id }: FindOrder, _: &mut Self::Context) -> Self::Result {
+        let found = match self.orders.get_mut(&id).filter(|open| open.owner == owner) {
             None => Found::NotLive,
             Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
             Some(open) if open.stuck || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,
@@ -600,6 +664,27 @@ impl Handler<FindOrder> for OrderManager {
             }
         };
         Box::pin(async move { found })
+    }
+}
+
+impl Handler<FollowAll> for OrderManager {
+    type Result = Result<usize, TooManySubscribers>;
+
+    fn handle(&mut self, FollowAll { owner, to }: FollowAll, _: &mut Self::Context) -> Self::Result {
+        self.followers.retain(|(_, follower)| follower.follows());
+        let mut others = self.followers.iter().filter(|(of, _)| *of == owner);
+        if !others.clone().any(|(_, follower)| follower.is(&to)) {
+            if others.by_ref().count() >= self.settings.orders.max_subscribers {
+                return Err(TooManySubscribers);
+            }
+            self.followers.push((owner, to.clone()));
+        }
+        let orders = self.orders.values().filter(|open| open.owner == owner);
+        for addr in orders.clone().filter_map(|open| open.addr.as_ref()) {
+            // Full: do_send ignores bounds, one a request. Closed: it has ended, or is started again with every follower.
+            addr.do_send(Follow(to.clone()));
+        }
+        Ok(orders.count())
     }
 }
 

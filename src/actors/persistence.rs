@@ -14,20 +14,34 @@ use tokio::time::Instant;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
 use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
 ///
-/// Bounded by the orders that may be open (each has one write under way at most) and by [`Record::expires`].
+/// `expires`: when it is no longer wanted unless it may have happened already: for new orders, whose clients wait.
+///
+/// Dropped: the write happens or not, all the same.
+pub fn record(
+    persistence: &Addr<Persistence>,
+    write: Write,
+    expires: Option<Instant>,
+) -> impl Future<Output = Result<Written, RecordError>> + use<> {
+    let (reply, answer) = oneshot::channel();
+    // Full: do_send ignores bounds; each open order has one write under way at most. Closed: then nobody answers.
+    persistence.do_send(Record { write, expires, reply });
+    async move { answer.await.unwrap_or(Err(RecordError::Stopped)) }
+}
+
+/// A write and the way back. Not a message that is answered as such: actix would keep a task for each answer.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Written, RecordError>")]
-pub struct Record {
-    /// What to write.
-    pub write: Write,
-    /// When it is no longer wanted unless it may have happened already: for new orders, whose clients wait.
-    pub expires: Option<Instant>,
+#[rtype(result = "()")]
+struct Record {
+    write: Write,
+    expires: Option<Instant>,
+    reply: oneshot::Sender<Result<Written, RecordError>>,
 }
 
 /// Why a write is not stored; but for [`RecordError::Stopped`] it never will be.
@@ -60,7 +74,12 @@ pub struct LoadOrder(pub OrderId);
 /// Finds the order that a key belongs to.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<Option<OrderId>, ReadError>")]
-pub struct FindKey(pub ClientKey);
+pub struct FindKey {
+    /// Whose key.
+    pub owner: Owner,
+    /// Which.
+    pub key: ClientKey,
+}
 
 /// Lists orders.
 #[derive(Clone, Debug, Message)]
@@ -324,6 +343,8 @@ impl Actor for Persistence {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // With the default of 16 senders would be put to sleep and woken again while a single group fills.
+        ctx.set_mailbox_capacity(self.batch);
         self.probe = Some(ctx.run_interval(Self::PROBED_EVERY, |actor, ctx| {
             if actor.outage.is_none() && actor.queue.is_empty() && actor.in_flight == 0 {
                 actor.commit(Vec::new(), ctx);
@@ -338,15 +359,15 @@ impl Actor for Persistence {
 }
 
 impl Handler<Record> for Persistence {
-    type Result = ResponseFuture<Result<Written, RecordError>>;
+    type Result = ();
 
-    fn handle(&mut self, Record { write, expires }: Record, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Record { write, expires, reply }: Record, ctx: &mut Self::Context) {
         fail::fail_point!("persistence", |_| unreachable!("this fail point only panics"));
         if expires.is_some() && self.outage.is_some_and(Outage::is_certain) {
             // Whoever would wait for it is told now: the wait could only end the same way.
-            return Box::pin(async { Err(RecordError::Expired) });
+            let _ = reply.send(Err(RecordError::Expired));
+            return;
         }
-        let (reply, answer) = oneshot::channel();
         *self.unsettled.entry(write.order_id()).or_default() += 1;
         self.queue.push_back(Job { write, expires, maybe_stored: false, reply });
         if self.outage.is_none() {
@@ -355,8 +376,6 @@ impl Handler<Record> for Persistence {
         if !self.expiry && !self.queue.is_empty() {
             self.expire_later(ctx);
         }
-        // Dropped only with the actor itself, and then the process ends.
-        Box::pin(async move { answer.await.unwrap_or(Err(RecordError::Stopped)) })
     }
 }
 
@@ -382,9 +401,9 @@ impl Handler<LoadOrder> for Persistence {
 impl Handler<FindKey> for Persistence {
     type Result = ResponseFuture<Result<Option<OrderId>, ReadError>>;
 
-    fn handle(&mut self, FindKey(key): FindKey, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, FindKey { owner, key }: FindKey, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.order_by_key(&key).await })
+        Box::pin(async move { store.order_by_key(owner, &key).await })
     }
 }
 

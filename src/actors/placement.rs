@@ -1,6 +1,7 @@
 //! Where an actor lives.
 
 use actix::{Actor, Addr, ArbiterHandle, Context};
+use tokio::sync::oneshot;
 
 /// The thread an actor is started on.
 #[derive(Clone, Debug)]
@@ -22,6 +23,22 @@ impl Placement {
         match self {
             Self::Here => A::create(make),
             Self::On(arbiter) => A::start_in_arbiter(arbiter, make),
+        }
+    }
+
+    /// Runs something there; `None` where that thread has stopped.
+    ///
+    /// On an arbiter it goes on where nobody waits for it any more.
+    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        match self {
+            Self::Here => Some(work.await),
+            Self::On(arbiter) => {
+                let (done, result) = oneshot::channel();
+                arbiter.spawn(async move {
+                    let _ = done.send(work.await);
+                });
+                result.await.ok()
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::rt::System;
 use awc::http::StatusCode;
 use awc::ws::{CloseCode, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
+use order_engine::domain::secret::Secret;
 use serde_json::Value;
 
 use super::{Failure, exit};
@@ -16,6 +17,9 @@ pub(super) struct Server {
     /// Where the engine is served.
     #[arg(long, default_value = "http://127.0.0.1:3000", env = "ORDER_ENGINE_URL")]
     url: String,
+    /// Who asks: the token of a login, or an API key.
+    #[arg(long, env = "ORDER_ENGINE_TOKEN", hide_env_values = true)]
+    token: Option<Secret>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +43,11 @@ impl Server {
     }
 
     fn client(&self) -> awc::Client {
-        awc::Client::builder().timeout(PATIENCE).finish()
+        let client = awc::Client::builder().timeout(PATIENCE);
+        match &self.token {
+            Some(token) => client.bearer_auth(token.expose()).finish(),
+            None => client.finish(),
+        }
     }
 
     fn at(&self, path: &str) -> String {
@@ -105,6 +113,7 @@ impl Server {
                 Frame::Ping(payload) => socket.send(Message::Pong(payload)).await?,
                 Frame::Close(reason) => {
                     return match reason.map(|reason| reason.code) {
+                        Some(CloseCode::Other(4401)) => Err("the login is over".into()),
                         Some(CloseCode::Other(4404)) => Err(format!("there is no order {id}").into()),
                         Some(CloseCode::Normal) if ended.is_none() => Err("the order had ended before".into()),
                         _ => Ok(ended),

@@ -55,7 +55,7 @@ struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Run the engine (the default).
-    Serve,
+    Serve(serve::Arguments),
     /// Bring the database's schema up to date.
     Migrate,
     /// Print what the simulated chain has taken and what became of it.
@@ -82,8 +82,8 @@ type Failure = Box<dyn std::error::Error>;
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
     let Cli { place, command } = Cli::parse();
-    let result = match command.unwrap_or(Command::Serve) {
-        Command::Serve => with_settings(&place, |settings, _| serve::run(settings)),
+    let result = match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
+        Command::Serve(arguments) => with_settings(&place, |settings, _| serve::run(settings, &arguments)),
         Command::Migrate => with_settings(&place, |settings, _| migrate::run(&settings)),
         Command::Ledger(arguments) => with_settings(&place, |settings, _| ledger::run(&settings, &arguments)),
         Command::Config => with_settings(&place, |_, entries| config::run(&entries)),

@@ -4,19 +4,33 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use actix_web::rt::System;
+use order_engine::auth::AuthStartError;
 use order_engine::engine::StartError;
 use order_engine::{Engine, Settings, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, exit};
 
-pub(super) fn run(settings: Settings) -> Result<ExitCode, Failure> {
+#[derive(clap::Args, Default)]
+pub(super) struct Arguments {
+    /// Listen beyond this machine also where nobody has to log in: whoever reaches the port may trade.
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    settings.auth.insecure = arguments.insecure;
     telemetry::start(&settings.log);
     System::new().block_on(serve(settings))
 }
 
 async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let database = settings.database.url.redacted();
+    let auth = match (settings.auth.required, settings.is_beyond_this_machine()) {
+        (true, _) => "required",
+        (false, false) => "optional",
+        (false, true) => "OPTIONAL: whoever reaches this address may trade",
+    };
     let redis = settings.redis.url.as_ref().map_or_else(|| "none".to_owned(), |url| url.redacted());
     // Before the start: a signal that comes during it is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -26,9 +40,13 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
             eprintln!("order-engine: {error}");
             return Ok(ExitCode::from(exit::LOCKED));
         }
+        Err(error @ (StartError::Open(_) | StartError::Auth(AuthStartError::Secret(_)))) => {
+            eprintln!("order-engine: the settings are wrong:\n  {error}");
+            return Ok(ExitCode::from(exit::CONFIG));
+        }
         Err(error) => return Err(error.into()),
     };
-    greet(&engine, &database, &redis);
+    greet(&engine, &database, &redis, auth);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
@@ -45,7 +63,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(engine: &Engine, database: &str, redis: &str) {
+fn greet(engine: &Engine, database: &str, redis: &str, auth: &str) {
     let Some(address) = engine.address() else { return };
     let version = env!("CARGO_PKG_VERSION");
     let order = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1.5}"#;
@@ -53,7 +71,7 @@ fn greet(engine: &Engine, database: &str, redis: &str) {
         "order-engine {version} on http://{address}
   database  {database}
   redis     {redis}
-  auth      off
+  auth      {auth}
 Submit an order, and follow it with the orderId of the answer:
   curl -s http://{address}/api/orders/execute -H 'content-type: application/json' -d '{order}'
   wscat -c ws://{address}/ws/orders/ORDER_ID

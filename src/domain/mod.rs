@@ -10,5 +10,8 @@ pub mod order;
 pub mod quote;
 pub mod retry;
 pub mod routing;
+pub mod secret;
 pub mod swap;
+pub mod tally;
 pub mod token;
+pub mod user;

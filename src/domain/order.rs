@@ -11,6 +11,7 @@ use super::id::{ClientKey, OrderId};
 use super::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use super::routing::Strategy;
 use super::token::Token;
+use super::user::Owner;
 
 /// A request that has been parsed and holds together; it never changes after acceptance.
 ///
@@ -77,6 +78,8 @@ pub struct Recorded {
 pub struct Order {
     /// Its identity.
     pub id: OrderId,
+    /// Whose it is.
+    pub owner: Owner,
     /// What was asked for.
     pub request: Arc<OrderRequest>,
     state: OrderState,
@@ -104,21 +107,22 @@ pub enum ReplayError {
 
 impl Order {
     /// A new order, with its first event: accepted, `pending`, sequence 1.
-    pub fn accept(id: OrderId, request: Arc<OrderRequest>, at: DateTime<Utc>) -> Self {
+    pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, at: DateTime<Utc>) -> Self {
         let state = OrderState::accepted();
         let first = recorded(1, at, &state, OrderEvent::Accepted);
-        Self { id, request, state, history: vec![Arc::new(first)] }
+        Self { id, owner, request, state, history: vec![Arc::new(first)] }
     }
 
     /// An order as its stored events tell it, through the same rules that made them.
     pub fn replay(
         id: OrderId,
+        owner: Owner,
         request: Arc<OrderRequest>,
         events: impl IntoIterator<Item = (u32, DateTime<Utc>, OrderEvent)>,
     ) -> Result<Self, ReplayError> {
         let mut events = events.into_iter();
         let mut order = match events.next() {
-            Some((1, at, OrderEvent::Accepted)) => Self::accept(id, request, at),
+            Some((1, at, OrderEvent::Accepted)) => Self::accept(id, owner, request, at),
             _ => return Err(ReplayError::NoBeginning),
         };
         for (seq, at, event) in events {
@@ -215,7 +219,7 @@ pub(crate) mod tests {
         #[test]
         fn any_run_of_events_keeps_the_story_whole(choices in proptest::collection::vec(0usize..64, 0..60)) {
             let events = every_event();
-            let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Arc::new(request()), DateTime::UNIX_EPOCH);
+            let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), DateTime::UNIX_EPOCH);
             for choice in choices {
                 let ended = order.state().is_final();
                 let event = events[choice % events.len()].clone();
@@ -229,7 +233,7 @@ pub(crate) mod tests {
                 }
             }
             let story = order.history().iter().map(|step| (step.seq, step.at, step.event.clone()));
-            let again = Order::replay(order.id, order.request.clone(), story).unwrap();
+            let again = Order::replay(order.id, order.owner, order.request.clone(), story).unwrap();
             prop_assert_eq!(again.state(), order.state());
             prop_assert_eq!(again.history(), order.history());
         }

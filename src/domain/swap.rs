@@ -16,7 +16,9 @@ pub struct Signature(pub [u8; 64]);
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bs58::encode(self.0).into_string())
+        let mut text = [0; 88];
+        let length = five8::encode_64(&self.0, &mut text);
+        f.write_str(std::str::from_utf8(&text[..length.into()]).expect("base58 is ASCII"))
     }
 }
 
@@ -31,10 +33,8 @@ impl FromStr for Signature {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut bytes = [0; 64];
-        match bs58::decode(text).onto(&mut bytes) {
-            Ok(64) => Ok(Self(bytes)),
-            _ => Err("a signature is the base58 of 64 bytes"),
-        }
+        five8::decode_64(text, &mut bytes).map_err(|_| "a signature is the base58 of 64 bytes")?;
+        Ok(Self(bytes))
     }
 }
 
@@ -138,6 +138,19 @@ pub fn judge(last_valid_block_height: u64, observation: Observation) -> Verdict 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_survives_its_text_and_nothing_else_is_one() {
+        for bytes in [[0; 64], [255; 64], std::array::from_fn(|at| at as u8)] {
+            let signature = Signature(bytes);
+            assert_eq!(signature.to_string().parse(), Ok(signature));
+        }
+        assert_eq!(Signature([0; 64]).to_string(), "1".repeat(64));
+        let short = "1".repeat(63);
+        for text in ["", "0", "1", short.as_str(), "é", &"z".repeat(88), &"z".repeat(1_000)] {
+            assert!(text.parse::<Signature>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_swap_expires_only_beyond_its_last_valid_height() {

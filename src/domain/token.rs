@@ -37,9 +37,9 @@ impl FromStr for Mint {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match bs58::decode(text).onto(&mut [0; 32]) {
-            Ok(32) => Ok(Self(text.into())),
-            _ => Err(TokenError::Unknown(text.chars().take(64).collect())),
+        match five8::decode_32(text, &mut [0; 32]) {
+            Ok(()) => Ok(Self(text.into())),
+            Err(_) => Err(TokenError::Unknown(text.chars().take(64).collect())),
         }
     }
 }

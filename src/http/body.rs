@@ -6,7 +6,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, web};
 use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
@@ -14,15 +15,44 @@ use super::Face;
 use super::problem::{FieldError, Problem};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
+use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Priority};
 use crate::domain::routing::Strategy;
+use crate::domain::secret::Secret;
 use crate::domain::token::{Token, TokenList};
+use crate::domain::user::{Scopes, Username};
+use crate::store::ListFilter;
 
 /// A larger body is refused with 413.
 const MAX_BODY: usize = 64 * 1024;
 
+const MUST_BE_A_FLAG: &str = "must be true or false";
+
+/// An order as it is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The order.
+    pub(super) order: OrderRequest,
+    /// Only what would happen is wanted.
+    pub(super) dry_run: bool,
+}
+
 /// Reads a JSON body within its limits of size and time.
 pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    must_be_json(request)?;
+    bytes(request, payload).await
+}
+
+/// Reads a JSON body within its limits; empty where there is none.
+pub(super) async fn read_optional(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
+    let bytes = bytes(request, payload).await?;
+    if !bytes.is_empty() {
+        must_be_json(request)?;
+    }
+    Ok(bytes)
+}
+
+fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
@@ -32,11 +62,15 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
             format!("the body must be application/json, not {media_type:?}"),
         ));
     }
+    Ok(())
+}
+
+async fn bytes(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
     let face = request.app_data::<web::Data<Face>>().expect("every app has its face");
     let patience = face.settings.server.body_timeout;
     match timeout(patience, payload.to_bytes_limited(MAX_BODY)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
-        Ok(Ok(Err(error))) => Err(broken_body(&error.to_string())),
+        Ok(Ok(Err(error))) => Err(broken_body(&error)),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "body_too_slow",
@@ -51,25 +85,128 @@ pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
 }
 
 /// Parses an order, or names everything that is wrong with it.
-pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let Fields(given) = serde_json::from_slice(body).map_err(|error| broken_body(&error.to_string()))?;
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Problem> {
+    let mut form = form_of(body)?;
+    let dry_run = form.take_flag("dryRun");
+    match order(&mut form, tokens) {
+        Some(order) => Ok(Asked { order, dry_run }),
+        None => Err(Problem::invalid(form.errors)),
+    }
+}
+
+/// Whether a query string says `dryRun=true`.
+pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
+    match pairs(query)?.into_iter().find(|(name, _)| name == "dryRun") {
+        None => Ok(false),
+        Some((_, value)) => value.parse().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG)),
+    }
+}
+
+/// Parses which orders a cancel is for: `status`, `tokenIn`, `tokenOut`, from the query string and the body.
+pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
+    let mut given = quoted(pairs(query)?);
+    if !body.is_empty() {
+        given.extend(fields(body).map_err(|error| not_an_object(&error))?);
+    }
     let mut form = Form::new(given)?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
+    let filter = ListFilter {
+        status: form.take_one_of(&["status"], |text| match Status::from_name(text) {
+            Some(status) if !status.is_final() => Ok(status),
+            Some(status) => Err(format!("an order that is {status} has ended")),
+            None => Err("is no status".to_owned()),
+        }),
+        token_in: form.take_one_of(&["tokenIn"], mint),
+        token_out: form.take_one_of(&["tokenOut"], mint),
+        ..ListFilter::default()
+    };
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(form.errors)) }
 }
 
 /// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
 pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let pairs: Vec<(String, String)> =
-        web::Query::<Vec<_>>::from_query(query).map_err(|error| broken_body(&error.to_string()))?.into_inner();
+    let mut form = Form::new(quoted(pairs(query)?))?;
+    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+}
+
+/// The members of a JSON object, each value as it was written.
+pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, serde_json::Error> {
+    serde_json::from_slice(text).map(|Fields(given)| given)
+}
+
+fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+    pairs.map(web::Query::into_inner).map_err(|error| Problem::invalid_field("query", error.to_string()))
+}
+
+/// The pairs of a query string as the fields of a JSON object.
+fn quoted(pairs: Vec<(String, String)>) -> Vec<(String, Box<RawValue>)> {
     let quoted = pairs.into_iter().map(|(name, value)| {
         let raw = RawValue::from_string(serde_json::Value::String(value).to_string());
         (name, raw.expect("a JSON string is JSON"))
     });
-    let mut form = Form::new(quoted.collect())?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    quoted.collect()
 }
 
-fn broken_body(reason: &str) -> Problem {
+/// Who somebody says they are, and their proof.
+pub(super) struct Credentials {
+    pub(super) name: Username,
+    pub(super) password: Secret,
+}
+
+/// An API key that is asked for.
+pub(super) struct NewKey {
+    pub(super) name: String,
+    pub(super) scopes: Scopes,
+}
+
+/// Parses a name and a password. What is wrong with a password is said without repeating it.
+pub(super) fn parse_credentials(body: &[u8]) -> Result<Credentials, Problem> {
+    let mut form = form_of(body)?;
+    let name = form.require(&["username"], |text| text.parse().map_err(str::to_owned));
+    let password = form.require(&["password"], |text| match text.len() {
+        8..=256 => Ok(Secret::new(text)),
+        _ => Err("must have 8 to 256 bytes".to_owned()),
+    });
+    form.refuse_leftovers();
+    match (name, password) {
+        (Some(name), Some(password)) if form.errors.is_empty() => Ok(Credentials { name, password }),
+        _ => Err(Problem::invalid(form.errors)),
+    }
+}
+
+/// Parses what an API key is to be called and to do; everything, where that is not said.
+pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
+    let mut form = form_of(body)?;
+    let name = form.require(&["name"], |text| match text.chars().count() {
+        1..=64 if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err("must have 1 to 64 characters".to_owned()),
+    });
+    let scopes = form.take_list("scopes", "must be a list of read and trade").unwrap_or(Scopes::ALL);
+    if scopes.is_empty() {
+        form.error("scopes", "must not be empty");
+    }
+    form.refuse_leftovers();
+    match name {
+        Some(name) if form.errors.is_empty() => Ok(NewKey { name, scopes }),
+        _ => Err(Problem::invalid(form.errors)),
+    }
+}
+
+fn form_of(body: &[u8]) -> Result<Form, Problem> {
+    Form::new(fields(body).map_err(|error| not_an_object(&error))?)
+}
+
+fn not_an_object(error: &serde_json::Error) -> Problem {
+    match error.classify() {
+        // What is there instead may be a secret that went astray, and the error would repeat it.
+        Category::Data => broken_body(&"it is something else"),
+        _ => broken_body(error),
+    }
+}
+
+fn broken_body(reason: &impl fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not a JSON object: {reason}"))
 }
 
@@ -132,7 +269,7 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
     })
 }
 
-/// The members of a JSON object, each value as it was written: a number keeps every digit.
+/// A JSON object: a number in it keeps every digit.
 struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -158,13 +295,13 @@ impl<'de> Deserialize<'de> for Fields {
 }
 
 /// Fields that are taken one by one, and what was wrong with them.
-struct Form {
+pub(super) struct Form {
     left: Vec<(String, Box<RawValue>)>,
-    errors: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl Form {
-    fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
+    pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
         let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new() };
         for (name, value) in given {
             if form.left.iter().any(|(known, _)| *known == name) {
@@ -176,12 +313,12 @@ impl Form {
         Ok(form)
     }
 
-    fn error(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
     }
 
     /// A field that must be there, under the first of these names in which it is found.
-    fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn require<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let wrong = self.errors.len();
         let value = self.take_one_of(names, parse);
         if value.is_none() && self.errors.len() == wrong {
@@ -191,7 +328,7 @@ impl Form {
     }
 
     /// A field that may be there under one of these names; `null` is as good as absent.
-    fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn take_one_of<T>(&mut self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let mut found = None;
         for name in names {
             let Some(index) = self.left.iter().position(|(known, _)| known == name) else { continue };
@@ -216,7 +353,39 @@ impl Form {
         found
     }
 
-    fn refuse_leftovers(&mut self) {
+    /// A field that may be there, as a list of what has names.
+    fn take_list<T: DeserializeOwned, L: FromIterator<T>>(&mut self, name: &str, message: &str) -> Option<L> {
+        let index = self.left.iter().position(|(known, _)| known == name)?;
+        let (name, raw) = self.left.swap_remove(index);
+        match serde_json::from_str::<Vec<T>>(raw.get()) {
+            Ok(list) => Some(list.into_iter().collect()),
+            Err(_) => {
+                self.error(&name, message);
+                None
+            }
+        }
+    }
+
+    /// A field that may be there and is `true` or `false`.
+    fn take_flag(&mut self, name: &str) -> bool {
+        match self.take_raw(name).as_deref().map(RawValue::get) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => {
+                self.error(name, MUST_BE_A_FLAG);
+                false
+            }
+        }
+    }
+
+    /// A field that may be there, as it was written; `null` is as good as absent.
+    pub(super) fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let index = self.left.iter().position(|(known, _)| known == name)?;
+        let (_, raw) = self.left.swap_remove(index);
+        (raw.get() != "null").then_some(raw)
+    }
+
+    pub(super) fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
             self.error(&shown, "is not a field of this request");
@@ -246,7 +415,8 @@ mod tests {
     }
 
     fn parsed(body: &str) -> Result<OrderRequest, serde_json::Value> {
-        parse_order(body.as_bytes(), &tokens()).map_err(|problem| serde_json::to_value(problem).unwrap())
+        let asked = parse_order(body.as_bytes(), &tokens());
+        asked.map(|asked| asked.order).map_err(|problem| serde_json::to_value(problem).unwrap())
     }
 
     fn wrong_fields(body: &str) -> Vec<String> {
@@ -304,6 +474,7 @@ mod tests {
             (r#""amountIn":1,"clientOrderId":"a b""#, "clientOrderId"),
             (r#""amountIn":1,"type":"sniper""#, "type"),
             (r#""amountIn":1,"routing":"luck""#, "routing"),
+            (r#""amountIn":1,"dryRun":"true""#, "dryRun"),
             (r#""amountIn":1,"amountIn":1"#, "amountIn"),
         ] {
             assert_eq!(wrong_fields(&order(field)), [name], "{field}");
@@ -322,6 +493,36 @@ mod tests {
     fn what_is_no_json_object_is_refused() {
         for body in ["", "{", "null", "[]", "\"x\"", "{\"a\":}", "{} {}", "\u{0}"] {
             assert_eq!(parsed(body).unwrap_err()["code"], "invalid_json", "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated_whatever_is_wrong_with_it() {
+        for body in [
+            r#"{"username":"alice","password":"hunter2"}"#,
+            r#"{"username":"a","password":"hunter2-hunter2"}"#,
+            r#"{"username":"alice","password":["hunter2-hunter2"]}"#,
+            r#"{"username":"alice","password":{"hunter2":1}}"#,
+            r#"{"username":"alice","password":"hunter2-hunter2","password":"hunter2-hunter2"}"#,
+            r#"{"username":"alice","password":"hunter2-hunter2",}"#,
+            r#"["alice","hunter2-hunter2"]"#,
+            r#""hunter2-hunter2""#,
+        ] {
+            let problem =
+                parse_credentials(body.as_bytes()).err().map(|problem| serde_json::to_string(&problem).unwrap());
+            assert!(!problem.unwrap().contains("hunter2"), "{body}");
+        }
+        let both = parse_credentials(br#"{"username":"!","password":"short"}"#).err().unwrap();
+        assert_eq!(serde_json::to_value(both).unwrap()["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_key_may_do_everything_unless_it_is_said_what() {
+        let scopes = |body: &str| parse_new_key(body.as_bytes()).map(|key| key.scopes);
+        assert_eq!(scopes(r#"{"name":"bot"}"#).unwrap(), Scopes::ALL);
+        assert_eq!(scopes(r#"{"name":"bot","scopes":["read"]}"#).unwrap().to_string(), "read");
+        for wrong in ["[]", r#"["admin"]"#, r#""read""#, "null"] {
+            assert!(scopes(&format!(r#"{{"name":"bot","scopes":{wrong}}}"#)).is_err(), "{wrong}");
         }
     }
 

@@ -13,8 +13,9 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, ResponseError, web};
+use actix_web::{HttpResponse, ResponseError, web};
 
+use super::caller;
 use super::connections::{Connection, Connections};
 use super::doors::{Asker, Doors, Refused};
 use super::limits::{Allowance, Client, Limiter};
@@ -77,9 +78,10 @@ impl Guard {
     fn count(&self, request: &ServiceRequest) -> Option<Result<Allowance, Allowance>> {
         let limiter = self.limiter.as_ref()?;
         let address = request.peer_addr()?.ip();
-        // Whoever has found out before who asks has left it here.
-        let known = request.extensions().get::<Client>().copied();
-        self.limits.cover(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
+        self.limits.cover(address).then(|| {
+            let user = caller::user(request.request());
+            limiter.admit(user.map_or_else(|| Client::at(address), Client::User))
+        })
     }
 }
 

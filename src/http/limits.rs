@@ -1,7 +1,7 @@
 //! How often one client may ask, so that nobody takes the engine from the others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,16 +13,17 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use uuid::Uuid;
 
+use crate::auth::network;
 use crate::config::LimitSettings;
+use crate::domain::user::UserId;
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Client {
+pub(super) enum Client {
     /// A user, wherever.
-    User(Uuid),
-    /// Whoever is at that address; of IPv6 the /64 that one line has to itself.
+    User(UserId),
+    /// Whoever is in that network.
     Address(IpAddr),
     /// All for whom there is no room of their own.
     Others,
@@ -30,14 +31,8 @@ pub enum Client {
 
 impl Client {
     /// The client at an address.
-    pub fn at(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(address.into()),
-            IpAddr::V6(address) => {
-                let line = u128::from(address) & !u128::from(u64::MAX);
-                Self::Address(Ipv6Addr::from(line).into())
-            }
-        }
+    pub(super) fn at(address: IpAddr) -> Self {
+        Self::Address(network(address))
     }
 }
 
@@ -174,6 +169,8 @@ impl ShrinkableKeyedStateStore<Client> for Buckets {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;

@@ -1,8 +1,12 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
+mod auth;
 mod body;
+mod caller;
+mod cancel_all;
 mod connections;
 mod doors;
+mod dry_run;
 #[cfg(test)]
 mod fuzz;
 mod guard;
@@ -14,6 +18,8 @@ mod problem;
 mod quotes;
 mod request_id;
 pub mod sessions;
+mod stats;
+mod tokens;
 pub mod wire;
 mod ws;
 
@@ -34,13 +40,13 @@ use tokio::sync::watch;
 pub use problem::{FieldError, Problem};
 
 use crate::actors::desk::Desk;
+use crate::auth::Auth;
 use crate::cluster::{Cluster, Previews};
 use crate::config::Settings;
 use crate::domain::token::TokenList;
 use crate::metrics::Metrics;
 use connections::Connections;
 use guard::Guard;
-pub use limits::Client;
 use sessions::{Sessions, SocketHandle};
 
 /// What every route can reach.
@@ -48,6 +54,8 @@ use sessions::{Sessions, SocketHandle};
 pub struct Face {
     /// Where orders are asked for.
     pub desk: Desk,
+    /// Who asks.
+    pub auth: Arc<Auth>,
     /// The settings in force.
     pub settings: Arc<Settings>,
     /// The open sockets.
@@ -182,18 +190,35 @@ fn routes(config: &mut web::ServiceConfig) {
     for ready in ["/ready", "/api/ready"] {
         config.service(at(ready).route(web::get().to(health::ready)));
     }
-    let orders = at("/api/orders").route(web::post().to(orders::submit)).route(web::get().to(orders::list));
+    let orders = at("/api/orders")
+        .route(web::post().to(orders::submit))
+        .route(web::get().to(orders::list))
+        .route(web::delete().to(cancel_all::cancel_all));
     let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
     config
         .configure(operator::routes)
+        .service(at("/api/auth").route(web::post().to(auth::enter)))
+        .service(at("/api/auth/register").route(web::post().to(auth::register)))
+        .service(at("/api/auth/login").route(web::post().to(auth::log_in)))
+        .service(at("/api/auth/logout").route(web::post().to(auth::log_out)))
+        .service(at("/api/auth/me").route(web::get().to(auth::me)))
+        .service(at("/api/auth/keys").route(web::post().to(auth::create_key)).route(web::get().to(auth::keys)))
+        .service(at("/api/auth/keys/{id}").route(web::delete().to(auth::revoke_key)))
+        .service(at("/api/auth/ticket").route(web::post().to(auth::ticket)))
         .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
-        .service(at("/api/orders/execute").route(web::post().to(orders::submit)))
+        .service(at("/api/tokens").route(web::get().to(tokens::tokens)))
+        .service(at("/api/stats").route(web::get().to(stats::stats)))
+        .service(at("/api/orders/execute").route(web::post().to(orders::submit)).route(web::get().to(ws::by_query)))
+        .service(at("/api/orders/cancel").route(web::post().to(cancel_all::cancel_all)))
+        .service(at("/api/orders/history").route(web::get().to(orders::history)))
+        .service(at("/api/orders/by-client-id/{id}").route(web::get().to(orders::by_client_id)))
         .service(orders)
         .service(order)
         .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))
         .service(at("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::order)))
-        .service(at("/ws/orders/{id}").route(web::get().to(ws::order)))
+        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::by_path)))
+        .service(at("/ws").route(web::get().to(ws::socket)))
+        .service(at("/ws/orders/{id}").route(web::get().to(ws::by_path)))
         .default_service(web::to(problem::no_such_route));
 }
 

@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Face;
-use super::body;
+use super::body::{self, Asked};
+use super::caller::Caller;
+use super::dry_run::DryRun;
 use super::problem::{FieldError, Problem};
 use super::wire::{OrderView, TimelineView};
 use crate::actors::desk::CancelRefused;
@@ -20,6 +22,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::token::TokenList;
+use crate::domain::user::{Owner, Scope};
 use crate::store::ListFilter;
 
 #[derive(Serialize)]
@@ -29,6 +32,8 @@ struct Submitted {
     order_id: OrderId,
     status: Status,
     websocket_url: String,
+    /// The same, as some clients call it.
+    socket_url: String,
     ws_path: String,
     order: OrderView,
 }
@@ -36,6 +41,8 @@ struct Submitted {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    success: Option<bool>,
     orders: Vec<OrderView>,
     next_cursor: Option<OrderId>,
 }
@@ -52,46 +59,107 @@ struct Cancelled {
 pub(super) async fn submit(
     request: HttpRequest,
     face: web::Data<Face>,
+    caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Trade)?;
     let body = body::read(&request, payload).await?;
-    let order = body::parse_order(&body, face.tokens())?;
-    let key = key(&request, &order)?;
-    let submission = face.desk.submit(Arc::new(order), key).await.map_err(refused)?;
-    let Submission { order, created } = submission;
+    let Asked { order, dry_run } = body::parse_order(&body, face.tokens())?;
+    let order = Arc::new(order);
+    let key = key(header_key(&request)?, &order)?;
+    if dry_run || body::parse_dry_run(request.query_string())? {
+        return Ok(HttpResponse::Ok().json(DryRun::of(&order, &face.desk.quote(order.clone()).await)));
+    }
+    let Submission { order, created } = face.desk.submit(owner, order, key).await.map_err(refused)?;
     let ws_path = format!("/ws/orders/{}", order.id);
+    let websocket_url = format!("ws://{}{ws_path}", request.connection_info().host());
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.insert_header((LOCATION, path(order.id))).json(Submitted {
         success: true,
         order_id: order.id,
         status: order.last().status,
-        websocket_url: format!("ws://{}{ws_path}", request.connection_info().host()),
+        socket_url: websocket_url.clone(),
+        websocket_url,
         ws_path,
         order: OrderView::of(&order),
     }))
 }
 
-pub(super) async fn get(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<OrderView>, Problem> {
-    let order = face.desk.order(order_id(&id)?).await?;
+pub(super) async fn get(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<web::Json<OrderView>, Problem> {
+    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(OrderView::of(&order)))
 }
 
-pub(super) async fn events(face: web::Data<Face>, id: web::Path<String>) -> Result<web::Json<TimelineView>, Problem> {
-    let order = face.desk.order(order_id(&id)?).await?;
+pub(super) async fn events(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<web::Json<TimelineView>, Problem> {
+    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(TimelineView::of(&order)))
 }
 
-pub(super) async fn list(request: HttpRequest, face: web::Data<Face>) -> Result<HttpResponse, Problem> {
-    let filter = filter(request.query_string(), face.tokens())?;
+/// The order that goes by that name at its client.
+pub(super) async fn by_client_id(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<web::Json<OrderView>, Problem> {
+    let owner = caller.may(Scope::Read)?;
+    let id: ClientKey = id.parse().map_err(|message: &str| Problem::invalid_field("clientOrderId", message))?;
+    let filter = ListFilter { owner, client_order_id: Some(id), limit: 1, ..ListFilter::default() };
+    match face.desk.list(filter).await?.first() {
+        Some(order) => Ok(web::Json(OrderView::of(order))),
+        None => {
+            Err(Problem::new(StatusCode::NOT_FOUND, "order_not_found", "there is no order with this clientOrderId"))
+        }
+    }
+}
+
+pub(super) async fn list(request: HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(page(&request, &face, caller, None).await?))
+}
+
+/// The same list, as clients know it who look for `success`.
+pub(super) async fn history(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(page(&request, &face, caller, Some(true)).await?))
+}
+
+async fn page(request: &HttpRequest, face: &Face, caller: Caller, success: Option<bool>) -> Result<Page, Problem> {
+    let owner = caller.may(Scope::Read)?;
+    let filter = ListFilter { owner, ..filter(request.query_string(), face.tokens())? };
     let limit = filter.limit;
     let orders = face.desk.list(ListFilter { limit: limit + 1, ..filter }).await?;
     let shown = &orders[..orders.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
     let next_cursor = (shown.len() < orders.len()).then(|| shown.last().map(|order| order.id)).flatten();
-    Ok(HttpResponse::Ok().json(Page { orders: shown.iter().map(OrderView::of).collect(), next_cursor }))
+    Ok(Page { success, orders: shown.iter().map(OrderView::of).collect(), next_cursor })
 }
 
-pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let id = order_id(&id)?;
+pub(super) async fn cancel(
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Trade)?;
+    let order = cancelled(&face, owner, order_id(&id)?).await?;
+    Ok(HttpResponse::Ok().json(Cancelled {
+        success: true,
+        order_id: order.id,
+        status: order.last().status,
+        order: OrderView::of(&order),
+    }))
+}
+
+/// Cancels an order, or says why not.
+pub(super) async fn cancelled(face: &Face, owner: Owner, id: OrderId) -> Result<Order, Problem> {
     let conflict = |code, order: &Order| {
         let detail = match code {
             "too_late" => "its swap is signed and may land at any moment; no further attempt will be made".to_owned(),
@@ -99,13 +167,8 @@ pub(super) async fn cancel(face: web::Data<Face>, id: web::Path<String>) -> Resu
         };
         Problem::new(StatusCode::CONFLICT, code, detail).about(id, None)
     };
-    match face.desk.cancel(id).await {
-        Ok(order) => Ok(HttpResponse::Ok().json(Cancelled {
-            success: true,
-            order_id: id,
-            status: order.last().status,
-            order: OrderView::of(&order),
-        })),
+    match face.desk.cancel(owner, id).await {
+        Ok(order) => Ok(order),
         Err(CancelRefused::ByOrder(CancelError::TooLate(order))) => Err(conflict("too_late", &order)),
         Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => Err(conflict("already_ended", &order)),
         Err(CancelRefused::ByOrder(CancelError::Busy)) => Err(Problem::unavailable()),
@@ -122,30 +185,33 @@ fn path(id: OrderId) -> String {
     format!("/api/orders/{id}")
 }
 
-/// The request's own name: `Idempotency-Key`, or `clientOrderId`, or both if they are the same.
-fn key(request: &HttpRequest, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
+fn header_key(request: &HttpRequest) -> Result<Option<ClientKey>, Problem> {
     const HEADER: &str = "idempotency-key";
     let mut given = request.headers().get_all(HEADER);
     let wrong = |message: &str| Problem::invalid_field("Idempotency-Key", message);
-    let header = match (given.next(), given.next()) {
-        (None, _) => None,
-        (Some(_), Some(_)) => return Err(wrong("stands more than once")),
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(wrong("stands more than once")),
         (Some(value), None) => {
             let text = value.to_str().map_err(|_| wrong("must be visible ASCII characters"))?;
-            Some(text.parse::<ClientKey>().map_err(wrong)?)
+            text.parse().map(Some).map_err(wrong)
         }
-    };
-    match (header, &order.client_order_id) {
-        (Some(header), Some(id)) if header != *id => Err(Problem::new(
+    }
+}
+
+/// The request's own name: its idempotency key, or `clientOrderId`, or both if they are the same.
+pub(super) fn key(given: Option<ClientKey>, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
+    match (given, &order.client_order_id) {
+        (Some(given), Some(id)) if given != *id => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency_mismatch",
             "Idempotency-Key and clientOrderId disagree; give one of them, or the same in both",
         )),
-        (header, id) => Ok(header.or_else(|| id.clone())),
+        (given, id) => Ok(given.or_else(|| id.clone())),
     }
 }
 
-fn refused(error: SubmitError) -> Problem {
+pub(super) fn refused(error: SubmitError) -> Problem {
     let unavailable = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
     match error {
         SubmitError::Full => {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -27,19 +27,19 @@ pub struct Problem(Box<Details>);
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Details {
+pub(super) struct Details {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: String,
-    code: &'static str,
-    retryable: bool,
+    pub(super) detail: String,
+    pub(super) code: &'static str,
+    pub(super) retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<FieldError>,
+    pub(super) errors: Vec<FieldError>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    order_id: Option<OrderId>,
+    pub(super) order_id: Option<OrderId>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
     #[serde(skip)]
@@ -99,6 +99,11 @@ impl Problem {
         Self::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
+    /// What it says, for telling it another way.
+    pub(super) fn details(&self) -> &Details {
+        &self.0
+    }
+
     /// There is no such order, or none that the client may see.
     pub fn unknown_order(id: OrderId) -> Self {
         Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
@@ -132,6 +137,9 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(seconds) = self.0.retry_after_seconds {
             response.insert_header((RETRY_AFTER, seconds));
         }

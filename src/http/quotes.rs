@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use super::Face;
 use super::body;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::wire::{self, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
+use crate::domain::user::Scope;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,7 +30,12 @@ pub(super) struct Quotes {
     age_ms: u64,
 }
 
-pub(super) async fn quotes(request: HttpRequest, face: web::Data<Face>) -> Result<web::Json<Quotes>, Problem> {
+pub(super) async fn quotes(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+) -> Result<web::Json<Quotes>, Problem> {
+    caller.may(Scope::Read)?;
     let order = Arc::new(body::parse_quote(request.query_string(), face.tokens())?);
     let (desk, asked) = (face.desk.clone(), order.clone());
     let preview = face.previews.get(&order, async move { desk.quote(asked).await }).await.map_err(|failure| {

@@ -1,22 +1,32 @@
-//! The open sockets: told when the engine stops, and shut from outside when their client stops reading.
+//! The open sockets: told when the engine stops and when their credential ends, and shut from outside when their client stops reading.
 //!
 //! A session's actor is polled as the body of its HTTP response. Once the client stops reading and the buffers are full
 //! it is not polled any more: its timers stand still, and no timeout of its own can end it. So each session leaves a
-//! sign of life here, and a watchdog shuts the TCP stream of one that has left none for too long.
+//! sign of life here whenever it hears its client, and a watchdog shuts the TCP stream of one that has left none for too
+//! long.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use chrono::{DateTime, Utc};
 use socket2::Socket;
+use uuid::Uuid;
 
-/// Tells a session that the engine stops.
-#[derive(Clone, Copy, Debug, Message)]
+use crate::auth::Credential;
+
+/// Tells a session to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub struct GoAway;
+pub enum GoAway {
+    /// The engine stops.
+    Stopping,
+    /// What the session was opened with is worth nothing any more.
+    SignedOut,
+}
 
 /// A second handle of a connection's socket; closed with the connection's last one.
 #[derive(Clone, Debug)]
@@ -34,7 +44,7 @@ impl SocketHandle {
     }
 }
 
-/// When a session last did anything.
+/// When a session last heard its client.
 #[derive(Clone, Debug)]
 pub struct SignOfLife {
     epoch: Instant,
@@ -42,7 +52,7 @@ pub struct SignOfLife {
 }
 
 impl SignOfLife {
-    /// It does something now.
+    /// It hears it now.
     pub fn leave(&self) {
         self.at_ms.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
     }
@@ -67,24 +77,63 @@ struct Open {
     next: u64,
     shut: u64,
     sessions: HashMap<u64, Session>,
+    // How many sockets each client has; `None` for those whose address is not known.
+    seats: HashMap<Option<IpAddr>, usize>,
+}
+
+/// A socket's place among those of its client, until it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    sessions: Arc<Sessions>,
+    client: Option<IpAddr>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.sessions.open();
+        if let Some(taken) = open.seats.get_mut(&self.client) {
+            *taken -= 1;
+            if *taken == 0 {
+                open.seats.remove(&self.client);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Session {
     life: SignOfLife,
     socket: Option<SocketHandle>,
+    // None where nobody asked who it is.
+    credential: Option<Credential>,
     go_away: Recipient<GoAway>,
 }
 
 impl Sessions {
     /// Enters a session: the key to leave by, and where to leave signs of life.
-    pub fn enter(&self, socket: Option<SocketHandle>, go_away: Recipient<GoAway>) -> (u64, SignOfLife) {
+    pub fn enter(
+        &self,
+        socket: Option<SocketHandle>,
+        credential: Option<Credential>,
+        go_away: Recipient<GoAway>,
+    ) -> (u64, SignOfLife) {
         let life = SignOfLife { epoch: Instant::now(), at_ms: Arc::default() };
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
-        open.sessions.insert(key, Session { life: life.clone(), socket, go_away });
+        open.sessions.insert(key, Session { life: life.clone(), socket, credential, go_away });
         (key, life)
+    }
+
+    /// A place for one more socket of that client, which may have so many.
+    pub fn seat(self: &Arc<Self>, client: Option<IpAddr>, most: usize) -> Option<Seat> {
+        let mut open = self.open();
+        let taken = open.seats.entry(client).or_default();
+        if *taken >= most {
+            return None;
+        }
+        *taken += 1;
+        Some(Seat { sessions: self.clone(), client })
     }
 
     /// A session is over.
@@ -111,7 +160,27 @@ impl Sessions {
     pub fn send_away(&self) {
         for session in self.open().sessions.values() {
             // Full: do_send ignores bounds, one a session. Closed: it is over already.
-            session.go_away.do_send(GoAway);
+            session.go_away.do_send(GoAway::Stopping);
+        }
+    }
+
+    /// Tells every session that was opened with that credential, which is revoked.
+    pub fn sign_out(&self, credential: Uuid) {
+        self.sign_out_where(|opened_with| opened_with.id == credential);
+    }
+
+    /// Tells every session whose token has expired.
+    fn sign_out_expired(&self, now: DateTime<Utc>) {
+        self.sign_out_where(|opened_with| opened_with.expires_at.is_some_and(|until| until <= now));
+    }
+
+    fn sign_out_where(&self, is_over: impl Fn(&Credential) -> bool) {
+        for session in self.open().sessions.values_mut() {
+            if session.credential.as_ref().is_some_and(&is_over) {
+                session.credential = None;
+                // As above.
+                session.go_away.do_send(GoAway::SignedOut);
+            }
         }
     }
 
@@ -133,12 +202,14 @@ impl Sessions {
     }
 }
 
-/// Watches over the sockets for ever.
+/// Watches over the sockets for ever: none is silent for longer than that.
 pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
-    let mut tick = tokio::time::interval((patience / 15).max(Duration::from_millis(100)));
+    let look = patience / 15;
+    let mut tick = tokio::time::interval(look);
     loop {
         tick.tick().await;
-        sessions.shut_stalled(patience);
+        sessions.shut_stalled(patience - look);
+        sessions.sign_out_expired(Utc::now());
     }
 }
 
@@ -170,7 +241,7 @@ mod tests {
         for _ in 0..2 {
             clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
             let (server, _) = listener.accept().unwrap();
-            let (_, life) = sessions.enter(Some(SocketHandle::new(server.into())), Deaf.start().recipient());
+            let (_, life) = sessions.enter(Some(SocketHandle::new(server.into())), None, Deaf.start().recipient());
             lives.push(life);
         }
         let patience = Duration::from_millis(50);

@@ -1,5 +1,7 @@
 //! What clients see: orders, updates and quotes in camelCase, amounts as decimal strings, times in RFC 3339.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -275,6 +277,14 @@ pub struct SnapshotView {
     pub seq: u32,
     pub status: Status,
     pub events: Vec<UpdateView>,
+}
+
+impl SnapshotView {
+    /// The story so far, and where the order stands after it.
+    pub fn of(order_id: OrderId, request: &OrderRequest, seq: u32, status: Status, story: &[Arc<Recorded>]) -> Self {
+        let events = story.iter().map(|step| UpdateView::of(order_id, request, step)).collect();
+        Self { r#type: "order:snapshot", order_id, seq, status, events }
+    }
 }
 
 /// An order's whole timeline.

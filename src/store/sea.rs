@@ -1,10 +1,11 @@
 //! SeaORM on SQLite or PostgreSQL: the same statements on both.
 
 mod bulk;
+mod users;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +16,7 @@ use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr,
+    ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
 };
 use tokio::time::timeout;
@@ -32,10 +33,9 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, Recorded};
 use crate::domain::swap::{SignedSwap, Swap};
+use crate::domain::user::{Owner, UserId};
 use crate::faults::crash_point;
 
-/// The scope of keys on a server without users.
-const SHARED_SCOPE: &str = "";
 const LIVE: &str = "live";
 
 /// Orders in a SQLite file or a PostgreSQL database.
@@ -46,6 +46,25 @@ pub struct SeaStore {
     parallel_commits: usize,
     // How long the database may take over one step of a commit; a file has no line that could go dead.
     patience: Option<Duration>,
+    doubt: Doubt,
+}
+
+/// When a statement was last given up half way. Its connection went back to the pool with the answer still to come, so
+/// for a while none is trusted unasked.
+#[derive(Clone, Debug, Default)]
+struct Doubt(Arc<Mutex<Option<Instant>>>);
+
+impl Doubt {
+    const LASTS: Duration = Duration::from_secs(10);
+
+    fn arise(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn lasts(&self) -> bool {
+        let arisen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        arisen.is_some_and(|arisen| arisen.elapsed() < Self::LASTS)
+    }
 }
 
 impl SeaStore {
@@ -93,13 +112,14 @@ impl SeaStore {
         if !settings.url.is_sqlite() {
             // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
-            let writer = Database::connect(postgres_options(settings, guard.clone(), writers)).await?;
+            let doubt = Doubt::default();
+            let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())).await?;
             let reader = match settings.max_connections - writers {
                 0 => writer.clone(),
-                readers => Database::connect(postgres_options(settings, guard, readers)).await?,
+                readers => Database::connect(postgres_options(settings, guard, readers, Doubt::default())).await?,
             };
             // Two: while one commit waits for the disk the next is being filled.
-            return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE) });
+            return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE), doubt });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
         let writer = Database::connect(sqlite_options(settings, 1)).await?;
@@ -107,7 +127,7 @@ impl SeaStore {
             Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))).await?,
             None => writer.clone(),
         };
-        Ok(Self { writer, reader, parallel_commits: 1, patience: None })
+        Ok(Self { writer, reader, parallel_commits: 1, patience: None, doubt: Doubt::default() })
     }
 
     async fn begin(&self) -> Result<DatabaseTransaction, CommitError> {
@@ -119,6 +139,34 @@ impl SeaStore {
             Some(Err(error)) => Err(CommitError::Unavailable { reason: error.to_string(), maybe_committed: false }),
             None => Err(unanswered(false)),
         }
+    }
+
+    /// Commits a batch as a single statement, which is a transaction of its own: one round trip instead of three.
+    /// `None` where the batch takes more than that.
+    async fn commit_at_once(&self, batch: &[Write]) -> Option<Result<Vec<Written>, CommitError>> {
+        let (statements, written) = match self.patiently(plan(&self.writer, batch)).await {
+            Some(Ok(planned)) => planned,
+            Some(Err(error)) => return Some(Err(uncommitted(error))),
+            None => {
+                self.doubt.arise();
+                return Some(Err(unanswered(false)));
+            }
+        };
+        if !statements.are_one() {
+            return None;
+        }
+        crash_point("store.writing");
+        let committed = self.patiently(statements.run(&self.writer)).await;
+        crash_point("store.committed");
+        Some(match committed {
+            Some(Ok(())) => Ok(written),
+            Some(Err(error)) if was_undone(&error) => Err(uncommitted(error)),
+            Some(Err(error)) => Err(unfinished(error)),
+            None => {
+                self.doubt.arise();
+                Err(unanswered(true))
+            }
+        })
     }
 
     /// Waits for a step of a commit; `None` where it takes too long.
@@ -202,17 +250,24 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     options
 }
 
-fn postgres_options(settings: &DatabaseSettings, guard: Option<Guard>, connections: u32) -> ConnectOptions {
+fn postgres_options(
+    settings: &DatabaseSettings,
+    guard: Option<Guard>,
+    connections: u32,
+    doubt: Doubt,
+) -> ConnectOptions {
     let mut options = options(settings, connections);
     let limits = limits(settings);
     let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
     options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
     options.map_sqlx_postgres_pool_opts(move |pool| {
         // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
-        let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
+        let doubt = doubt.clone();
+        let pool = pool.test_before_acquire(false).before_acquire(move |connection, about| {
+            let trusted = about.idle_for < SeaStore::SIGN_OF_LIFE && !doubt.lasts();
             Box::pin(async move {
                 // Used just now: asking would only double the round trips of a busy engine.
-                if about.idle_for < SeaStore::SIGN_OF_LIFE {
+                if trusted {
                     return Ok(true);
                 }
                 Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))))
@@ -268,6 +323,11 @@ impl OrderStore for SeaStore {
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        if self.writer.get_database_backend() == DbBackend::Postgres
+            && let Some(committed) = self.commit_at_once(batch).await
+        {
+            return committed;
+        }
         let transaction = self.begin().await?;
         crash_point("store.writing");
         let written = match self.patiently(write(&transaction, batch)).await {
@@ -299,8 +359,8 @@ impl OrderStore for SeaStore {
         Ok(self.stored(row.into_iter().collect()).await?.pop())
     }
 
-    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
-        let id = (SHARED_SCOPE.to_owned(), key.as_str().to_owned());
+    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        let id = (scope(owner), key.as_str().to_owned());
         let row = idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(unread)?;
         Ok(row.map(|row| OrderId(row.order_id)))
     }
@@ -315,9 +375,15 @@ impl OrderStore for SeaStore {
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
-        let mut query = orders::Entity::find();
+        let mut query = orders::Entity::find().filter(match filter.owner.user() {
+            Some(user) => orders::Column::UserId.eq(user.0),
+            None => orders::Column::UserId.is_null(),
+        });
         if let Some(status) = filter.status {
             query = query.filter(stands(status));
+        }
+        if filter.unfinished {
+            query = query.filter(orders::Column::Status.is_null());
         }
         if let Some(mint) = &filter.token_in {
             query = query.filter(orders::Column::TokenIn.eq(mint.as_str()));
@@ -370,6 +436,13 @@ impl OrderStore for SeaStore {
 
 /// Writes a batch as a few statements of many rows.
 async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec<Written>, DbErr> {
+    let (statements, written) = plan(transaction, batch).await?;
+    statements.run(transaction).await?;
+    Ok(written)
+}
+
+/// The statements that write a batch, and what becomes of each write once they have run.
+async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Statements, Vec<Written>), DbErr> {
     let accepts = || {
         batch.iter().filter_map(|write| match write {
             Write::Accept(accept) => Some(accept),
@@ -382,32 +455,39 @@ async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec
             Write::Accept(_) => None,
         })
     };
-    let mut owners = key_owners(transaction, accepts().filter_map(|accept| accept.key.as_ref())).await?;
+    let mut owners = key_owners(connection, accepts()).await?;
 
     let mut written = Vec::with_capacity(batch.len());
     let (mut new_orders, mut new_keys, mut new_events) = (vec![], vec![], vec![]);
+    // Apart, for they set one column more; an order without a user costs what it would without users.
+    let mut new_orders_of_users = vec![];
     for write in batch {
         match write {
             Write::Accept(Accept { order, key, write_id }) => {
                 if let Some(key) = key {
-                    if let Some(owner) = owners.get(key.as_str()) {
+                    let scoped = (scope(order.owner), key.as_str().to_owned());
+                    if let Some(owner) = owners.get(&scoped) {
                         // Its own key: this write is the repeat of one that did happen.
                         let own = *owner == order.id;
                         written.push(if own { Written::Stored } else { Written::Duplicate(*owner) });
                         continue;
                     }
-                    owners.insert(key.as_str().to_owned(), order.id);
+                    owners.insert(scoped, order.id);
                     new_keys.push(key_row(key, order));
                 }
-                new_orders.push(order_row(order));
+                match order.owner {
+                    Owner::Shared => new_orders.push(order_row(order)),
+                    Owner::User(_) => new_orders_of_users.push(order_row(order)),
+                }
                 new_events.push(event_row(order.id, order.last(), *write_id));
             }
             Write::Step(step) => new_events.push(event_row(step.order_id, &step.recorded, step.write_id)),
         }
         written.push(Written::Stored);
     }
-    let mut statements = Statements::new(transaction.get_database_backend());
+    let mut statements = Statements::new(connection.get_database_backend());
     statements.insert(new_orders);
+    statements.insert(new_orders_of_users);
     statements.insert(new_keys);
     statements.insert(new_events);
     end_orders(&mut statements, steps().filter_map(ended_order).collect());
@@ -420,25 +500,33 @@ async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec
         statements.then();
     }
     statements.insert(steps().filter_map(swap_row).collect());
-    statements.run(transaction).await?;
-    Ok(written)
+    Ok((statements, written))
 }
 
 /// Which of these keys belong to an order already.
 async fn key_owners<'a>(
-    transaction: &DatabaseTransaction,
-    keys: impl Iterator<Item = &'a ClientKey>,
-) -> Result<HashMap<String, OrderId>, DbErr> {
-    let keys: HashSet<&str> = keys.map(ClientKey::as_str).collect();
+    connection: &impl ConnectionTrait,
+    accepts: impl Iterator<Item = &'a Accept>,
+) -> Result<HashMap<(String, String), OrderId>, DbErr> {
+    use idempotency_keys::Column;
+    let mut keys: HashMap<Owner, HashSet<&str>> = HashMap::new();
+    for accept in accepts {
+        if let Some(key) = &accept.key {
+            keys.entry(accept.order.owner).or_default().insert(key.as_str());
+        }
+    }
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = idempotency_keys::Entity::find()
-        .filter(idempotency_keys::Column::Scope.eq(SHARED_SCOPE))
-        .filter(idempotency_keys::Column::Key.is_in(keys))
-        .all(transaction)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.key, OrderId(row.order_id))).collect())
+    let of_an_owner = |(owner, keys)| Condition::all().add(Column::Scope.eq(scope(owner))).add(Column::Key.is_in(keys));
+    let wanted = keys.into_iter().map(of_an_owner).fold(Condition::any(), Condition::add);
+    let rows = idempotency_keys::Entity::find().filter(wanted).all(connection).await?;
+    Ok(rows.into_iter().map(|row| ((row.scope, row.key), OrderId(row.order_id))).collect())
+}
+
+/// Where an owner's keys live: nobody's key is another's.
+fn scope(owner: Owner) -> String {
+    owner.user().map(|user| user.to_string()).unwrap_or_default()
 }
 
 fn order_row(order: &Order) -> orders::ActiveModel {
@@ -453,12 +541,13 @@ fn order_row(order: &Order) -> orders::ActiveModel {
         request: Set(request_to_text(request)),
         created_at: Set(order.created_at()),
         ended_at: NotSet,
+        user_id: order.owner.user().map_or(NotSet, |user| Set(Some(user.0))),
     }
 }
 
 fn key_row(key: &ClientKey, order: &Order) -> idempotency_keys::ActiveModel {
     idempotency_keys::ActiveModel {
-        scope: Set(SHARED_SCOPE.to_owned()),
+        scope: Set(scope(order.owner)),
         key: Set(key.as_str().to_owned()),
         order_id: Set(order.id.0),
         created_at: Set(order.created_at()),
@@ -577,7 +666,8 @@ fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, 
         let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
         events.push((seq, event.at, data));
     }
-    Order::replay(OrderId(row.id), Arc::new(request), events).map_err(|error| broken(error.to_string()))
+    let owner = row.user_id.map(UserId).into();
+    Order::replay(OrderId(row.id), owner, Arc::new(request), events).map_err(|error| broken(error.to_string()))
 }
 
 fn uncommitted(error: DbErr) -> CommitError {
@@ -598,6 +688,15 @@ fn unfinished(error: DbErr) -> CommitError {
         return uncommitted(error);
     }
     CommitError::Unavailable { reason: error.to_string(), maybe_committed: true }
+}
+
+/// Whether a statement that is a transaction of its own is certainly undone: it was never sent, or the server says what
+/// was wrong with it. A server that shuts down or is broken says nothing.
+fn was_undone(error: &DbErr) -> bool {
+    // Connection exceptions, operator intervention by a shutdown, system errors, internal errors.
+    const SAYS_NOTHING: [&str; 4] = ["08", "57P", "58", "XX"];
+    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
+        || sql_code(error).is_some_and(|code| !SAYS_NOTHING.iter().any(|class| code.starts_with(class)))
 }
 
 fn unanswered(maybe_committed: bool) -> CommitError {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::process::PATIENCE;
 
+/// Everybody's password in these tests.
+pub const PASSWORD: &str = "correct horse battery";
+
 /// An answer of the HTTP face.
 #[derive(Debug)]
 pub struct Answer {
@@ -57,11 +60,28 @@ impl Story {
 #[derive(Clone, Debug)]
 pub struct Client {
     url: String,
+    bearer: Option<String>,
 }
 
 impl Client {
     pub fn of(url: &str) -> Self {
-        Self { url: url.to_owned() }
+        Self { url: url.to_owned(), bearer: None }
+    }
+
+    /// The same server, asked with that token or API key.
+    pub fn with(&self, bearer: &str) -> Self {
+        Self { url: self.url.clone(), bearer: Some(bearer.to_owned()) }
+    }
+
+    /// Makes an account, and asks with its token from then on.
+    pub async fn registered(&self, name: &str) -> Self {
+        let answer = self.post("/api/auth/register", &json!({ "username": name, "password": PASSWORD })).await;
+        self.with(answer.body["token"].as_str().unwrap_or_else(|| panic!("no token in {answer:?}")))
+    }
+
+    /// The token or API key it asks with.
+    pub fn bearer(&self) -> &str {
+        self.bearer.as_deref().expect("the client has a token")
     }
 
     pub fn url(&self) -> &str {
@@ -98,6 +118,9 @@ impl Client {
         for header in headers {
             request = request.append_header(*header);
         }
+        if let Some(bearer) = &self.bearer {
+            request = request.bearer_auth(bearer);
+        }
         let mut response = tokio::time::timeout(PATIENCE, request.send_body(body))
             .await
             .map_err(|_| "no answer")?
@@ -120,10 +143,35 @@ impl Client {
 
     /// Opens a socket on a path; an error where the server cannot be reached.
     pub async fn try_socket(&self, path: &str) -> Result<Socket, String> {
+        self.socket_with(path, &[]).await
+    }
+
+    /// As [`Client::try_socket`], offering some protocols.
+    pub async fn socket_with(&self, path: &str, protocols: &[&str]) -> Result<Socket, String> {
         let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
         let client = awc::Client::builder().timeout(PATIENCE).finish();
-        let (_, framed) = client.ws(url).connect().await.map_err(|error| error.to_string())?;
-        Ok(Socket { framed: Box::pin(framed) })
+        let mut request = client.ws(url).protocols(protocols);
+        if let Some(bearer) = &self.bearer {
+            request = request.bearer_auth(bearer);
+        }
+        let (response, framed) = request.connect().await.map_err(|error| error.to_string())?;
+        let protocol = response.headers().get("sec-websocket-protocol");
+        let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
+        Ok(Socket { framed: Box::pin(framed), protocol })
+    }
+
+    /// Opens a socket for many orders, says one thing and never reads again; blocks.
+    pub fn deaf_socket(&self, say: &Value) -> std::net::TcpStream {
+        use std::io::Write;
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let handshake = format!(
+            "GET /ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(handshake.as_bytes()).unwrap();
+        stream.write_all(&client_frame(0x1, say.to_string().as_bytes())).unwrap();
+        stream
     }
 
     /// Follows an order on a socket of its own to the server's close.
@@ -168,9 +216,39 @@ impl<T: futures_util::Stream<Item = Result<Frame, awc::error::WsProtocolError>> 
 /// An open socket.
 pub struct Socket {
     framed: std::pin::Pin<Box<dyn Framed<Error = awc::error::WsProtocolError>>>,
+    /// The one that the server took of those that were offered.
+    pub protocol: Option<String>,
 }
 
 impl Socket {
+    /// Says something.
+    pub async fn say(&mut self, message: &Value) {
+        self.send(Message::Text(message.to_string().into())).await;
+    }
+
+    /// Sends a frame of any kind; where the server has closed the socket, reading says so.
+    pub async fn send(&mut self, message: Message) {
+        let _ = self.framed.send(message).await;
+    }
+
+    /// Says something and gives what it is answered, which carries the same `requestId`; what is told meanwhile is lost.
+    pub async fn ask(&mut self, mut message: Value) -> Value {
+        let request_id = json!(uuid::Uuid::new_v4().to_string());
+        message["requestId"] = request_id.clone();
+        self.say(&message).await;
+        self.until(|told| told["requestId"] == request_id).await
+    }
+
+    /// The next message that satisfies a condition; what is told before is lost.
+    pub async fn until(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let told = self.next().await.unwrap_or_else(|close| panic!("the socket was closed with {close:?}"));
+            if condition(&told) {
+                return told;
+            }
+        }
+    }
+
     /// The next message, or the close code.
     pub async fn next(&mut self) -> Result<Value, Option<u16>> {
         loop {
@@ -199,6 +277,12 @@ impl Socket {
             }
         }
     }
+}
+
+/// A short frame as a client sends it; its mask is all zeros.
+pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).expect("the payload is short");
+    [&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat()
 }
 
 fn code(code: CloseCode) -> u16 {

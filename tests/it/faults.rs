@@ -17,6 +17,7 @@ use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::Order;
 use order_engine::domain::swap::{Observation, Signature};
+use order_engine::domain::user::Owner;
 use order_engine::engine::{Engine, Parts};
 use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
 use serde_json::json;
@@ -250,8 +251,8 @@ impl OrderStore for DiesBeforeItAnswers {
         self.0.order(id).await
     }
 
-    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
-        self.0.order_by_key(key).await
+    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        self.0.order_by_key(owner, key).await
     }
 
     async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
@@ -327,11 +328,11 @@ async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
     let mut steps = engine.subscribe(order.id).await.unwrap();
     while steps.next().await.unwrap().status != Status::Submitted {}
     for _ in 0..20 {
-        let refused = engine.desk().cancel(order.id).await.unwrap_err();
+        let refused = engine.desk().cancel(Owner::Shared, order.id).await.unwrap_err();
         assert!(matches!(refused, CancelRefused::ByOrder(CancelError::TooLate(_))), "{refused}");
     }
     // The last cancel's turn is over once the order answers again.
-    engine.desk().order(order.id).await.unwrap();
+    engine.desk().order(Owner::Shared, order.id).await.unwrap();
     assert_eq!(chain.most.load(Ordering::SeqCst), 1);
     engine.shutdown().await;
 }

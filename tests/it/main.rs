@@ -10,6 +10,7 @@ mod history;
 mod memory_store;
 mod process;
 
+mod compatibility;
 mod crashes;
 #[cfg(feature = "failpoints")]
 mod fail_points;
@@ -19,8 +20,13 @@ mod hostile;
 mod idempotency;
 mod input;
 mod limits;
+mod orders;
 mod outages;
+mod races;
 mod redis;
+mod slow_readers;
+mod sockets;
 mod store;
 mod stories;
 mod supervision;
+mod users;

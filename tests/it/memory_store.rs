@@ -9,6 +9,7 @@ use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::Order;
 use order_engine::domain::swap::SignedSwap;
+use order_engine::domain::user::Owner;
 use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, SwapWrite, Write, Written};
 use uuid::Uuid;
 
@@ -20,7 +21,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Inner {
     orders: BTreeMap<OrderId, Order>,
-    keys: HashMap<String, OrderId>,
+    keys: HashMap<(Owner, ClientKey), OrderId>,
     swaps: HashMap<OrderId, SignedSwap>,
     writers: HashMap<(OrderId, u32), Uuid>,
 }
@@ -48,11 +49,12 @@ impl OrderStore for MemoryStore {
             match write {
                 Write::Accept(accept) => {
                     if let Some(key) = &accept.key {
-                        if let Some(owner) = inner.keys.get(key.as_str()) {
-                            written.push(Written::Duplicate(*owner));
+                        let key = (accept.order.owner, key.clone());
+                        if let Some(known) = inner.keys.get(&key) {
+                            written.push(Written::Duplicate(*known));
                             continue;
                         }
-                        inner.keys.insert(key.as_str().to_owned(), accept.order.id);
+                        inner.keys.insert(key, accept.order.id);
                     }
                     inner.orders.insert(accept.order.id, accept.order.clone());
                 }
@@ -81,8 +83,8 @@ impl OrderStore for MemoryStore {
         Ok(inner.orders.get(&id).map(|order| StoredOrder { order: order.clone(), live: inner.swaps.get(&id).cloned() }))
     }
 
-    async fn order_by_key(&self, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
-        Ok(self.inner.lock().unwrap().keys.get(key.as_str()).copied())
+    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
+        Ok(self.inner.lock().unwrap().keys.get(&(owner, key.clone())).copied())
     }
 
     async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
@@ -97,7 +99,8 @@ impl OrderStore for MemoryStore {
 
     async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
         let inner = self.inner.lock().unwrap();
-        Ok(inner.orders.values().rev().take(usize::try_from(filter.limit).unwrap()).cloned().collect())
+        let of_owner = inner.orders.values().rev().filter(|order| order.owner == filter.owner);
+        Ok(of_owner.take(usize::try_from(filter.limit).unwrap()).cloned().collect())
     }
 
     async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {

@@ -60,9 +60,14 @@ impl Server {
             .unwrap_or_else(|| format!("sqlite://{}", self.folder.path().join("order-engine.db").display()))
     }
 
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The simulated chain's own file.
     pub fn ledger_file(&self) -> PathBuf {
-        self.folder.path().join("order-engine.ledger")
+        self.file("order-engine.ledger")
     }
 
     /// Changes a setting for the next start; also takes plain environment variables, which are in capitals.
@@ -132,6 +137,14 @@ impl Server {
     fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("the engine runs");
         assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// What the process holds in memory, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let child = self.child.as_ref().expect("the engine runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits for the process to end by itself.

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use migration::{Migrator, MigratorTrait};
 use order_engine::Settings;
 use order_engine::actors::caretaker::Caretaker;
-use order_engine::actors::persistence::{Persistence, Record, RecordError};
+use order_engine::actors::persistence::{Persistence, RecordError, record};
 use order_engine::clock::Clock;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::{BaseUnits, Slippage};
@@ -22,6 +22,7 @@ use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::routing::{Decision, Strategy};
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
+use order_engine::domain::user::{Owner, UserId};
 use order_engine::metrics::Metrics;
 use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
@@ -97,6 +98,16 @@ fn key(text: &str) -> ClientKey {
     text.parse().unwrap()
 }
 
+fn user() -> Owner {
+    Owner::User(UserId(Uuid::now_v7()))
+}
+
+fn order_for(owner: Owner) -> Order {
+    let mut order = order();
+    order.owner = owner;
+    order
+}
+
 /// A new order of that request, accepted at a moment of its own, after every order made before it.
 fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
     static MADE: AtomicU64 = AtomicU64::new(0);
@@ -104,7 +115,7 @@ fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
     rest[2..].copy_from_slice(&MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let millis = at.timestamp_millis().try_into().unwrap();
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid();
-    Order::accept(OrderId(id), Arc::new(request), at)
+    Order::accept(OrderId(id), Owner::Shared, Arc::new(request), at)
 }
 
 fn order() -> Order {
@@ -236,7 +247,7 @@ async fn a_whole_story_is_told_again_as_it_was_lived() {
         writes.push(next(&mut order, OrderEvent::CancelRequested, None));
         writes.push(next(&mut order, landed(&third, 31), None));
         // After each step the store tells what the engine would have in memory.
-        let mut told = Order::replay(order.id, order.request.clone(), [story(&order)[0].clone()]).unwrap();
+        let mut told = Order::replay(order.id, order.owner, order.request.clone(), [story(&order)[0].clone()]).unwrap();
         for write in writes {
             let Write::Step(step) = &write else { unreachable!() };
             told.apply(step.recorded.clone()).unwrap();
@@ -274,7 +285,7 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         let token = |symbol: &str| -> Token { tokens.resolve(symbol).unwrap() };
         let (sol, usdc) = (token("SOL"), token("USDC"));
         let at = |seconds| moment() + TimeDelta::seconds(seconds);
-        let sells = order_of(request(), at(0));
+        let mut sells = order_of(request(), at(0));
         let buys = order_of(OrderRequest { token_in: usdc.clone(), token_out: sol.clone(), ..request() }, at(1));
         let named = order_of(OrderRequest { client_order_id: Some(key("mine")), ..request() }, at(2));
         let mut moved = order_of(request(), at(3));
@@ -304,6 +315,46 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
         assert_eq!(found(ListFilter { from: Some(after), ..all.clone() }).await, [moved_id]);
         assert_eq!(found(ListFilter { to: Some(at(2)), ..all.clone() }).await, [buys.id, sells.id]);
         assert_eq!(found(ListFilter { to: Some(after), ..all.clone() }).await, [named.id, buys.id, sells.id]);
+        shelf.stored(&[next(&mut sells, OrderEvent::Cancelled(None), None)]).await;
+        assert_eq!(found(ListFilter { unfinished: true, ..all.clone() }).await, [moved_id, named.id, buys.id]);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_order_is_listed_for_its_owner_alone() {
+    on_both(async |shelf| {
+        let owners = [Owner::Shared, user(), user()];
+        let mut orders = Vec::new();
+        for owner in owners.into_iter().cycle().take(9) {
+            orders.push(order_for(owner));
+        }
+        // All in one group, for rows of users are written apart from the others.
+        shelf.stored(&orders.iter().map(|order| Write::accept(order.clone(), None)).collect::<Vec<_>>()).await;
+        for owner in owners {
+            let own: Vec<_> = orders.iter().rev().filter(|order| order.owner == owner).map(|order| order.id).collect();
+            let all = ListFilter { owner, limit: 10, ..ListFilter::default() };
+            assert_eq!(shelf.listed(all.clone()).await, own, "{}", shelf.name);
+            let pending = ListFilter { status: Some(Status::Pending), before: Some(own[0]), ..all };
+            assert_eq!(shelf.listed(pending).await, own[1..], "{}", shelf.name);
+            assert_eq!(shelf.order(own[0]).await.order.owner, owner, "{}", shelf.name);
+        }
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn one_owners_key_is_not_anothers_also_within_one_batch() {
+    on_both(async |shelf| {
+        let orders = [Owner::Shared, user(), user()].map(order_for);
+        let keyed = |order: &Order| Write::accept(order.clone(), Some(key("same")));
+        shelf.stored(&orders.iter().map(keyed).collect::<Vec<_>>()).await;
+        for known in &orders {
+            assert_eq!(shelf.store.order_by_key(known.owner, &key("same")).await.unwrap(), Some(known.id));
+            let again = shelf.store.commit(&[keyed(&order_for(known.owner))]).await.unwrap();
+            assert_eq!(again, [Written::Duplicate(known.id)], "{}", shelf.name);
+        }
+        assert_eq!(shelf.store.order_by_key(user(), &key("same")).await.unwrap(), None);
     })
     .await;
 }
@@ -386,8 +437,8 @@ async fn a_key_belongs_to_the_first_order_that_came_with_it_also_within_one_batc
         for refused in [&second, &fourth] {
             assert!(shelf.store.order(refused.id).await.unwrap().is_none(), "{}", shelf.name);
         }
-        assert_eq!(shelf.store.order_by_key(&key("a")).await.unwrap(), Some(first.id));
-        assert_eq!(shelf.store.order_by_key(&key("A")).await.unwrap(), None);
+        assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("a")).await.unwrap(), Some(first.id));
+        assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("A")).await.unwrap(), None);
         assert_eq!(shelf.order(first.id).await.order.history().len(), 1);
     })
     .await;
@@ -404,10 +455,10 @@ async fn two_commits_at_once_with_the_same_keys_leave_one_order_a_key() {
             let persistence = persistence(shelf);
             // In opposite orders, so that they may also wait for one another.
             let writes = batch([1, 2, 3]).into_iter().chain(batch([3, 2, 1]));
-            let answers: Vec<_> = writes.map(|write| persistence.send(Record { write, expires: None })).collect();
+            let answers: Vec<_> = writes.map(|write| record(&persistence, write, None)).collect();
             let answers = futures_util::future::join_all(answers).await;
-            let stored = answers.iter().filter(|answer| matches!(answer, Ok(Ok(Written::Stored)))).count();
-            let duplicates = answers.iter().filter(|answer| matches!(answer, Ok(Ok(Written::Duplicate(_))))).count();
+            let stored = answers.iter().filter(|answer| matches!(answer, Ok(Written::Stored))).count();
+            let duplicates = answers.iter().filter(|answer| matches!(answer, Ok(Written::Duplicate(_)))).count();
             assert_eq!((stored, duplicates), (3, 3), "{}: {answers:?}", shelf.name);
         }
     })
@@ -444,9 +495,9 @@ async fn an_event_that_stands_is_recognised_by_its_writer_and_refused_to_any_oth
         assert_same(&shelf.order(order.id).await.order, &mine);
 
         let persistence = persistence(shelf);
-        let answer = persistence.send(Record { write, expires: None }).await.unwrap();
+        let answer = record(&persistence, write, None).await;
         assert_eq!(answer, Ok(Written::Stored), "{}", shelf.name);
-        let answer = persistence.send(Record { write: other, expires: None }).await.unwrap();
+        let answer = record(&persistence, other, None).await;
         assert_eq!(answer, Err(RecordError::LostRace { order: order.id, seq: 2 }), "{}", shelf.name);
     })
     .await;
@@ -531,14 +582,13 @@ async fn of_a_batch_with_a_poisoned_row_only_that_row_is_refused() {
                     // An event number that the database's own check refuses.
                     step.recorded = Arc::new(Recorded { seq: 0, ..Recorded::clone(&step.recorded) });
                 }
-                persistence.send(Record { write, expires: None })
+                record(&persistence, write, None)
             })
             .collect();
         let answers = actix_web::rt::spawn(futures_util::future::join_all(answers));
         tokio::task::yield_now().await;
         hold.rollback().await.unwrap();
         for (number, answer) in answers.await.unwrap().into_iter().enumerate() {
-            let answer = answer.unwrap();
             let name = shelf.name;
             match number {
                 13 => assert!(matches!(answer, Err(RecordError::Refused(_))), "{name}: {answer:?}"),
@@ -609,17 +659,38 @@ async fn what_postgres_says_is_understood() {
     };
     let write = Write::accept(order(), None);
     let commit = async || shelf.store.commit(std::slice::from_ref(&write)).await.unwrap_err();
-    for code in ["57P01", "57P02", "57P03", "40001", "40P01", "55P03", "57014", "53100", "25006", "42P01", "08006"] {
+    // A single write is a single statement, so what goes wrong at its commit is told as its own error.
+    for when in ["", "DEFERRABLE INITIALLY DEFERRED"] {
+        for code in ["57P01", "57P02", "57P03", "08006", "58030", "XX000"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Unavailable { maybe_committed: true, .. }), "{code}: {error:?}");
+        }
+        for code in ["40001", "40P01", "55P03", "57014", "53100", "25006", "42P01"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Unavailable { maybe_committed: false, .. }), "{code}: {error:?}");
+        }
+        for code in ["22003", "22P02", "23505", "23503", "23514", "23502"] {
+            says(code, when);
+            let error = commit().await;
+            assert!(matches!(error, CommitError::Refused(_)), "{code}: {error:?}");
+        }
+    }
+    // A batch of several statements has a transaction around it, and its commit is a step of its own.
+    postgres.sql("DROP TRIGGER says ON order_events");
+    let mut order = order();
+    shelf.accepted(&order).await;
+    commit_each(&shelf, to_submitted(&mut order, &signed(1))).await;
+    let expired = OrderEvent::AttemptFailed { failure: failure(FailureCode::SwapExpired), retry_at: moment() };
+    let mut again = vec![next(&mut order, expired, None)];
+    again.extend(to_submitted(&mut order, &signed(2)));
+    let commit = async || shelf.store.commit(&again).await.unwrap_err();
+    for code in ["57P01", "57014", "40001"] {
         says(code, "");
         let error = commit().await;
         assert!(matches!(error, CommitError::Unavailable { maybe_committed: false, .. }), "{code}: {error:?}");
     }
-    for code in ["22003", "22P02", "23505", "23503", "23514", "23502"] {
-        says(code, "");
-        let error = commit().await;
-        assert!(matches!(error, CommitError::Refused(_)), "{code}: {error:?}");
-    }
-    // At the commit itself: what the database says of the data it has undone, what says nothing may have happened.
     for (code, certain) in [("40001", true), ("23505", true), ("57P01", false), ("57014", false)] {
         says(code, "DEFERRABLE INITIALLY DEFERRED");
         let error = commit().await;

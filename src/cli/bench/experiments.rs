@@ -13,6 +13,7 @@ use order_engine::domain::id::OrderId;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::order::{Order, OrderRequest, Priority};
 use order_engine::domain::routing::Strategy;
+use order_engine::domain::user::Owner;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 
@@ -309,7 +310,7 @@ async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, Failure> 
     let mut known = None;
     for first in (0..orders).step_by(usize::try_from(BATCH)?) {
         let fresh: Vec<_> = (first..orders.min(first + BATCH))
-            .map(|_| Order::accept(OrderId(uuid::Uuid::now_v7()), request.clone(), Utc::now()))
+            .map(|_| Order::accept(OrderId(uuid::Uuid::now_v7()), Owner::Shared, request.clone(), Utc::now()))
             .collect();
         known = fresh.last().map(|order| order.id).or(known);
         let steps = fresh.iter().map(|order| {

@@ -11,8 +11,8 @@
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Value};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityName,
-    EntityTrait, IdenStatic, Iterable, Statement,
+    ActiveModelTrait, ActiveValue, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityName, EntityTrait, IdenStatic,
+    Iterable, Statement,
 };
 
 /// How a column's values travel.
@@ -128,11 +128,20 @@ impl Statements {
         self.parts.push((text(&source), values));
     }
 
+    /// Whether they are one statement, which needs no transaction around it to be done whole or not at all.
+    pub(super) fn are_one(&self) -> bool {
+        let one = match self.backend {
+            DbBackend::Postgres => self.rounds.is_empty(),
+            _ => self.parts.len() == 1,
+        };
+        one && !self.parts.is_empty()
+    }
+
     /// Runs them all, in the order in which they were added where that can matter.
-    pub(super) async fn run(self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    pub(super) async fn run(self, connection: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.backend != DbBackend::Postgres {
             for (text, values) in self.parts {
-                transaction.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
+                connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
             }
             return Ok(());
         }
@@ -145,7 +154,7 @@ impl Statements {
             let Some(last) = texts.pop() else { continue };
             let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
             let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
-            transaction.execute_raw(Statement::from_sql_and_values(self.backend, text, values.concat())).await?;
+            connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values.concat())).await?;
         }
         Ok(())
     }

@@ -1,0 +1,106 @@
+//! The file of the secret that tokens are signed with: made once, for its owner's eyes alone.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::random_text;
+use crate::config::AuthSettings;
+use crate::domain::secret::Secret;
+
+/// Why the secret in a file cannot be used.
+#[derive(Debug, Error)]
+#[error("auth.secret_file: {}: {reason}", .path.display())]
+pub struct SecretFileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The secret in that file, which is made where there is none.
+pub(super) fn read_or_create(path: &Path) -> Result<Secret, SecretFileError> {
+    let wrong = |reason: String| SecretFileError { path: path.to_owned(), reason };
+    match File::open(path) {
+        Ok(file) => read(file).map_err(wrong),
+        Err(error) if error.kind() == ErrorKind::NotFound => create(path).map_err(|error| wrong(error.to_string())),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+fn read(mut file: File) -> Result<Secret, String> {
+    /// Whoever may open the file may sign tokens.
+    const OTHERS: u32 = 0o077;
+    const MAX_LENGTH: u64 = 4096;
+    let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
+    if mode & OTHERS != 0 {
+        return Err(format!("others may open it (mode {:o}); chmod 600", mode & 0o777));
+    }
+    let mut text = String::new();
+    // What the system says of bytes that are no text does not repeat them.
+    (&mut file).take(MAX_LENGTH).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let text = text.trim();
+    if text.len() < AuthSettings::SECRET_BYTES {
+        return Err(AuthSettings::short_secret(text.len()));
+    }
+    Ok(Secret::new(text))
+}
+
+/// Under another name first, so that the file is whole or not there.
+fn create(path: &Path) -> std::io::Result<Secret> {
+    let secret = random_text();
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(|mut file| {
+        writeln!(file, "{}", secret.expose())?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, path)) {
+        let _ = fs::remove_file(&unfinished);
+        return Err(error);
+    }
+    tracing::info!(file = %path.display(), "a secret to sign tokens with was made");
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.secret");
+        let made = read_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_or_create(&path).unwrap().expose(), made.expose());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_that_is_short_or_open_to_others_or_no_text_is_refused_by_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.secret");
+        let refused = |content: &[u8], mode: u32| {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_or_create(&path).unwrap_err().to_string()
+        };
+        let long = [b'a'; 32];
+        for (content, mode, reason) in [
+            (&long[..31], 0o600, "at least 32 bytes"),
+            (&long[..], 0o640, "chmod 600"),
+            (&long[..], 0o604, "chmod 600"),
+            (&[0xff; 32][..], 0o600, "UTF-8"),
+        ] {
+            let error = refused(content, mode);
+            assert!(error.starts_with("auth.secret_file: ") && error.contains(reason), "{error}");
+            assert!(!error.contains("aaaa"), "{error}");
+        }
+        let nowhere = folder.path().join("no/such/folder/engine.secret");
+        assert!(read_or_create(&nowhere).unwrap_err().to_string().starts_with("auth.secret_file: "));
+    }
+}

@@ -1,0 +1,144 @@
+//! Who asks, and what they may: every route that touches an order takes a [`Caller`].
+//!
+//! A credential is taken from `Authorization: Bearer`, and for a socket also from `Sec-WebSocket-Protocol: bearer, …` or
+//! from a ticket in the query. Nothing else in a URL is one: URLs are written down everywhere.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use actix_web::{FromRequest, HttpRequest, web};
+
+use super::Face;
+use super::problem::Problem;
+use crate::auth::{Credential, Identity};
+use crate::domain::user::{Owner, Scope, UserId};
+
+/// The protocol that a client offers beside its token, and the only one it is answered with.
+pub(super) const BEARER_PROTOCOL: &str = "bearer";
+
+/// Whoever sent a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(Option<Identity>);
+
+impl Caller {
+    /// Whose orders these are, if the caller may do that with them; there is no other way to an owner.
+    pub(super) fn may(&self, scope: Scope) -> Result<Owner, Problem> {
+        match &self.0 {
+            None => Ok(Owner::Shared),
+            Some(identity) if identity.scopes.contain(scope) => Ok(Owner::User(identity.user)),
+            Some(_) => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "missing_scope",
+                format!("this API key may not {}", scope.name()),
+            )),
+        }
+    }
+
+    /// Who it is, where that has to be somebody.
+    pub(super) fn identity(&self) -> Result<Identity, Problem> {
+        self.0.ok_or_else(|| unauthorized("unauthenticated", "this needs a login"))
+    }
+
+    /// What the caller has proved it by; a socket is closed when it is revoked.
+    pub(super) fn credential(&self) -> Option<Credential> {
+        self.0.map(|identity| identity.credential)
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(of(request))
+    }
+}
+
+/// Whose requests these are, where a token or key says so; what a socket has besides is left to its route.
+pub(super) fn user(request: &HttpRequest) -> Option<UserId> {
+    let face = request.app_data::<web::Data<Face>>()?;
+    let bearer = bearer(request.headers().get(AUTHORIZATION)?.to_str().ok()?)?;
+    face.auth.identify(&bearer).ok().map(|identity| identity.user)
+}
+
+enum Given {
+    Bearer(String),
+    Ticket(String),
+}
+
+fn of(request: &HttpRequest) -> Result<Caller, Problem> {
+    let face = request.app_data::<web::Data<Face>>().expect("every route can reach the face");
+    let given = given(request)?;
+    let identity = match &given {
+        None if face.auth.required() => {
+            return Err(unauthorized("unauthenticated", "log in, and send the token as Authorization: Bearer"));
+        }
+        None => return Ok(Caller(None)),
+        Some(Given::Bearer(bearer)) => face.auth.identify(bearer),
+        Some(Given::Ticket(ticket)) => face.auth.redeem(ticket),
+    };
+    identity.map(|identity| Caller(Some(identity))).map_err(Problem::from)
+}
+
+/// The one credential of a request. More than one is a mistake of which nobody should find out who won.
+fn given(request: &HttpRequest) -> Result<Option<Given>, Problem> {
+    let mut all = Vec::new();
+    for value in request.headers().get_all(AUTHORIZATION) {
+        let bearer = value.to_str().ok().and_then(bearer);
+        all.push(Given::Bearer(bearer.ok_or_else(|| invalid("Authorization must be: Bearer, a space, and a token"))?));
+    }
+    let is_socket =
+        request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if is_socket {
+        all.extend(offered(request)?.map(Given::Bearer));
+    }
+    let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    for (name, value) in query.map(web::Query::into_inner).unwrap_or_default() {
+        match name.as_str() {
+            "ticket" if is_socket => all.push(Given::Ticket(value)),
+            "token" | "access_token" | "accessToken" | "jwt" | "apiKey" | "api_key" => {
+                return Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "credential_in_url",
+                    format!(
+                        "{name} must not stand in a URL, which is written down in many places; send Authorization: Bearer, \
+                         or for a browser's socket a ticket of POST /api/auth/ticket"
+                    ),
+                ));
+            }
+            _ => {}
+        }
+    }
+    if all.len() > 1 {
+        return Err(invalid("more than one credential was sent"));
+    }
+    Ok(all.pop())
+}
+
+fn bearer(header: &str) -> Option<String> {
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+/// The token among the protocols that a socket offers: the one after `bearer`.
+fn offered(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let headers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
+    let mut protocols =
+        headers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
+    if !protocols.any(|protocol| protocol == BEARER_PROTOCOL) {
+        return Ok(None);
+    }
+    let token = protocols.next().filter(|token| !token.is_empty());
+    token.map(|token| Some(token.to_owned())).ok_or_else(|| invalid("the protocol bearer must be followed by a token"))
+}
+
+fn invalid(detail: &str) -> Problem {
+    unauthorized("invalid_token", detail)
+}
+
+fn unauthorized(code: &'static str, detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+}

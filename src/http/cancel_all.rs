@@ -1,0 +1,92 @@
+//! Cancels every open order at once, and says of each what became of it.
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, web};
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::caller::Caller;
+use super::problem::Problem;
+use super::{Face, body};
+use crate::actors::desk::{CancelRefused, DeskError};
+use crate::actors::order::CancelError;
+use crate::domain::id::OrderId;
+use crate::domain::lifecycle::Status;
+use crate::domain::order::Order;
+use crate::domain::user::Scope;
+use crate::store::ListFilter;
+
+/// So many are cancelled beside each other.
+const PAGE: u64 = 200;
+/// So many are cancelled in one request at most; the answer says where there are more.
+const MOST: usize = 1_000;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CancelledAll {
+    success: bool,
+    /// How many of them are cancelled now.
+    cancelled: usize,
+    results: Vec<CancelResult>,
+    /// Not every order was come to: ask once more.
+    more: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelResult {
+    order_id: OrderId,
+    outcome: &'static str,
+    status: Status,
+}
+
+impl CancelResult {
+    /// What became of an order that was found open.
+    fn of(found: &Order, answer: &Result<Order, CancelRefused>) -> Self {
+        let (outcome, order) = match answer {
+            Ok(order) => ("cancelled", order),
+            Err(CancelRefused::ByOrder(CancelError::TooLate(order))) => ("too_late", &**order),
+            Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => ("already_ended", &**order),
+            Err(
+                CancelRefused::ByOrder(CancelError::Busy)
+                | CancelRefused::ByDesk(DeskError::Unavailable | DeskError::Unknown(_)),
+            ) => ("unavailable", found),
+        };
+        Self { order_id: found.id, outcome, status: order.last().status }
+    }
+}
+
+/// Orders submitted after this has begun are left alone.
+pub(super) async fn cancel_all(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<web::Json<CancelledAll>, Problem> {
+    let owner = caller.may(Scope::Trade)?;
+    let body = body::read_optional(&request, payload).await?;
+    let mut filter = ListFilter {
+        owner,
+        unfinished: true,
+        limit: PAGE,
+        ..body::parse_cancel_filter(request.query_string(), &body, face.tokens())?
+    };
+    let (begun, patience) = (Instant::now(), face.settings.server.request_timeout);
+    let (mut results, mut more) = (Vec::new(), true);
+    while results.len() < MOST && begun.elapsed() < patience {
+        let page = face.desk.list(filter.clone()).await?;
+        let cancels = page.iter().map(|order| async {
+            let answer = face.desk.cancel(owner, order.id).await;
+            CancelResult::of(order, &answer)
+        });
+        results.extend(join_all(cancels).await);
+        more = u64::try_from(page.len()).is_ok_and(|found| found == PAGE);
+        match page.last() {
+            Some(last) if more => filter.before = Some(last.id),
+            _ => break,
+        }
+    }
+    let cancelled = results.iter().filter(|result| result.outcome == "cancelled").count();
+    Ok(web::Json(CancelledAll { success: true, cancelled, results, more }))
+}

@@ -1,0 +1,28 @@
+//! The tokens that may be named by symbol.
+
+use actix_web::web;
+use serde::Serialize;
+
+use super::Face;
+use crate::domain::token::KnownToken;
+
+#[derive(Serialize)]
+pub(super) struct Tokens {
+    tokens: Vec<TokenView>,
+}
+
+#[derive(Serialize)]
+struct TokenView {
+    symbol: Option<String>,
+    mint: String,
+    decimals: u8,
+}
+
+pub(super) async fn tokens(face: web::Data<Face>) -> web::Json<Tokens> {
+    let view = |KnownToken { token, .. }: &KnownToken| TokenView {
+        symbol: token.symbol.as_deref().map(str::to_owned),
+        mint: token.mint.to_string(),
+        decimals: token.decimals,
+    };
+    web::Json(Tokens { tokens: face.tokens().iter().map(view).collect() })
+}

@@ -1,0 +1,414 @@
+//! A socket for many orders: the client says which to follow, submits and cancels; every message of its is answered.
+//!
+//! Each order tells the session directly, each step once, in order and without gaps. Where the session could not keep
+//! up an order drops it; then the session asks for what it has missed, at the pace at which its client reads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
+use serde::Serialize;
+
+use super::allowance::Allowance;
+use super::fragments::{Fragments, TooLarge};
+use super::frame::{AboutChannel, AboutOrder, Command, Frame, Nothing, RequestId, Told, WholeOrder, Wrong};
+use super::{
+    HOSTILE, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, close, go_away, open, tell, tell_step, throw_out,
+};
+use crate::actors::desk::{DeskError, Listening, Watch};
+use crate::actors::order::{OrderUpdate, Outlet};
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::order::Recorded;
+use crate::domain::user::{Owner, Scope};
+use crate::http::body::{self, Asked};
+use crate::http::caller::Caller;
+use crate::http::dry_run::DryRun;
+use crate::http::problem::Problem;
+use crate::http::sessions::GoAway;
+use crate::http::wire::{OrderView, SnapshotView, UpdateView};
+use crate::http::{Face, orders};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Opens a socket for many orders; `?orderId=` and `afterSeq` are its first subscription.
+pub(in crate::http) async fn socket(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    stream: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Read)?;
+    let query = Query::parse(request.query_string())?;
+    let pulse = Pulse::of(&request, face, caller)?;
+    let settings = pulse.face.settings.clone();
+    let session = ManyOrders {
+        pulse,
+        owner,
+        first: query.order_id.map(|id| (id, query.after_seq)),
+        outlet: None,
+        follows_all: false,
+        orders: HashMap::new(),
+        next_key: 0,
+        fragments: Fragments::new(settings.ws.max_message_bytes),
+        commands: Allowance::new(settings.ws.commands_per_minute, MINUTE),
+        mistakes: Allowance::new(settings.ws.mistakes_per_minute, MINUTE),
+        last_command: Instant::now(),
+    };
+    open(session, settings.ws.max_message_bytes, &request, stream)
+}
+
+struct ManyOrders {
+    pulse: Pulse,
+    // Whose orders it may see.
+    owner: Owner,
+    first: Option<(OrderId, u32)>,
+    // One for all orders; there since the session has started.
+    outlet: Option<Outlet>,
+    follows_all: bool,
+    // Bounded by `ws.max_subscriptions`, and by the open orders that had to drop a session which follows all.
+    orders: HashMap<OrderId, Following>,
+    next_key: u64,
+    fragments: Fragments,
+    commands: Allowance,
+    mistakes: Allowance,
+    last_command: Instant,
+}
+
+/// An order that is followed by name.
+struct Following {
+    // Tells a subscription from an earlier one to the same order whose answer comes late.
+    key: u64,
+    // Whether the client asked for it; otherwise it is one of all, and was dropped.
+    asked: bool,
+    told: u32,
+    // What came before the order's answer; the order sends no more than its few next steps. `None` after it.
+    early: Option<Vec<OrderUpdate>>,
+    listening: Option<Listening>,
+}
+
+type Context = WebsocketContext<ManyOrders>;
+
+impl ManyOrders {
+    fn face(&self) -> &web::Data<Face> {
+        &self.pulse.face
+    }
+
+    fn message(&mut self, text: &[u8], ctx: &mut Context) {
+        self.last_command = Instant::now();
+        let Frame { request_id, command } = Frame::parse(text);
+        if !self.commands.take(self.last_command) {
+            let detail = "too many messages within a minute";
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(60);
+            return self.mistake(&problem, request_id.as_ref(), ctx);
+        }
+        match command {
+            Ok(command) => self.run(command, request_id, ctx),
+            Err(problem) => self.mistake(&problem, request_id.as_ref(), ctx),
+        }
+    }
+
+    /// Answers a message that means nothing; a client that sends too many of them means harm.
+    fn mistake(&mut self, problem: &Problem, request_id: Option<&RequestId>, ctx: &mut Context) {
+        answer("error", request_id, Wrong::of(problem, None), ctx);
+        if !self.mistakes.take(self.last_command) {
+            throw_out(self, HOSTILE, ctx);
+        }
+    }
+
+    fn run(&mut self, command: Command, request_id: Option<RequestId>, ctx: &mut Context) {
+        match command {
+            Command::Subscribe { id, after_seq } => self.subscribe(id, after_seq, request_id, ctx),
+            Command::SubscribeAll => self.subscribe_all(request_id, ctx),
+            Command::Unsubscribe(id) => {
+                self.forget(id);
+                answer("unsubscribed", request_id.as_ref(), AboutOrder { order_id: id }, ctx);
+            }
+            Command::UnsubscribeAll => {
+                self.unsubscribe_all();
+                answer("unsubscribed", request_id.as_ref(), AboutChannel { channel: "orders", open_orders: None }, ctx);
+            }
+            Command::Ping => answer("pong", request_id.as_ref(), Nothing {}, ctx),
+            Command::Submit { order, key } => self.submit(order.get().as_bytes(), key, request_id, ctx),
+            Command::Cancel(id) => self.cancel(id, request_id, ctx),
+        }
+    }
+
+    fn subscribe(&mut self, id: OrderId, after_seq: u32, request_id: Option<RequestId>, ctx: &mut Context) {
+        let most = self.face().settings.ws.max_subscriptions;
+        let refused = if self.orders.get(&id).is_some_and(|following| following.asked) {
+            Some(("already_subscribed", "this socket follows the order already".to_owned()))
+        } else if self.orders.values().filter(|following| following.asked).count() >= most {
+            Some(("too_many_subscriptions", format!("a socket may follow {most} orders by name")))
+        } else {
+            None
+        };
+        match refused {
+            Some((code, detail)) => {
+                let problem = Problem::new(StatusCode::CONFLICT, code, detail);
+                answer("error", request_id.as_ref(), Wrong::of(&problem, Some(id)), ctx);
+            }
+            None => self.watch(id, after_seq, Some(request_id), ctx),
+        }
+    }
+
+    /// Listens to an order from after that number on. Where the client asked for it, it is answered.
+    fn watch(&mut self, id: OrderId, told: u32, asked: Option<Option<RequestId>>, ctx: &mut Context) {
+        let Some(outlet) = self.outlet.clone() else { return };
+        let key = self.next_key;
+        self.next_key += 1;
+        self.forget(id);
+        let following = Following { key, asked: asked.is_some(), told, early: Some(Vec::new()), listening: None };
+        self.orders.insert(id, following);
+        let desk = self.face().desk.clone();
+        let owner = self.owner;
+        let watch = async move { desk.watch(owner, id, outlet, told).await };
+        ctx.spawn(watch.into_actor(self).map(move |watch, session, ctx| session.watching(id, key, watch, asked, ctx)));
+    }
+
+    fn watching(
+        &mut self,
+        id: OrderId,
+        key: u64,
+        watch: Result<Watch, DeskError>,
+        asked: Option<Option<RequestId>>,
+        ctx: &mut Context,
+    ) {
+        let Some(following) = self.orders.get_mut(&id).filter(|following| following.key == key) else {
+            // It was unsubscribed from meanwhile. Where it was subscribed to again, that is the same outlet: it stays.
+            if let Ok(Watch::Live(_, listening)) = watch
+                && !self.orders.contains_key(&id)
+            {
+                listening.end();
+            }
+            return;
+        };
+        let early = following.early.take().unwrap_or_default();
+        let (request, story, seq, status) = match watch {
+            Ok(Watch::Live(subscribed, listening)) => {
+                following.listening = Some(listening);
+                (subscribed.request, subscribed.story, subscribed.seq, subscribed.status)
+            }
+            Ok(Watch::Ended(order)) => {
+                let (last, story) = (order.last(), order.history_after(following.told).to_vec());
+                (order.request.clone(), story, last.seq, last.status)
+            }
+            Err(error) => {
+                self.orders.remove(&id);
+                let Some(request_id) = asked else {
+                    // What it has missed cannot be had: the client has to come back for it.
+                    return throw_out(self, TOO_SLOW, ctx);
+                };
+                answer("error", request_id.as_ref(), Wrong::of(&error.into(), Some(id)), ctx);
+                return early.into_iter().for_each(|update| self.update(update, ctx));
+            }
+        };
+        following.told = seq;
+        match asked {
+            Some(request_id) => {
+                answer("subscribed", request_id.as_ref(), AboutOrder { order_id: id }, ctx);
+                tell(&SnapshotView::of(id, &request, seq, status, &story), ctx);
+            }
+            None => story.iter().for_each(|step| tell(&UpdateView::update(id, &request, step), ctx)),
+        }
+        if status.is_final() {
+            self.orders.remove(&id);
+        } else {
+            early.into_iter().for_each(|update| self.update(update, ctx));
+        }
+    }
+
+    fn subscribe_all(&mut self, request_id: Option<RequestId>, ctx: &mut Context) {
+        let Some(outlet) = self.outlet.clone() else { return };
+        self.follows_all = true;
+        let desk = self.face().desk.clone();
+        let owner = self.owner;
+        let follow = async move { desk.follow(owner, outlet).await };
+        ctx.spawn(follow.into_actor(self).map(move |followed, session, ctx| match followed {
+            Ok(open) => {
+                let about = AboutChannel { channel: "orders", open_orders: Some(open) };
+                answer("subscribed", request_id.as_ref(), about, ctx);
+            }
+            Err(error) => {
+                session.unsubscribe_all();
+                answer("error", request_id.as_ref(), Wrong::of(&error.into(), None), ctx);
+            }
+        }));
+    }
+
+    fn unsubscribe_all(&mut self) {
+        self.follows_all = false;
+        if let Some(outlet) = &self.outlet {
+            outlet.set_follows(false);
+        }
+        for (_, following) in self.orders.extract_if(|_, following| !following.asked) {
+            following.end();
+        }
+    }
+
+    fn submit(&mut self, order: &[u8], key: Option<ClientKey>, request_id: Option<RequestId>, ctx: &mut Context) {
+        let face = self.face().clone();
+        let asked =
+            self.pulse.caller.may(Scope::Trade).and_then(|owner| Ok((owner, body::parse_order(order, face.tokens())?)));
+        let submit = async move {
+            let (owner, Asked { order, dry_run }) = asked?;
+            let order = Arc::new(order);
+            let key = orders::key(key, &order)?;
+            if dry_run {
+                return Ok(Err(DryRun::of(&order, &face.desk.quote(order.clone()).await)));
+            }
+            face.desk.submit(owner, order, key).await.map(Ok).map_err(orders::refused)
+        };
+        ctx.spawn(submit.into_actor(self).map(move |submitted: Result<_, Problem>, _, ctx| match submitted {
+            Ok(Ok(submission)) => {
+                let order = &submission.order;
+                let what = WholeOrder {
+                    order_id: order.id,
+                    status: order.last().status,
+                    created: Some(submission.created),
+                    order: OrderView::of(order),
+                };
+                answer("order:submitted", request_id.as_ref(), what, ctx);
+            }
+            Ok(Err(dry_run)) => answer("order:dry_run", request_id.as_ref(), dry_run, ctx),
+            Err(problem) => answer("error", request_id.as_ref(), Wrong::of(&problem, None), ctx),
+        }));
+    }
+
+    fn cancel(&mut self, id: OrderId, request_id: Option<RequestId>, ctx: &mut Context) {
+        let face = self.face().clone();
+        let owner = self.pulse.caller.may(Scope::Trade);
+        let cancel = async move { orders::cancelled(&face, owner?, id).await };
+        ctx.spawn(cancel.into_actor(self).map(move |cancelled, _, ctx| match cancelled {
+            Ok(order) => {
+                let (status, order) = (order.last().status, OrderView::of(&order));
+                let what = WholeOrder { order_id: id, status, created: None, order };
+                answer("order:cancelled", request_id.as_ref(), what, ctx);
+            }
+            Err(problem) => answer("error", request_id.as_ref(), Wrong::of(&problem, Some(id)), ctx),
+        }));
+    }
+
+    fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
+        let id = match &update {
+            OrderUpdate::Step { id, .. } | OrderUpdate::Dropped { id, .. } => *id,
+        };
+        let following = self.orders.get_mut(&id);
+        match (following, update) {
+            (Some(Following { early: Some(early), .. }), update) => early.push(update),
+            (Some(following), OrderUpdate::Step { request, step, words, .. }) => {
+                if step.seq > following.told {
+                    following.told = step.seq;
+                    tell_step(id, &request, &step, &words, ctx);
+                    self.forget_ended(id, &step);
+                }
+            }
+            (None, OrderUpdate::Step { request, step, words, .. }) if self.follows_all => {
+                tell_step(id, &request, &step, &words, ctx);
+            }
+            (Some(following), OrderUpdate::Dropped { .. }) => {
+                let (asked, told) = (following.asked, following.told);
+                self.watch(id, told, None, ctx);
+                self.orders.entry(id).and_modify(|following| following.asked = asked);
+            }
+            (None, OrderUpdate::Dropped { told, .. }) if self.follows_all => self.watch(id, told, None, ctx),
+            // It was unsubscribed from meanwhile.
+            (None, _) => {}
+        }
+    }
+
+    fn forget_ended(&mut self, id: OrderId, step: &Recorded) {
+        if step.status.is_final() {
+            self.orders.remove(&id);
+        }
+    }
+
+    fn forget(&mut self, id: OrderId) {
+        if let Some(following) = self.orders.remove(&id) {
+            following.end();
+        }
+    }
+}
+
+impl Following {
+    fn end(self) {
+        if let Some(listening) = self.listening {
+            listening.end();
+        }
+    }
+}
+
+fn answer(r#type: &'static str, request_id: Option<&RequestId>, what: impl Serialize, ctx: &mut Context) {
+    tell(&Told { r#type, request_id, what }, ctx);
+}
+
+impl Session for ManyOrders {
+    fn pulse(&mut self) -> &mut Pulse {
+        &mut self.pulse
+    }
+
+    fn is_idle(&self) -> bool {
+        let nothing = self.orders.is_empty() && !self.follows_all;
+        nothing && self.last_command.elapsed() > self.face().settings.ws.idle_timeout
+    }
+}
+
+impl Actor for ManyOrders {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        Pulse::begin(self, ctx);
+        self.outlet = Some(Outlet::new(ctx.address().recipient()));
+        if let Some((id, after_seq)) = self.first.take() {
+            self.subscribe(id, after_seq, None, ctx);
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.pulse.end();
+        self.unsubscribe_all();
+        self.orders.drain().for_each(|(_, following)| following.end());
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for ManyOrders {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
+        self.pulse.hear();
+        match message {
+            Ok(Message::Text(text)) => self.message(text.as_bytes(), ctx),
+            Ok(Message::Binary(bytes)) => self.message(&bytes, ctx),
+            Ok(Message::Continuation(item)) => match self.fragments.push(&item) {
+                Ok(None) => {}
+                Ok(Some(whole)) => self.message(&whole, ctx),
+                Err(TooLarge) => throw_out(self, TOO_LARGE, ctx),
+            },
+            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(Message::Pong(_) | Message::Nop) => {}
+            Ok(Message::Close(reason)) => {
+                ctx.close(reason);
+                ctx.stop();
+            }
+            Err(ProtocolError::Overflow) => throw_out(self, TOO_LARGE, ctx),
+            Err(_) => close(NO_WEBSOCKET, ctx),
+        }
+    }
+}
+
+impl Handler<OrderUpdate> for ManyOrders {
+    type Result = ();
+
+    fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
+        self.update(update, ctx);
+    }
+}
+
+impl Handler<GoAway> for ManyOrders {
+    type Result = ();
+
+    fn handle(&mut self, why: GoAway, ctx: &mut Self::Context) {
+        go_away(why, ctx);
+    }
+}

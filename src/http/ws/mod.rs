@@ -1,0 +1,197 @@
+//! Sockets: [`one`] follows one order to its end, [`many`] follows and submits as many as the client likes. Here is
+//! what both need: the upgrade, the heartbeat, telling and closing.
+//!
+//! The only folder that names `actix-web-actors`, which is deprecated and will go with the next actix-web.
+
+mod allowance;
+mod fragments;
+mod frame;
+mod many;
+mod one;
+
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{CloseCode, CloseReason, WebsocketContext, WsResponseBuilder};
+use serde::Serialize;
+
+pub(super) use many::socket;
+pub(super) use one::{by_path, by_query};
+
+use super::Face;
+use super::caller::{BEARER_PROTOCOL, Caller};
+use super::problem::Problem;
+use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
+use super::wire;
+use crate::actors::order::Words;
+use crate::domain::id::OrderId;
+use crate::domain::order::{OrderRequest, Recorded};
+
+type Close = (CloseCode, &'static str);
+
+const GOING_AWAY: Close = (CloseCode::Away, "the engine is stopping");
+const ENDED: Close = (CloseCode::Normal, "the order has ended");
+const IDLE: Close = (CloseCode::Normal, "nothing was followed or asked for");
+const UNAVAILABLE: Close = (CloseCode::Again, "try again later");
+const HOSTILE: Close = (CloseCode::Policy, "too many messages that mean nothing");
+const TOO_LARGE: Close = (CloseCode::Size, "the message is too large");
+const NO_WEBSOCKET: Close = (CloseCode::Protocol, "this is not WebSocket");
+const UNKNOWN_ORDER: Close = (CloseCode::Other(4404), "there is no such order");
+const TOO_SLOW: Close = (CloseCode::Other(4408), "too slow: resume with afterSeq");
+const SIGNED_OUT: Close = (CloseCode::Other(4401), "the login is over");
+const SILENT: Close = (CloseCode::Other(4408), "no answer to pings");
+
+/// How long a client that is being thrown out may take to read the reason.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// An actor that is one socket.
+trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
+    fn pulse(&mut self) -> &mut Pulse;
+
+    /// Whether nothing would be lost by ending it.
+    fn is_idle(&self) -> bool {
+        false
+    }
+}
+
+/// A session's place among the open sockets, its heartbeat, and its signs of life.
+struct Pulse {
+    face: web::Data<Face>,
+    caller: Caller,
+    socket: Option<SocketHandle>,
+    entered: Option<(u64, SignOfLife)>,
+    heard: Instant,
+    // Given back when the session is dropped, also where it never began.
+    _seat: Seat,
+}
+
+impl Pulse {
+    /// For a socket that is about to be opened, if its client may have one more.
+    fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
+        let most = face.settings.ws.max_sockets_per_client;
+        let seat = face.sessions.seat(request.peer_addr().map(|address| address.ip()), most).ok_or_else(|| {
+            let detail = format!("a client may have {most} sockets open at once");
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
+        })?;
+        let socket = request.conn_data::<SocketHandle>().cloned();
+        Ok(Self { face, caller, socket, entered: None, heard: Instant::now(), _seat: seat })
+    }
+
+    /// Called when the session starts.
+    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) {
+        let pulse = session.pulse();
+        let settings = &pulse.face.settings.ws;
+        let (heartbeat, silence) = (settings.heartbeat, settings.stall_timeout);
+        ctx.set_mailbox_capacity(settings.mailbox);
+        let credential = pulse.caller.credential();
+        pulse.entered = Some(pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient()));
+        // It may have ended between the upgrade and the entry; from here on the session is told.
+        if credential.is_some_and(|credential| !pulse.face.auth.holds(credential)) {
+            return close(SIGNED_OUT, ctx);
+        }
+        ctx.run_interval(heartbeat, move |session, ctx| {
+            // The next beat would be too late to say that it has been silent for too long.
+            if session.pulse().heard.elapsed() + heartbeat > silence {
+                throw_out(session, SILENT, ctx);
+            } else if session.is_idle() {
+                close(IDLE, ctx);
+            } else {
+                ctx.ping(b"");
+            }
+        });
+    }
+
+    /// Called with every frame of the client's.
+    fn hear(&mut self) {
+        self.heard = Instant::now();
+        if let Some((_, life)) = &self.entered {
+            life.leave();
+        }
+    }
+
+    /// Called when the session stops.
+    fn end(&mut self) {
+        if let Some((key, _)) = self.entered.take() {
+            self.face.sessions.leave(key);
+        }
+    }
+}
+
+/// Answers an upgrade with that session.
+fn open<S: Session + StreamHandler<Result<actix_web_actors::ws::Message, actix_web_actors::ws::ProtocolError>>>(
+    session: S,
+    most_bytes: usize,
+    request: &HttpRequest,
+    stream: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let response = WsResponseBuilder::new(session, request, stream).frame_size(most_bytes);
+    response.protocols(&[BEARER_PROTOCOL]).start().map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
+    })
+}
+
+fn tell<S: Session>(message: &impl Serialize, ctx: &mut WebsocketContext<S>) {
+    ctx.text(serde_json::to_string(message).expect("a message holds only strings and numbers"));
+}
+
+/// Tells a step in the words that all its listeners share.
+fn tell_step<S: Session>(
+    id: OrderId,
+    request: &OrderRequest,
+    step: &Recorded,
+    words: &Words,
+    ctx: &mut WebsocketContext<S>,
+) {
+    ctx.text(words.get_or_init(|| wire::update_text(id, request, step)).clone());
+}
+
+fn close<S: Session>((code, description): Close, ctx: &mut WebsocketContext<S>) {
+    ctx.close(Some(CloseReason { code, description: Some(description.to_owned()) }));
+    ctx.stop();
+}
+
+/// Closes a socket for what is no fault of its client's.
+fn go_away<S: Session>(why: GoAway, ctx: &mut WebsocketContext<S>) {
+    match why {
+        GoAway::Stopping => close(GOING_AWAY, ctx),
+        GoAway::SignedOut => close(SIGNED_OUT, ctx),
+    }
+}
+
+/// Closes a socket whose client may not take the close: then it is shut from outside.
+fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketContext<S>) {
+    if let Some(socket) = session.pulse().socket.take() {
+        actix::spawn(async move {
+            tokio::time::sleep(LAST_WORD).await;
+            socket.shut();
+        });
+    }
+    close(close_as, ctx);
+}
+
+/// What a socket is opened for: `orderId`, and `afterSeq` to leave out what the client has had.
+struct Query {
+    order_id: Option<OrderId>,
+    after_seq: u32,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
+        let mut parsed = Self { order_id: None, after_seq: 0 };
+        for (name, value) in pairs.into_inner() {
+            let wrong = |message| Problem::invalid_field(&name, message);
+            match name.as_str() {
+                "orderId" => parsed.order_id = Some(value.parse().map_err(|_| wrong("must be a UUID"))?),
+                "afterSeq" => parsed.after_seq = value.parse().map_err(|_| wrong("must be a whole number from 0"))?,
+                // Taken by the caller.
+                "ticket" => {}
+                _ => return Err(wrong("is not a parameter of this stream")),
+            }
+        }
+        Ok(parsed)
+    }
+}

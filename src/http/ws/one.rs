@@ -1,0 +1,193 @@
+//! A socket for one order: subscribed to it directly, it tells the story so far, every step, and how it ended.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
+
+use super::{
+    ENDED, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open,
+    tell, tell_step,
+};
+use crate::actors::desk::{DeskError, Listening, Watch};
+use crate::actors::order::{OrderUpdate, Outlet};
+use crate::domain::id::OrderId;
+use crate::domain::lifecycle::Status;
+use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::user::{Owner, Scope};
+use crate::http::caller::Caller;
+use crate::http::problem::Problem;
+use crate::http::sessions::GoAway;
+use crate::http::wire::SnapshotView;
+use crate::http::{Face, orders};
+
+/// A client has nothing long to say here.
+const MAX_FRAME: usize = 16 * 1024;
+
+/// Follows the order that the path names.
+pub(in crate::http) async fn by_path(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    id: web::Path<String>,
+    stream: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let id = orders::order_id(&id)?;
+    let query = Query::parse(request.query_string())?;
+    if query.order_id.is_some_and(|other| other != id) {
+        return Err(Problem::invalid_field("orderId", "disagrees with the path"));
+    }
+    follow(&request, face, caller, id, query.after_seq, stream)
+}
+
+/// Follows the order of `?orderId=`.
+pub(in crate::http) async fn by_query(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    stream: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string())?;
+    let id = query.order_id.ok_or_else(|| Problem::invalid_field("orderId", "is required"))?;
+    follow(&request, face, caller, id, query.after_seq, stream)
+}
+
+fn follow(
+    request: &HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    id: OrderId,
+    after_seq: u32,
+    stream: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let owner = caller.may(Scope::Read)?;
+    let pulse = Pulse::of(request, face, caller)?;
+    let session =
+        OneOrder { pulse, owner, id, told: after_seq, listening: None, early: Vec::new(), snapshot_told: false };
+    open(session, MAX_FRAME, request, stream)
+}
+
+struct OneOrder {
+    pulse: Pulse,
+    owner: Owner,
+    id: OrderId,
+    // How far the client has been told.
+    told: u32,
+    listening: Option<Listening>,
+    // Steps that came before the snapshot was told; the order sends no more than its few next ones.
+    early: Vec<OrderUpdate>,
+    snapshot_told: bool,
+}
+
+impl OneOrder {
+    fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
+        let desk = self.pulse.face.desk.clone();
+        let (owner, id, to, after_seq) = (self.owner, self.id, Outlet::new(ctx.address().recipient()), self.told);
+        let watch = async move { desk.watch(owner, id, to, after_seq).await };
+        ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
+            Ok(Watch::Live(subscribed, listening)) => {
+                session.listening = Some(listening);
+                session.tell_snapshot(&subscribed.request, subscribed.seq, &subscribed.story, subscribed.status, ctx);
+            }
+            Ok(Watch::Ended(order)) => {
+                let last = order.last();
+                session.tell_snapshot(&order.request, last.seq, order.history_after(session.told), last.status, ctx);
+            }
+            Err(DeskError::Unknown(_)) => close(UNKNOWN_ORDER, ctx),
+            Err(DeskError::Unavailable) => close(UNAVAILABLE, ctx),
+        }));
+    }
+
+    fn tell_snapshot(
+        &mut self,
+        request: &OrderRequest,
+        seq: u32,
+        story: &[Arc<Recorded>],
+        status: Status,
+        ctx: &mut WebsocketContext<Self>,
+    ) {
+        tell(&SnapshotView::of(self.id, request, seq, status, story), ctx);
+        (self.told, self.snapshot_told) = (seq, true);
+        if status.is_final() {
+            return close(ENDED, ctx);
+        }
+        for update in std::mem::take(&mut self.early) {
+            self.tell_update(&update, ctx);
+        }
+    }
+
+    fn tell_update(&mut self, update: &OrderUpdate, ctx: &mut WebsocketContext<Self>) {
+        match update {
+            // After a restart the order may repeat what was told before.
+            OrderUpdate::Step { step, .. } if step.seq <= self.told => {}
+            OrderUpdate::Step { id, request, step, words } => {
+                tell_step(*id, request, step, words, ctx);
+                self.told = step.seq;
+                if step.status.is_final() {
+                    close(ENDED, ctx);
+                }
+            }
+            OrderUpdate::Dropped { .. } => close(TOO_SLOW, ctx),
+        }
+    }
+}
+
+impl Session for OneOrder {
+    fn pulse(&mut self) -> &mut Pulse {
+        &mut self.pulse
+    }
+}
+
+impl Actor for OneOrder {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        Pulse::begin(self, ctx);
+        self.follow(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.pulse.end();
+        if let Some(listening) = self.listening.take() {
+            listening.end();
+        }
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for OneOrder {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
+        self.pulse.hear();
+        match message {
+            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            // This socket only tells; what the client says here asks for nothing.
+            Ok(Message::Pong(_) | Message::Text(_) | Message::Binary(_) | Message::Nop | Message::Continuation(_)) => {}
+            Ok(Message::Close(reason)) => {
+                ctx.close(reason);
+                ctx.stop();
+            }
+            Err(ProtocolError::Overflow) => close(TOO_LARGE, ctx),
+            Err(_) => close(NO_WEBSOCKET, ctx),
+        }
+    }
+}
+
+impl Handler<OrderUpdate> for OneOrder {
+    type Result = ();
+
+    fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
+        if self.snapshot_told {
+            self.tell_update(&update, ctx);
+        } else {
+            self.early.push(update);
+        }
+    }
+}
+
+impl Handler<GoAway> for OneOrder {
+    type Result = ();
+
+    fn handle(&mut self, why: GoAway, ctx: &mut Self::Context) {
+        go_away(why, ctx);
+    }
+}

@@ -1,0 +1,306 @@
+//! Users: accounts, tokens, API keys and tickets, and what nobody gets in with.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::client::{Answer, PASSWORD};
+use crate::process::{SWIFT, Server};
+
+/// A server on which everybody has to say who they are.
+fn guarded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
+    Server::start(SWIFT.into_iter().chain([("auth.required", "true")]).chain(settings))
+}
+
+fn login(name: &str, password: &str) -> Value {
+    json!({ "username": name, "password": password })
+}
+
+#[track_caller]
+fn assert_problem(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.body["code"].as_str()), (status, Some(code)), "{answer:?}");
+    assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{answer:?}");
+}
+
+#[actix::test]
+async fn one_post_makes_the_account_and_the_next_logs_in() {
+    let server = guarded([]);
+    let made = server.client.post("/api/auth", &login("Alice", PASSWORD)).await;
+    assert_eq!((made.status, &made.body["success"], &made.body["username"]), (201, &json!(true), &json!("Alice")));
+    assert_eq!(made.header("cache-control"), Some("no-store"));
+    for path in ["/api/auth", "/api/auth/login"] {
+        let again = server.client.post(path, &login("aLICE", PASSWORD)).await;
+        assert_eq!((again.status, &again.body["userId"]), (200, &made.body["userId"]));
+        assert_eq!(again.body["username"], "Alice");
+        let alice = server.client.with(again.body["token"].as_str().unwrap());
+        let me = alice.get("/api/auth/me").await;
+        assert_eq!((&me.body["userId"], &me.body["expiresAt"]), (&made.body["userId"], &again.body["expiresAt"]));
+        assert_problem(
+            &server.client.post(path, &login("alice", "correct house battery")).await,
+            401,
+            "invalid_credentials",
+        );
+    }
+    assert_problem(&server.client.post("/api/auth/register", &login("ALICE", PASSWORD)).await, 409, "username_taken");
+    assert_problem(&server.client.get("/api/auth/me").await, 401, "unauthenticated");
+}
+
+#[actix::test]
+async fn accounts_keys_and_what_was_revoked_survive_a_kill() {
+    let mut server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let gone = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await.body;
+    let gone = server.client.with(gone["token"].as_str().unwrap());
+    assert_eq!(gone.post("/api/auth/logout", &json!({})).await.status, 200);
+    let key = async |name: &str| alice.post("/api/auth/keys", &json!({ "name": name })).await.body;
+    let (kept, revoked) = (key("kept").await, key("revoked").await);
+    let path = format!("/api/auth/keys/{}", revoked["id"].as_str().unwrap());
+    assert_eq!(alice.send("DELETE", &path, &[], String::new()).await.unwrap().status, 200);
+    for _ in 0..2 {
+        let with = |bearer: &Value| server.client.with(bearer.as_str().unwrap());
+        assert_eq!(server.client.with(alice.bearer()).get("/api/auth/me").await.status, 200);
+        assert_eq!(with(&kept["key"]).get("/api/orders").await.status, 200);
+        assert_problem(&server.client.with(gone.bearer()).get("/api/orders").await, 401, "invalid_token");
+        assert_problem(&with(&revoked["key"]).get("/api/orders").await, 401, "invalid_token");
+        server.kill();
+        server.restart();
+    }
+}
+
+#[actix::test]
+async fn a_logout_closes_the_sockets_that_were_opened_with_it_and_no_others() {
+    let server = guarded([("orders.rate_limit_per_minute", "1")]);
+    let alice = server.client.registered("alice").await;
+    let other = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await.body;
+    let other = server.client.with(other["token"].as_str().unwrap());
+    // The second waits for its turn, so it is open as long as this test lasts.
+    alice.submit(json!({})).await;
+    let id = alice.submit(json!({})).await.order_id();
+    let path = format!("/ws/orders/{id}");
+    let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+    let unused = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+    let mut closing = vec![
+        alice.socket(&path).await,
+        server.client.socket_with(&path, &["bearer", alice.bearer()]).await.unwrap(),
+        server.client.socket(&format!("{path}?ticket={ticket}")).await,
+    ];
+    let mut staying = other.socket(&path).await;
+    for socket in closing.iter_mut().chain([&mut staying]) {
+        assert_eq!(socket.next().await.unwrap()["type"], "order:snapshot");
+    }
+    assert_eq!(closing[1].protocol.as_deref(), Some("bearer"), "the token is not sent back");
+    assert_eq!(alice.post("/api/auth/logout", &json!({})).await.status, 200);
+    for mut socket in closing {
+        assert_eq!(socket.next().await, Err(Some(4401)));
+    }
+    assert!(server.client.try_socket(&format!("{path}?ticket={unused}")).await.is_err(), "its tickets go with it");
+    assert!(alice.try_socket(&path).await.is_err());
+    assert_eq!(other.post(&format!("/api/orders/{id}/cancel"), &json!({})).await.status, 200);
+    assert_eq!(staying.next().await.unwrap()["status"], "cancelled");
+    assert_eq!(staying.next().await, Err(Some(1000)));
+}
+
+#[actix::test]
+async fn a_socket_does_not_outlive_its_token() {
+    let server = guarded([("orders.rate_limit_per_minute", "1"), ("auth.token_ttl_ms", "2000")]);
+    let alice = server.client.registered("alice").await;
+    alice.submit(json!({})).await;
+    let id = alice.submit(json!({})).await.order_id();
+    let mut socket = alice.socket(&format!("/ws/orders/{id}")).await;
+    assert_eq!(socket.next().await.unwrap()["type"], "order:snapshot");
+    assert_eq!(socket.next().await, Err(Some(4401)));
+    assert_problem(&alice.get("/api/orders").await, 401, "invalid_token");
+}
+
+#[actix::test]
+async fn a_key_may_do_what_its_scopes_say_and_never_manage_the_account() {
+    let server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let key = async |scopes: Value| {
+        let made = alice.post("/api/auth/keys", &json!({ "name": "bot", "scopes": scopes })).await;
+        assert_eq!((made.status, made.header("cache-control")), (201, Some("no-store")));
+        server.client.with(made.body["key"].as_str().unwrap())
+    };
+    let (reads, trades) = (key(json!(["read"])).await, key(json!(["trade"])).await);
+    let id = trades.submit(json!({})).await.order_id();
+    let order = format!("/api/orders/{id}");
+    for path in [&order, &format!("{order}/events"), "/api/orders", "/api/quotes?tokenIn=SOL&tokenOut=USDC&amountIn=1"]
+    {
+        assert_eq!(reads.get(path).await.status, 200, "{path}");
+        assert_problem(&trades.get(path).await, 403, "missing_scope");
+    }
+    assert!(reads.try_socket(&format!("/ws/orders/{id}")).await.is_ok());
+    assert!(trades.try_socket(&format!("/ws/orders/{id}")).await.is_err());
+    assert_problem(&reads.submit(json!({})).await, 403, "missing_scope");
+    assert_problem(&reads.post(&format!("{order}/cancel"), &json!({})).await, 403, "missing_scope");
+    for key in [&reads, &trades] {
+        assert_problem(&key.post("/api/auth/keys", &json!({ "name": "more" })).await, 403, "login_required");
+        assert_problem(&key.get("/api/auth/keys").await, 403, "login_required");
+        assert_problem(&key.post("/api/auth/logout", &json!({})).await, 403, "login_required");
+        assert_eq!(key.get("/api/auth/me").await.body["username"], "alice");
+    }
+    let keys = alice.get("/api/auth/keys").await.body["keys"].as_array().unwrap().clone();
+    assert_eq!(keys.len(), 2);
+    assert!(keys[0]["key"].is_null() && reads.bearer().starts_with(keys[0]["prefix"].as_str().unwrap()), "{keys:?}");
+    // A ticket can do no more than what it was had with.
+    let ticket = trades.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+    assert!(server.client.try_socket(&format!("/ws/orders/{id}?ticket={ticket}")).await.is_err());
+    // Another's key does not exist.
+    let bob = server.client.registered("bob").await;
+    let path = format!("/api/auth/keys/{}", keys[0]["id"].as_str().unwrap());
+    assert_problem(&bob.send("DELETE", &path, &[], String::new()).await.unwrap(), 404, "key_not_found");
+    assert_eq!(reads.get("/api/orders").await.status, 200);
+}
+
+#[actix::test]
+async fn a_ticket_opens_one_socket_and_nothing_else() {
+    let server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let id = alice.submit(json!({})).await.order_id();
+    let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+    assert_problem(&server.client.get(&format!("/api/orders/{id}?ticket={ticket}")).await, 401, "unauthenticated");
+    let path = format!("/ws/orders/{id}?ticket={ticket}");
+    server.client.socket(&path).await.until_closed().await.assert_gapless();
+    assert!(server.client.try_socket(&path).await.is_err(), "it was good once");
+    assert!(server.client.try_socket(&format!("/ws/orders/{id}?ticket=made-up")).await.is_err());
+}
+
+#[actix::test]
+async fn a_credential_in_a_url_is_refused_even_if_it_is_right() {
+    for server in [guarded([]), Server::start(SWIFT)] {
+        let alice = server.client.registered("alice").await;
+        for name in ["token", "access_token", "apiKey"] {
+            let path = format!("/api/orders?{name}={}", alice.bearer());
+            let answer = server.client.get(&path).await;
+            assert_eq!((answer.status, &answer.body["code"]), (400, &json!("credential_in_url")));
+            assert!(!answer.body.to_string().contains(alice.bearer()));
+        }
+        let two = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        let answer = server.client.send("GET", "/api/orders", &two, String::new()).await.unwrap();
+        assert_problem(&answer, 401, "invalid_token");
+    }
+}
+
+#[actix::test]
+async fn whoever_brings_a_wrong_credential_is_refused_also_where_none_is_needed() {
+    let server = Server::start(SWIFT);
+    assert_eq!(server.client.get("/api/orders").await.status, 200);
+    for authorization in ["Bearer nonsense", "Bearer", "Basic YWxpY2U6cGFzc3dvcmQ=", "oek_1234"] {
+        let answer = server.client.send("GET", "/api/orders", &[("authorization", authorization)], String::new()).await;
+        assert_problem(&answer.unwrap(), 401, "invalid_token");
+    }
+}
+
+#[actix::test]
+async fn whoever_fails_too_often_waits_and_the_right_password_does_not_help() {
+    let server = guarded([("auth.attempts_per_name", "3"), ("auth.attempts_per_address", "8")]);
+    let post = async |name: &str, password: &str| server.client.post("/api/auth/login", &login(name, password)).await;
+    server.client.registered("alice").await;
+    for _ in 0..5 {
+        assert_eq!(post("alice", PASSWORD).await.status, 200, "good ones do not count");
+    }
+    for _ in 0..3 {
+        assert_problem(&post("alice", "wrong password").await, 401, "invalid_credentials");
+    }
+    let refused = post("ALICE", PASSWORD).await;
+    assert_problem(&refused, 429, "too_many_attempts");
+    let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=900).contains(&wait), "{wait}");
+    // One account, three failures and one refusal came from here already.
+    for _ in 0..3 {
+        assert_problem(&post("nobody", "wrong password").await, 401, "invalid_credentials");
+    }
+    assert_problem(&post("somebody", "wrong password").await, 429, "too_many_attempts");
+    assert_problem(
+        &server.client.post("/api/auth/register", &login("carol", PASSWORD)).await,
+        429,
+        "too_many_attempts",
+    );
+}
+
+#[actix::test]
+async fn where_registration_is_closed_an_unknown_name_is_told_what_a_wrong_password_is() {
+    let mut server = guarded([]);
+    server.client.registered("alice").await;
+    server.kill();
+    server.set("auth.registration", "closed");
+    server.restart();
+    for path in ["/api/auth", "/api/auth/login"] {
+        for name in ["alice", "nobody"] {
+            assert_problem(&server.client.post(path, &login(name, "wrong password")).await, 401, "invalid_credentials");
+        }
+        assert_eq!(server.client.post(path, &login("alice", PASSWORD)).await.status, 200);
+    }
+    assert_problem(
+        &server.client.post("/api/auth/register", &login("bob", PASSWORD)).await,
+        403,
+        "registration_closed",
+    );
+}
+
+#[actix::test]
+async fn an_engine_that_strangers_could_reach_does_not_start_unless_it_asks_who_they_are() {
+    let server = Server::idle(SWIFT);
+    let serve = |arguments: &[&str], required: &str| {
+        let mut command = server.command(arguments);
+        command.env("HOST", "0.0.0.0").env("ORDER_ENGINE__AUTH__REQUIRED", required);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    for arguments in [&[][..], &["serve"]] {
+        let refused = serve(arguments, "false").output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(78), "{said}");
+        assert!(said.contains("server.host") && said.contains("--insecure"), "{said}");
+    }
+    for (arguments, required) in [(&["serve", "--insecure"][..], "false"), (&["serve"], "true")] {
+        let mut child = serve(arguments, required).spawn().unwrap();
+        let mut greeting = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut greeting).unwrap();
+        assert!(greeting.contains("http://0.0.0.0:"), "{greeting}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[actix::test]
+async fn the_commands_of_a_client_speak_for_the_token_they_are_given() {
+    let server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let id = alice.submit(json!({})).await.order_id();
+    let run = async |token: Option<&str>, arguments: &[&str]| {
+        let mut command = server.command(arguments);
+        command.env("ORDER_ENGINE_URL", server.client.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(token.map(|token| ("ORDER_ENGINE_TOKEN", token)));
+        actix_web::rt::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    let output = run(Some(alice.bearer()), &["watch", &id]).await;
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("confirmed"), "{output:?}");
+    let output = run(Some(alice.bearer()), &["orders"]).await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&id), "{output:?}");
+    let output = run(None, &["orders", "--token", alice.bearer()]).await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&id), "{output:?}");
+    let output = run(None, &["orders"]).await;
+    assert!(String::from_utf8_lossy(&output.stderr).contains("401 unauthenticated"), "{output:?}");
+    let help = run(Some(alice.bearer()), &["orders", "--help"]).await;
+    assert!(!String::from_utf8_lossy(&help.stdout).contains(alice.bearer()));
+}
+
+#[actix::test]
+async fn a_secret_that_is_short_or_open_to_others_stops_the_start_by_its_key() {
+    let mut server = Server::idle(SWIFT);
+    let start = |server: &Server, name: &str, value: &str| {
+        let output = server.command(&["serve"]).env(name, value).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = start(&server, "ORDER_ENGINE__AUTH__SECRET", "hunter2-is-too-short");
+    assert!(code == Some(78) && said.contains("auth.secret: ") && !said.contains("hunter2"), "{said}");
+    let file = server.file("short.secret");
+    std::fs::write(&file, "hunter2-is-too-short").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (code, said) = start(&server, "ORDER_ENGINE__AUTH__SECRET_FILE", "short.secret");
+    assert!(code == Some(78) && said.contains("auth.secret_file: ") && !said.contains("hunter2"), "{said}");
+    server.restart();
+    let mode = std::fs::metadata(server.file("order-engine.secret")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+}
