@@ -132,7 +132,8 @@ impl Engine {
     /// As [`Engine::start_here`], with some parts of the caller's.
     pub async fn start_here_with(settings: Settings, parts: Parts) -> Result<Self, StartError> {
         let (stopped, _) = oneshot::channel();
-        Running::start(settings, parts).await.map(|running| running.into_engine(stopped))
+        // Boxed, for a start is large and its caller need not carry it.
+        Box::pin(Running::start(settings, parts)).await.map(|running| running.into_engine(stopped))
     }
 
     /// Where HTTP and WebSocket are served; `None` without them.

@@ -32,6 +32,7 @@
 //! 7. Money is never a float.
 //! 8. The database is the truth. Redis is a hint, a cache and a loudspeaker; losing it loses nothing.
 //! 9. Somebody else's order does not exist: whoever asks says for whom, and a foreign id answers as an unknown one.
+//! 10. A secret is shown by nothing that prints it.
 
 pub mod actors;
 pub mod auth;

@@ -99,9 +99,12 @@ pub enum AuthError {
     /// New accounts are not made here.
     #[error("registration is closed")]
     RegistrationClosed,
-    /// The user has as many keys as one may have, or as many tickets open.
-    #[error("no more of these")]
-    TooMany,
+    /// The user has as many keys as one may have.
+    #[error("no more keys")]
+    TooManyKeys,
+    /// As many tickets are open as may be, of the user or of all.
+    #[error("no more tickets")]
+    TooManyTickets,
     /// The user has no such key.
     #[error("there is no such key")]
     UnknownKey,
@@ -127,20 +130,34 @@ pub enum AuthStartError {
 /// What is looked up with each request.
 #[derive(Default)]
 struct Known {
+    // Bounded by the logins of a token's lifetime, each of which costs a password's hash.
     revoked: HashMap<Uuid, DateTime<Utc>>,
+    // Those that have expired are forgotten when so many are remembered.
+    forget_at: usize,
     keys: HashMap<Digest, (KeyId, UserId, Scopes)>,
     live_keys: HashSet<Uuid>,
 }
 
 impl Known {
+    const FORGET_FROM: usize = 1024;
+
     fn add_key(&mut self, StoredKey { key, digest }: StoredKey) {
         self.keys.insert(digest, (key.id, key.user, key.scopes));
         self.live_keys.insert(key.id.0);
     }
 
-    fn remove_key(&mut self, id: KeyId) {
-        self.keys.retain(|_, (known, ..)| *known != id);
-        self.live_keys.remove(&id.0);
+    /// Whether that user had such a key.
+    fn remove_key(&mut self, user: UserId, id: KeyId) -> bool {
+        let removed = self.keys.extract_if(|_, (known, owner, _)| (*known, *owner) == (id, user)).count() > 0;
+        removed && self.live_keys.remove(&id.0)
+    }
+
+    fn revoke_token(&mut self, id: Uuid, expires_at: DateTime<Utc>, now: DateTime<Utc>) {
+        if self.revoked.len() >= self.forget_at {
+            self.revoked.retain(|_, until| *until > now);
+            self.forget_at = Self::FORGET_FROM.max(2 * self.revoked.len());
+        }
+        self.revoked.insert(id, expires_at);
     }
 }
 
@@ -231,7 +248,7 @@ impl Auth {
     pub fn ticket(&self, identity: Identity) -> Result<(Secret, DateTime<Utc>), AuthError> {
         let ticket = random_text();
         if !self.tickets().add(digest(ticket.expose()), identity, Instant::now()) {
-            return Err(AuthError::TooMany);
+            return Err(AuthError::TooManyTickets);
         }
         Ok((ticket, self.clock.now() + Tickets::TTL))
     }
@@ -290,9 +307,7 @@ impl Auth {
     pub async fn revoke_token(&self, id: Uuid, expires_at: DateTime<Utc>) -> Result<(), AuthError> {
         let (token, now) = (RevokedToken { id, expires_at }, self.clock.now());
         self.users.ask(move |store| async move { Ok(store.revoke_token(token, now).await?) }).await?;
-        let mut known = self.known_mut();
-        known.revoked.retain(|_, until| *until > now);
-        known.revoked.insert(id, expires_at);
+        self.known_mut().revoke_token(id, expires_at, now);
         Ok(())
     }
 
@@ -301,7 +316,7 @@ impl Auth {
         /// So many characters of the random part show which key it is, and too few to be of use.
         const SHOWN: usize = Auth::KEY_PREFIX.len() + 6;
         if self.known().keys.values().filter(|(_, owner, _)| *owner == user).count() >= Self::MAX_KEYS {
-            return Err(AuthError::TooMany);
+            return Err(AuthError::TooManyKeys);
         }
         let text = Secret::new(format!("{}{}", Self::KEY_PREFIX, random_text().expose()));
         let prefix = text.expose().chars().take(SHOWN).collect();
@@ -311,6 +326,7 @@ impl Auth {
         let row = stored.clone();
         self.users.ask(move |store| async move { Ok(store.create_key(&row).await?) }).await?;
         self.known_mut().add_key(stored);
+        tracing::info!(user_id = %user, key_id = %id.0, "an API key was made");
         Ok((key, text))
     }
 
@@ -323,10 +339,11 @@ impl Auth {
     pub async fn revoke_key(&self, user: UserId, id: KeyId) -> Result<(), AuthError> {
         let now = self.clock.now();
         let revoked = self.users.ask(move |store| async move { Ok(store.revoke_key(user, id, now).await?) }).await?;
-        if !revoked {
+        // It may have been revoked before by a write whose answer was lost, and still be known here.
+        if !(self.known_mut().remove_key(user, id) || revoked) {
             return Err(AuthError::UnknownKey);
         }
-        self.known_mut().remove_key(id);
+        tracing::info!(user_id = %user, key_id = %id.0, "an API key was revoked");
         Ok(())
     }
 
@@ -343,6 +360,8 @@ impl Auth {
         let user = User { id: UserId(Uuid::now_v7()), name, created_at: self.clock.now() };
         let account = Account { user: user.clone(), password_hash };
         self.users.ask(move |store| async move { Ok(store.create_account(&account).await?) }).await?;
+        // By the identity alone: a name may be a password that went into the wrong field.
+        tracing::info!(user_id = %user.id, "an account was made");
         Ok(self.login(user, true))
     }
 
@@ -407,22 +426,25 @@ struct Users {
 }
 
 impl Users {
-    /// Asks the store. What has been asked goes on where nobody waits any more.
+    /// Asks the store. What has been asked goes on where nobody waits any more, but no longer than that: over a line that
+    /// is dead it would keep a connection that commits need.
     async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn UserStore>) -> F) -> Result<T, AuthError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Trouble>> + Send + 'static,
     {
         let store = self.store.clone().ok_or(AuthError::Unavailable)?;
-        match timeout(self.patience, self.home.run(question(store))).await {
-            Ok(Some(Ok(answer))) => Ok(answer),
-            Ok(Some(Err(Trouble::NameTaken))) => Err(AuthError::NameTaken),
-            Ok(Some(Err(Trouble::NoAnswer(reason)))) => {
-                tracing::warn!(reason, "a question about users was not answered");
-                Err(AuthError::Unavailable)
-            }
-            Ok(None) | Err(_) => Err(AuthError::Unavailable),
-        }
+        let answered = timeout(self.patience, question(store));
+        // The thread itself may not come to it.
+        let reason = match timeout(self.patience, self.home.run(answered)).await {
+            Ok(Some(Ok(Ok(answer)))) => return Ok(answer),
+            Ok(Some(Ok(Err(Trouble::NameTaken)))) => return Err(AuthError::NameTaken),
+            Ok(Some(Ok(Err(Trouble::NoAnswer(reason))))) => reason,
+            Ok(Some(Err(_))) | Err(_) => format!("not within {:?}", self.patience),
+            Ok(None) => "its thread has stopped".to_owned(),
+        };
+        tracing::warn!(reason, "a question about users was not answered");
+        Err(AuthError::Unavailable)
     }
 }
 

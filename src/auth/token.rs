@@ -159,6 +159,9 @@ impl JwtVerifier for HmacSha256 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
     use crate::fuzz::many;
 
@@ -181,6 +184,25 @@ mod tests {
         let mut longer = text.expose().to_owned();
         longer.push_str(&"A".repeat(MAX_LENGTH));
         assert_eq!(signer.read(&longer, now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_with_one_other_character_is_none(place in any::<Index>(), other in any::<char>()) {
+            let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+            let signer = signer("a secret of thirty-two characters");
+            let mut text: Vec<char> = signer.issue(UserId(Uuid::nil()), now).text.expose().chars().collect();
+            let place = place.index(text.len());
+            prop_assume!(text[place] != other);
+            text[place] = other;
+            prop_assert_eq!(signer.read(&text.into_iter().collect::<String>(), now), None);
+        }
+
+        #[test]
+        fn no_text_is_a_token_or_makes_the_reader_panic(text in "\\PC{0,60}(\\.\\PC{0,60}){0,3}") {
+            let signer = signer("a secret of thirty-two characters");
+            prop_assert_eq!(signer.read(&text, DateTime::UNIX_EPOCH), None);
+        }
     }
 
     #[test]

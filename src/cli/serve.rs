@@ -26,7 +26,8 @@ pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitC
 
 async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let database = settings.database.url.redacted();
-    let auth = match (settings.auth.required, settings.is_beyond_this_machine()) {
+    let required = settings.auth.required;
+    let auth = match (required, settings.is_beyond_this_machine()) {
         (true, _) => "required",
         (false, false) => "optional",
         (false, true) => "OPTIONAL: whoever reaches this address may trade",
@@ -46,7 +47,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    greet(&engine, &database, &redis, auth);
+    greet(&engine, &database, &redis, auth, required);
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
@@ -63,18 +64,29 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(engine: &Engine, database: &str, redis: &str, auth: &str) {
+fn greet(engine: &Engine, database: &str, redis: &str, auth: &str, required: bool) {
     let Some(address) = engine.address() else { return };
     let version = env!("CARGO_PKG_VERSION");
     let order = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1.5}"#;
+    let (login, bearer) = match required {
+        true => (
+            format!(
+                "Get a token, which logs you in or makes the account:
+  curl -s http://{address}/api/auth -H 'content-type: application/json' -d '{{\"username\":\"NAME\",\"password\":\"PASSWORD\"}}'
+"
+            ),
+            " -H 'authorization: Bearer TOKEN'",
+        ),
+        false => (String::new(), ""),
+    };
     let greeting = format!(
         "order-engine {version} on http://{address}
   database  {database}
   redis     {redis}
   auth      {auth}
-Submit an order, and follow it with the orderId of the answer:
-  curl -s http://{address}/api/orders/execute -H 'content-type: application/json' -d '{order}'
-  wscat -c ws://{address}/ws/orders/ORDER_ID
+{login}Submit an order, and follow it with the orderId of the answer:
+  curl -s http://{address}/api/orders/execute -H 'content-type: application/json'{bearer} -d '{order}'
+  wscat{bearer} -c ws://{address}/ws/orders/ORDER_ID
 "
     );
     // Whoever started the engine may have closed its end: no reason not to run.

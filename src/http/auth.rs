@@ -247,11 +247,13 @@ impl From<AuthError> for Problem {
             AuthError::RegistrationClosed => {
                 Self::new(StatusCode::FORBIDDEN, "registration_closed", "new accounts are not made here")
             }
-            AuthError::TooMany => Self::new(
-                StatusCode::CONFLICT,
-                "too_many",
-                "no more of these can be had; revoke a key, or use the tickets that are open",
-            ),
+            AuthError::TooManyKeys => {
+                Self::new(StatusCode::CONFLICT, "too_many_keys", "no more API keys can be had; revoke one")
+            }
+            AuthError::TooManyTickets => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", "too many tickets are open and unused")
+                    .retry_after(30)
+            }
             AuthError::UnknownKey => Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such API key"),
             AuthError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many passwords wait to be checked")

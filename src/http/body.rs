@@ -106,7 +106,7 @@ pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
 pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
     let mut given = quoted(pairs(query)?);
     if !body.is_empty() {
-        given.extend(fields(body).map_err(|error| not_an_object(&error))?);
+        given.extend(fields(body).map_err(|reason| broken_body(&reason))?);
     }
     let mut form = Form::new(given)?;
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
@@ -130,9 +130,13 @@ pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderReques
     order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
 }
 
-/// The members of a JSON object, each value as it was written.
-pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, serde_json::Error> {
-    serde_json::from_slice(text).map(|Fields(given)| given)
+/// The members of a JSON object, each value as it was written; or what the text is instead.
+pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, String> {
+    serde_json::from_slice(text).map(|Fields(given)| given).map_err(|error| match error.classify() {
+        // What is there instead may be a secret that went astray, and the error would repeat it.
+        Category::Data => "it is something else".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 fn pairs(query: &str) -> Result<Vec<(String, String)>, Problem> {
@@ -195,15 +199,7 @@ pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
 }
 
 fn form_of(body: &[u8]) -> Result<Form, Problem> {
-    Form::new(fields(body).map_err(|error| not_an_object(&error))?)
-}
-
-fn not_an_object(error: &serde_json::Error) -> Problem {
-    match error.classify() {
-        // What is there instead may be a secret that went astray, and the error would repeat it.
-        Category::Data => broken_body(&"it is something else"),
-        _ => broken_body(error),
-    }
+    Form::new(fields(body).map_err(|reason| broken_body(&reason))?)
 }
 
 fn broken_body(reason: &impl fmt::Display) -> Problem {
@@ -353,6 +349,18 @@ impl Form {
         found
     }
 
+    /// A field that may be there and is `true` or `false`.
+    fn take_flag(&mut self, name: &str) -> bool {
+        match self.take_raw(name).as_deref().map(RawValue::get) {
+            Some("true") => true,
+            Some("false") | None => false,
+            Some(_) => {
+                self.error(name, MUST_BE_A_FLAG);
+                false
+            }
+        }
+    }
+
     /// A field that may be there, as a list of what has names.
     fn take_list<T: DeserializeOwned, L: FromIterator<T>>(&mut self, name: &str, message: &str) -> Option<L> {
         let index = self.left.iter().position(|(known, _)| known == name)?;
@@ -362,18 +370,6 @@ impl Form {
             Err(_) => {
                 self.error(&name, message);
                 None
-            }
-        }
-    }
-
-    /// A field that may be there and is `true` or `false`.
-    fn take_flag(&mut self, name: &str) -> bool {
-        match self.take_raw(name).as_deref().map(RawValue::get) {
-            Some("true") => true,
-            Some("false") | None => false,
-            Some(_) => {
-                self.error(name, MUST_BE_A_FLAG);
-                false
             }
         }
     }

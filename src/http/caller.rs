@@ -6,8 +6,8 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::Face;
@@ -89,8 +89,9 @@ fn given(request: &HttpRequest) -> Result<Option<Given>, Problem> {
         let bearer = value.to_str().ok().and_then(bearer);
         all.push(Given::Bearer(bearer.ok_or_else(|| invalid("Authorization must be: Bearer, a space, and a token"))?));
     }
+    let upgrade = request.headers().get(UPGRADE).map(|value| value.as_bytes());
     let is_socket =
-        request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        request.method() == Method::GET && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
     if is_socket {
         all.extend(offered(request)?.map(Given::Bearer));
     }

@@ -1,4 +1,4 @@
-//! Cancels every open order at once, and says of each what became of it.
+//! Cancels every open order of one's own at once, and says of each what became of it.
 
 use std::time::Instant;
 

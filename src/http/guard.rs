@@ -1,6 +1,6 @@
 //! What every request passes before its route, and every answer after it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -82,6 +82,18 @@ impl Guard {
             let user = caller::user(request.request());
             limiter.admit(user.map_or_else(|| Client::at(address), Client::User))
         })
+    }
+
+    /// Lets in a message of a socket from that address: it counts as a request does.
+    pub(super) fn admit_message(&self, client: Client, from: Option<IpAddr>) -> Result<(), Problem> {
+        match (&self.limiter, from) {
+            (Some(limiter), Some(address)) if self.limits.cover(address) => limiter
+                .admit(client)
+                .map(drop)
+                .map_err(too_many)
+                .inspect_err(|problem| self.metrics.refused(problem.code())),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::domain::user::UserId;
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Client {
+pub enum Client {
     /// A user, wherever.
     User(UserId),
     /// Whoever is in that network.
@@ -31,7 +31,7 @@ pub(super) enum Client {
 
 impl Client {
     /// The client at an address.
-    pub(super) fn at(address: IpAddr) -> Self {
+    pub fn at(address: IpAddr) -> Self {
         Self::Address(network(address))
     }
 }

@@ -6,7 +6,7 @@
 //! long.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use socket2::Socket;
 use uuid::Uuid;
 
+use super::limits::Client;
 use crate::auth::Credential;
 
 /// Tells a session to close.
@@ -77,15 +78,14 @@ struct Open {
     next: u64,
     shut: u64,
     sessions: HashMap<u64, Session>,
-    // How many sockets each client has; `None` for those whose address is not known.
-    seats: HashMap<Option<IpAddr>, usize>,
+    seats: HashMap<Client, usize>,
 }
 
 /// A socket's place among those of its client, until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     sessions: Arc<Sessions>,
-    client: Option<IpAddr>,
+    client: Client,
 }
 
 impl Drop for Seat {
@@ -126,7 +126,7 @@ impl Sessions {
     }
 
     /// A place for one more socket of that client, which may have so many.
-    pub fn seat(self: &Arc<Self>, client: Option<IpAddr>, most: usize) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, client: Client, most: usize) -> Option<Seat> {
         let mut open = self.open();
         let taken = open.seats.entry(client).or_default();
         if *taken >= most {

@@ -4,7 +4,10 @@ use actix_web::web;
 use serde::Serialize;
 
 use super::Face;
+use super::caller::Caller;
+use super::problem::Problem;
 use crate::domain::token::KnownToken;
+use crate::domain::user::Scope;
 
 #[derive(Serialize)]
 pub(super) struct Tokens {
@@ -18,11 +21,12 @@ struct TokenView {
     decimals: u8,
 }
 
-pub(super) async fn tokens(face: web::Data<Face>) -> web::Json<Tokens> {
+pub(super) async fn tokens(face: web::Data<Face>, caller: Caller) -> Result<web::Json<Tokens>, Problem> {
+    caller.may(Scope::Read)?;
     let view = |KnownToken { token, .. }: &KnownToken| TokenView {
         symbol: token.symbol.as_deref().map(str::to_owned),
         mint: token.mint.to_string(),
         decimals: token.decimals,
     };
-    web::Json(Tokens { tokens: face.tokens().iter().map(view).collect() })
+    Ok(web::Json(Tokens { tokens: face.tokens().iter().map(view).collect() }))
 }

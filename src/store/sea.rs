@@ -12,12 +12,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Value};
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{self, Connection as _};
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, SqlErr, TransactionTrait,
+    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RuntimeErr, SqlErr, TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -93,7 +94,10 @@ impl SeaStore {
     async fn open_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
             // On a connection without limits: a change to a large table may take longer than a statement.
-            let connection = Database::connect(options(settings, 1)).await?;
+            let mut options = options(settings, 1);
+            let postgres = postgres(settings)?;
+            options.map_sqlx_postgres_opts(move |_| postgres.clone());
+            let connection = Database::connect(options).await?;
             Migrator::up(&connection, None).await?;
             connection.close().await?;
             return Self::connect_with(settings, guard).await;
@@ -113,10 +117,10 @@ impl SeaStore {
             // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
             let doubt = Doubt::default();
-            let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())).await?;
+            let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())?).await?;
             let reader = match settings.max_connections - writers {
                 0 => writer.clone(),
-                readers => Database::connect(postgres_options(settings, guard, readers, Doubt::default())).await?,
+                readers => Database::connect(postgres_options(settings, guard, readers, Doubt::default())?).await?,
             };
             // Two: while one commit waits for the disk the next is being filled.
             return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE), doubt });
@@ -239,7 +243,9 @@ impl SeaStore {
 }
 
 fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(settings.url.expose());
+    // SeaORM shows its options in its traces, so it is not told a password; sqlx gets the whole URL by `postgres`.
+    let url = if settings.url.is_sqlite() { settings.url.expose().to_owned() } else { settings.url.redacted() };
+    let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
         .min_connections(1)
@@ -250,16 +256,27 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     options
 }
 
+/// How PostgreSQL is really reached.
+fn postgres(settings: &DatabaseSettings) -> Result<PgConnectOptions, DbErr> {
+    let options: PgConnectOptions = settings
+        .url
+        .expose()
+        .parse()
+        .map_err(|error: sqlx::Error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))?;
+    Ok(options.disable_statement_logging())
+}
+
 fn postgres_options(
     settings: &DatabaseSettings,
     guard: Option<Guard>,
     connections: u32,
     doubt: Doubt,
-) -> ConnectOptions {
+) -> Result<ConnectOptions, DbErr> {
+    let postgres = postgres(settings)?;
     let mut options = options(settings, connections);
     let limits = limits(settings);
     let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
-    options.map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()).application_name(&name));
+    options.map_sqlx_postgres_opts(move |_| postgres.clone().options(limits.clone()).application_name(&name));
     options.map_sqlx_postgres_pool_opts(move |pool| {
         // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
         let doubt = doubt.clone();
@@ -289,7 +306,7 @@ fn postgres_options(
             Box::pin(async move { guard.check(connection).await })
         })
     });
-    options
+    Ok(options)
 }
 
 /// The limits PostgreSQL itself keeps, on every connection that serves the engine.

@@ -1,5 +1,6 @@
 //! A client of the public face, as a bot would write it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use awc::ws::{CloseCode, Frame, Message};
@@ -261,6 +262,24 @@ impl Socket {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
             }
+        }
+    }
+
+    /// Reads until every one of these orders has ended, and fails unless each was told every step once.
+    pub async fn assert_all_told(&mut self, ids: &[String]) {
+        let mut told: HashMap<String, Vec<u64>> = HashMap::new();
+        let mut ended = 0;
+        while ended < ids.len() {
+            let update = self.until(|told| told["type"] == "order:update").await;
+            let id = update["orderId"].as_str().unwrap().to_owned();
+            if ids.contains(&id) {
+                told.entry(id).or_default().push(update["seq"].as_u64().unwrap());
+                ended +=
+                    usize::from(["confirmed", "failed", "cancelled"].contains(&update["status"].as_str().unwrap()));
+            }
+        }
+        for (id, seqs) in told {
+            assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "order {id}");
         }
     }
 

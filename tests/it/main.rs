@@ -15,6 +15,7 @@ mod crashes;
 #[cfg(feature = "failpoints")]
 mod fail_points;
 mod faults;
+mod forgery;
 mod hardening;
 mod hostile;
 mod idempotency;
@@ -22,6 +23,7 @@ mod input;
 mod limits;
 mod orders;
 mod outages;
+mod ownership;
 mod races;
 mod redis;
 mod slow_readers;

@@ -50,6 +50,21 @@ async fn a_cancel_of_all_takes_the_filters_of_the_list_and_no_others() {
 }
 
 #[actix::test]
+async fn a_cancel_of_all_leaves_the_orders_of_others_alone() {
+    let server = Server::start([("orders.max_concurrent", "1")]);
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
+    alice.submit(json!({})).await;
+    let (hers, his) = (alice.submit(json!({})).await.order_id(), bob.submit(json!({})).await.order_id());
+    let answer = bob.send("DELETE", "/api/orders", &[], String::new()).await.unwrap();
+    assert_eq!(
+        answer.body["results"],
+        json!([{ "orderId": his, "outcome": "cancelled", "status": "cancelled" }]),
+        "{answer:?}"
+    );
+    assert_ne!(alice.get(&format!("/api/orders/{hers}")).await.body["status"], "cancelled");
+}
+
+#[actix::test]
 async fn an_order_is_found_by_its_clients_own_name() {
     let server = Server::start(SWIFT);
     let id = server.client.submit(json!({ "clientOrderId": "bot/7:a" })).await.order_id();

@@ -1,12 +1,10 @@
 //! The socket for many orders: what it is told, what it answers, and what it does not put up with.
 
-use std::collections::HashMap;
-
 use actix_http::ws::Item;
 use awc::ws::Message;
 use serde_json::{Value, json};
 
-use crate::client::{Socket, at_once, order};
+use crate::client::{at_once, order};
 use crate::process::{SWIFT, Server};
 
 const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
@@ -14,23 +12,6 @@ const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
 /// An engine whose orders wait, for it runs but the first.
 fn standing_still() -> Server {
     Server::start([("orders.rate_limit_per_minute", "1"), ("orders.max_concurrent", "1")])
-}
-
-/// Reads until every one of these orders has ended, and fails unless each was told every step once.
-async fn assert_all_told(socket: &mut Socket, ids: &[String]) {
-    let mut told: HashMap<String, Vec<u64>> = HashMap::new();
-    let mut ended = 0;
-    while ended < ids.len() {
-        let update = socket.until(|told| told["type"] == "order:update").await;
-        let id = update["orderId"].as_str().unwrap().to_owned();
-        if ids.contains(&id) {
-            told.entry(id).or_default().push(update["seq"].as_u64().unwrap());
-            ended += usize::from(["confirmed", "failed", "cancelled"].contains(&update["status"].as_str().unwrap()));
-        }
-    }
-    for (id, seqs) in told {
-        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "order {id}");
-    }
 }
 
 #[actix::test]
@@ -85,7 +66,7 @@ async fn the_channel_of_all_orders_tells_each_step_of_each_order_once_from_whate
         .collect();
     let own = socket_submit(&server, json!({})).await;
     ids.push(own["orderId"].as_str().unwrap().to_owned());
-    assert_all_told(&mut socket, &ids).await;
+    socket.assert_all_told(&ids).await;
 }
 
 async fn socket_submit(server: &Server, fields: Value) -> Value {
@@ -104,7 +85,7 @@ async fn a_slow_mailbox_loses_nothing_for_a_client_that_reads() {
         .iter()
         .map(|answer| answer.order_id())
         .collect();
-    assert_all_told(&mut socket, &ids).await;
+    socket.assert_all_told(&ids).await;
 }
 
 #[actix::test]
@@ -200,6 +181,58 @@ async fn an_order_is_cancelled_over_the_socket_or_it_is_said_why_not() {
 }
 
 #[actix::test]
+async fn on_a_socket_too_the_orders_of_others_do_not_exist() {
+    let server = Server::start(SWIFT);
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
+    let mut sockets = [bob.socket("/ws").await, server.client.socket("/ws").await];
+    for socket in &mut sockets {
+        let subscribed = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+        assert_eq!((&subscribed["type"], &subscribed["openOrders"]), (&json!("subscribed"), &json!(0)));
+    }
+    let mut own = alice.socket("/ws").await;
+    own.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    let id = alice.submit(json!({ "clientOrderId": "hers" })).await.order_id();
+    own.assert_all_told(std::slice::from_ref(&id)).await;
+    for socket in &mut sockets {
+        for kind in ["subscribe", "cancel"] {
+            let foreign = socket.ask(json!({ "type": kind, "orderId": id })).await;
+            let unknown = socket.ask(json!({ "type": kind, "orderId": UNKNOWN })).await;
+            assert_eq!((&foreign["code"], &unknown["code"]), (&json!("order_not_found"), &json!("order_not_found")));
+        }
+        // Had anything of the order been told, it would have come before this.
+        socket.say(&json!({ "type": "ping" })).await;
+        assert_eq!(socket.next().await.unwrap(), json!({ "type": "pong" }));
+    }
+    assert_eq!(bob.get("/api/orders/by-client-id/hers").await.status, 404);
+    let own = bob.submit(json!({ "clientOrderId": "hers" })).await.order_id();
+    assert_eq!(bob.get("/api/orders/by-client-id/hers").await.body["orderId"], json!(own));
+}
+
+#[actix::test]
+async fn a_key_that_may_only_read_follows_and_does_not_trade() {
+    let server = Server::start(SWIFT);
+    let user = server.client.registered("alice").await;
+    let made = user.post("/api/auth/keys", &json!({ "name": "screen", "scopes": ["read"] })).await;
+    let reader = user.with(made.body["key"].as_str().unwrap());
+    let id = user.submit(json!({})).await.order_id();
+    let mut socket = reader.socket("/ws").await;
+    assert_eq!(socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["type"], "subscribed");
+    assert_eq!(socket.ask(json!({ "type": "submit", "order": order(json!({})) })).await["code"], "missing_scope");
+    assert_eq!(socket.ask(json!({ "type": "cancel", "orderId": id })).await["code"], "missing_scope");
+    assert_eq!(reader.send("DELETE", "/api/orders", &[], String::new()).await.unwrap().status, 403);
+}
+
+#[actix::test]
+async fn each_user_has_sockets_of_their_own_to_open() {
+    let server = Server::start([("ws.max_sockets_per_client", "1")]);
+    let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
+    let _sockets = [alice.socket("/ws").await, bob.socket("/ws").await, server.client.socket("/ws").await];
+    for client in [&alice, &bob, &server.client] {
+        assert!(client.try_socket("/ws").await.is_err());
+    }
+}
+
+#[actix::test]
 async fn mistakes_are_answered_and_the_socket_goes_on() {
     let server = Server::start(SWIFT);
     let mut socket = server.client.socket("/ws").await;
@@ -235,6 +268,20 @@ async fn whoever_sends_too_much_that_means_nothing_is_thrown_out() {
     socket.say(&json!({ "type": "ping" })).await;
     assert_eq!(socket.next().await.unwrap()["code"], "rate_limited");
     assert_eq!(socket.next().await, Err(Some(1008)));
+}
+
+#[actix::test]
+async fn a_message_counts_as_a_request_of_its_client() {
+    let limits = [("limits.loopback", "true"), ("limits.requests_per_second", "1"), ("limits.burst", "4")];
+    let server = Server::start(limits);
+    // Opening the socket is the first of four.
+    let mut socket = server.client.socket("/ws").await;
+    for _ in 0..3 {
+        assert_eq!(socket.ask(json!({ "type": "ping" })).await["type"], "pong");
+    }
+    // A second may have passed meanwhile, and given one back.
+    let more = [socket.ask(json!({ "type": "ping" })).await, socket.ask(json!({ "type": "ping" })).await];
+    assert!(more.iter().any(|answer| answer["code"] == "too_many_requests"), "{more:?}");
 }
 
 #[actix::test]

@@ -20,10 +20,12 @@ use order_engine::domain::order::{Order, OrderRequest, Priority, Recorded};
 use order_engine::domain::quote::Quote;
 use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::routing::{Decision, Strategy};
+use order_engine::domain::secret::Secret;
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
-use order_engine::domain::user::{Owner, UserId};
+use order_engine::domain::user::{ApiKey, KeyId, Owner, User, UserId};
 use order_engine::metrics::Metrics;
+use order_engine::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
@@ -355,6 +357,79 @@ async fn one_owners_key_is_not_anothers_also_within_one_batch() {
             assert_eq!(again, [Written::Duplicate(known.id)], "{}", shelf.name);
         }
         assert_eq!(shelf.store.order_by_key(user(), &key("same")).await.unwrap(), None);
+    })
+    .await;
+}
+
+fn account(name: &str) -> Account {
+    let user = User { id: UserId(Uuid::now_v7()), name: name.parse().unwrap(), created_at: moment() };
+    Account { user, password_hash: Secret::new("$argon2id$of something") }
+}
+
+#[actix_web::test]
+async fn a_name_belongs_to_one_account_in_whatever_case() {
+    on_both(async |shelf| {
+        let store = &shelf.store;
+        let alice = account("Alice");
+        store.create_account(&alice).await.unwrap();
+        assert_eq!(store.create_account(&account("aLICE")).await, Err(UserWriteError::NameTaken), "{}", shelf.name);
+        let found = store.account(&"alice".parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!((found.user.clone(), found.user.name.as_str()), (alice.user.clone(), "Alice"), "{}", shelf.name);
+        assert_eq!(found.password_hash.expose(), alice.password_hash.expose());
+        assert_eq!(store.user(alice.user.id).await.unwrap(), Some(alice.user));
+        assert!(store.account(&"bob".parse().unwrap()).await.unwrap().is_none());
+        assert!(store.user(UserId(Uuid::now_v7())).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_key_is_its_users_until_it_is_revoked_and_never_again() {
+    on_both(async |shelf| {
+        let store = &shelf.store;
+        let (alice, bob) = (UserId(Uuid::now_v7()), UserId(Uuid::now_v7()));
+        let made = |user, byte: u8, scopes: &str| StoredKey {
+            key: ApiKey {
+                id: KeyId(Uuid::now_v7()),
+                user,
+                name: format!("key {byte}"),
+                scopes: scopes.parse().unwrap(),
+                prefix: "oek_abc".to_owned(),
+                created_at: moment(),
+            },
+            digest: Digest([byte; 32]),
+        };
+        let keys = [made(alice, 1, "read"), made(alice, 2, "read trade"), made(bob, 3, "trade")];
+        for key in &keys {
+            store.create_key(key).await.unwrap();
+        }
+        assert!(store.create_key(&made(bob, 1, "read")).await.is_err(), "{}: two keys of one digest", shelf.name);
+        assert_eq!(store.keys_of(alice).await.unwrap(), [keys[0].key.clone(), keys[1].key.clone()]);
+        assert!(!store.revoke_key(bob, keys[0].key.id, moment()).await.unwrap(), "it is not his");
+        assert!(store.revoke_key(alice, keys[0].key.id, moment()).await.unwrap());
+        assert!(!store.revoke_key(alice, keys[0].key.id, moment()).await.unwrap(), "it is gone");
+        let mut live: Vec<_> = store.live_keys().await.unwrap();
+        live.sort_by_key(|key| key.digest.0);
+        let live: Vec<_> = live.into_iter().map(|key| (key.key, key.digest)).collect();
+        assert_eq!(live, [(keys[1].key.clone(), Digest([2; 32])), (keys[2].key.clone(), Digest([3; 32]))]);
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn a_revoked_token_is_remembered_until_it_would_have_expired() {
+    on_both(async |shelf| {
+        let store = &shelf.store;
+        let at = |seconds| moment() + TimeDelta::seconds(seconds);
+        let token = |seconds| RevokedToken { id: Uuid::new_v4(), expires_at: at(seconds) };
+        let (short, long) = (token(10), token(100));
+        for revoked in [short, long, short] {
+            store.revoke_token(revoked, at(0)).await.unwrap();
+        }
+        assert_eq!(store.revoked_tokens(at(0)).await.unwrap().len(), 2, "{}", shelf.name);
+        assert_eq!(store.revoked_tokens(at(10)).await.unwrap(), [long], "{}", shelf.name);
+        store.revoke_token(long, at(10)).await.unwrap();
+        assert_eq!(store.revoked_tokens(at(0)).await.unwrap(), [long], "{}: the other's row is gone", shelf.name);
     })
     .await;
 }

@@ -108,6 +108,22 @@ async fn a_panicking_order_hurts_no_other_and_keeps_its_subscribers() {
 }
 
 #[actix::test]
+async fn orders_that_fall_are_told_to_whoever_follows_all_and_counted_once() {
+    // A few of the looks at a poisoned order are its last.
+    let server = armed("order=15%panic", &[("orders.max_attempts", "20")]);
+    let mut socket = server.client.socket("/ws").await;
+    socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    let submit = |number: usize| server.client.submit(json!({ "clientOrderId": format!("poison-{number}") }));
+    let ids: Vec<_> = at_once(10, (0..20).map(submit)).await.iter().map(|answer| answer.order_id()).collect();
+    socket.assert_all_told(&ids).await;
+    let stats = server.client.get("/api/stats").await.body;
+    assert!(stats["errors"]["internal"].as_u64() > Some(0), "none has fallen: {stats}");
+    let orders = stats["orders"].as_object().unwrap();
+    let counted: u64 = orders.values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!((counted, &orders["confirmed"]), (20, &json!(20)), "{stats}");
+}
+
+#[actix::test]
 async fn an_order_that_breaks_with_its_swap_on_the_way_is_not_swapped_again() {
     // The fourth look at where the order stands is the one that finds it submitted.
     let server = armed(

@@ -1,11 +1,16 @@
 //! Users: accounts, tokens, API keys and tickets, and what nobody gets in with.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, PASSWORD};
-use crate::process::{SWIFT, Server};
+use crate::client::{Answer, Client, PASSWORD, at_once, order};
+use crate::crowd::full;
+use crate::databases::Postgres;
+use crate::process::{PATIENCE, SWIFT, Server};
 
 /// A server on which everybody has to say who they are.
 fn guarded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
@@ -102,7 +107,7 @@ async fn a_logout_closes_the_sockets_that_were_opened_with_it_and_no_others() {
 
 #[actix::test]
 async fn a_socket_does_not_outlive_its_token() {
-    let server = guarded([("orders.rate_limit_per_minute", "1"), ("auth.token_ttl_ms", "2000")]);
+    let server = guarded([("orders.rate_limit_per_minute", "1"), ("auth.token_ttl_ms", "6000")]);
     let alice = server.client.registered("alice").await;
     alice.submit(json!({})).await;
     let id = alice.submit(json!({})).await.order_id();
@@ -153,12 +158,91 @@ async fn a_key_may_do_what_its_scopes_say_and_never_manage_the_account() {
 }
 
 #[actix::test]
+async fn a_revoked_key_closes_its_sockets_also_if_an_earlier_revocation_had_no_answer() {
+    let postgres = Postgres::start();
+    let url = postgres.url();
+    let server = guarded([("orders.rate_limit_per_minute", "1"), ("database.url", url.as_str())]);
+    let alice = server.client.registered("alice").await;
+    alice.submit(json!({})).await;
+    let id = alice.submit(json!({})).await.order_id();
+    for lost_answer in [false, true] {
+        let key = alice.post("/api/auth/keys", &json!({ "name": "bot" })).await.body;
+        let bot = server.client.with(key["key"].as_str().unwrap());
+        let mut socket = bot.socket(&format!("/ws/orders/{id}")).await;
+        assert_eq!(socket.next().await.unwrap()["type"], "order:snapshot");
+        if lost_answer {
+            // What a write leaves behind that was given up and landed all the same.
+            postgres.sql("UPDATE api_keys SET revoked_at = now()");
+        }
+        let path = format!("/api/auth/keys/{}", key["id"].as_str().unwrap());
+        let revoke = async || alice.send("DELETE", &path, &[], String::new()).await.unwrap();
+        assert_eq!(revoke().await.status, 200);
+        assert_problem(&bot.get("/api/orders").await, 401, "invalid_token");
+        assert_eq!(socket.next().await, Err(Some(4401)));
+        assert_problem(&revoke().await, 404, "key_not_found");
+    }
+}
+
+#[actix::test]
+async fn a_crowd_that_logs_in_is_served_or_told_to_come_back_and_orders_go_on() {
+    // An attempt counts until it has turned out well, so a crowd at once needs as many.
+    let attempts = [("auth.attempts_per_name", "1000"), ("auth.attempts_per_address", "1000")];
+    let server = guarded([("auth.hashes_at_once", "1")].into_iter().chain(attempts));
+    let alice = server.client.registered("alice").await;
+    let crowd = at_once(
+        200,
+        (0..200).map(|_| async { server.client.post("/api/auth/login", &login("alice", PASSWORD)).await }),
+    );
+    let (answers, order) = futures_util::future::join(crowd, alice.submit(json!({}))).await;
+    assert_eq!(order.status, 201);
+    for answer in &answers {
+        let busy = answer.status == 503 && answer.body["code"] == "busy" && answer.header("retry-after").is_some();
+        assert!(answer.status == 200 || busy, "{answer:?}");
+    }
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    assert_eq!(server.client.post("/api/auth/login", &login("alice", PASSWORD)).await.status, 200, "nothing counts");
+}
+
+#[actix::test]
+async fn what_is_asked_about_users_over_a_dead_line_keeps_no_connection_from_the_orders() {
+    let postgres = Postgres::start();
+    let line = postgres.line();
+    let url = postgres.url_over(&line);
+    let server = guarded([("database.url", url.as_str()), ("server.request_timeout_ms", "4000")]);
+    let mut users = Vec::new();
+    // More than there are connections for writing.
+    for number in 0..8 {
+        users.push(server.client.registered(&format!("user{number}")).await);
+    }
+    line.die();
+    let log_out = async |user: &Client| user.post("/api/auth/logout", &json!({})).await;
+    for answer in at_once(8, users.iter().map(&log_out)).await {
+        assert_problem(&answer, 503, "unavailable");
+    }
+    line.revive();
+    let looks = async {
+        while users[0].submit(json!({})).await.status != 201 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("orders are taken again");
+    for answer in at_once(8, users.iter().map(&log_out)).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_problem(&users[0].get("/api/orders").await, 401, "invalid_token");
+}
+
+#[actix::test]
 async fn a_ticket_opens_one_socket_and_nothing_else() {
     let server = guarded([]);
     let alice = server.client.registered("alice").await;
     let id = alice.submit(json!({})).await.order_id();
     let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
     assert_problem(&server.client.get(&format!("/api/orders/{id}?ticket={ticket}")).await, 401, "unauthenticated");
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("content-type", "application/json")];
+    let submit = format!("/api/orders/execute?ticket={ticket}");
+    let answer = server.client.send("POST", &submit, &upgrade, order(json!({})).to_string()).await.unwrap();
+    assert_problem(&answer, 401, "unauthenticated");
     let path = format!("/ws/orders/{id}?ticket={ticket}");
     server.client.socket(&path).await.until_closed().await.assert_gapless();
     assert!(server.client.try_socket(&path).await.is_err(), "it was good once");
@@ -303,4 +387,128 @@ async fn a_secret_that_is_short_or_open_to_others_stops_the_start_by_its_key() {
     server.restart();
     let mode = std::fs::metadata(server.file("order-engine.secret")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+}
+
+#[actix::test]
+async fn a_known_and_an_unknown_name_get_the_same_answer() {
+    let many = if full() { 300 } else { 3 };
+    let server = guarded([("auth.attempts_per_name", "100000"), ("auth.attempts_per_address", "100000")]);
+    server.client.registered("alice").await;
+    let mut took = [Vec::new(), Vec::new()];
+    let mut told = Vec::new();
+    for _ in 0..many {
+        for (name, took) in ["alice", "nobody"].into_iter().zip(&mut took) {
+            let started = Instant::now();
+            let answer = server.client.post("/api/auth/login", &login(name, "wrong password")).await;
+            took.push(started.elapsed());
+            assert_problem(&answer, 401, "invalid_credentials");
+            let mut body = answer.body.clone();
+            body.as_object_mut().unwrap().remove("requestId");
+            let headers = answer.headers.into_iter().filter(|(name, _)| name != "x-request-id" && name != "date");
+            told.push((body.to_string(), headers.collect::<BTreeSet<_>>()));
+        }
+    }
+    assert!(told.iter().all(|answer| *answer == told[0]), "{told:?}");
+    // Told and not judged: a busy machine is no fault of the engine.
+    let [known, unknown]: [Duration; 2] = took.map(|mut took| {
+        took.sort();
+        took[took.len() / 2]
+    });
+    println!(
+        "{many} logins each, medians: known name {known:?}, unknown name {unknown:?}, apart {:?}",
+        known.abs_diff(unknown)
+    );
+}
+
+#[actix::test]
+async fn no_secret_is_found_in_logs_or_answers_or_anything_that_is_printed() {
+    const SECRETS: [(&str, &str); 4] = [
+        ("the password", "canary-password-4f1c"),
+        ("the signing secret", "canary-secret-9b02-canary-secret-9b02"),
+        ("the database's password", "canary-database-77aa"),
+        ("Redis's password", "canary-redis-c3d8"),
+    ];
+    let [password, secret, database, redis] = SECRETS.map(|(_, text)| text);
+    let postgres = Postgres::start();
+    let database_url = postgres.url().replacen('@', &format!(":{database}@"), 1);
+    let mut server = Server::idle(SWIFT.into_iter().chain([
+        ("auth.required", "true"),
+        ("auth.secret", secret),
+        ("database.url", database_url.as_str()),
+        ("redis.url", &format!("redis://:{redis}@127.0.0.1:9")),
+    ]));
+    server.set("LOG_LEVEL", "trace");
+    let log = server.file("log");
+    let mut command = server.command(&["serve"]);
+    command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
+    let mut engine = command.spawn().unwrap();
+    let mut greeting = String::new();
+    let mut said = BufReader::new(engine.stdout.take().unwrap());
+    said.read_line(&mut greeting).unwrap();
+    let client = Client::of(&format!("http://{}", greeting.split("http://").nth(1).unwrap().trim()));
+
+    // Each answer is searched too, but for the one that has to tell the secret.
+    let mut answers = vec![greeting];
+    let mut keep = |answer: &Answer| answers.push(format!("{answer:?}"));
+    let made = client.post("/api/auth", &login("alice", password)).await;
+    let token = made.body["token"].as_str().unwrap().to_owned();
+    let alice = client.with(&token);
+    let key = alice.post("/api/auth/keys", &json!({ "name": "bot" })).await;
+    let key = key.body["key"].as_str().unwrap().to_owned();
+    let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+    let id = client.with(&key).submit(json!({})).await.order_id();
+    for socket in [
+        alice.try_socket(&format!("/ws/orders/{id}")).await,
+        client.socket_with(&format!("/ws/orders/{id}"), &["bearer", &key]).await,
+        client.try_socket(&format!("/ws/orders/{id}?ticket={ticket}")).await,
+    ] {
+        socket.unwrap().until_closed().await.assert_gapless();
+    }
+    let broken = [
+        format!(r#"{{"username":"alice","password":["{password}"]}}"#),
+        format!(r#"{{"username":"alice","password":"{password}","token":"{token}"}}"#),
+        format!(r#"{{"username":"alice","password":"{password}""#),
+        format!(r#""{password}""#),
+        format!(r#"{{"username":"{password} {token}","password":"short"}}"#),
+    ];
+    for body in broken {
+        let headers = [("content-type", "application/json")];
+        keep(&client.send("POST", "/api/auth/login", &headers, body).await.unwrap());
+    }
+    keep(&client.post("/api/auth/register", &login("alice", password)).await);
+    keep(&client.post("/api/auth/login", &login("nobody", password)).await);
+    keep(&client.with(&format!("{token}x")).get("/api/orders").await);
+    keep(&client.with(&format!("{key}x")).get("/api/orders").await);
+    keep(&client.get(&format!("/api/orders?token={token}")).await);
+    keep(&client.get(&format!("/ws/orders/{id}?ticket={ticket}")).await);
+    keep(&alice.get("/api/auth/keys").await);
+    keep(&alice.get("/api/auth/me").await);
+    for path in ["/health", "/ready", "/metrics", "/api/orders", "/api/stats", &format!("/api/orders/{id}/events")] {
+        keep(&alice.get(path).await);
+    }
+    postgres.cut_connections();
+    keep(&alice.submit(json!({})).await);
+    keep(&alice.post("/api/auth/logout", &json!({})).await);
+    keep(&alice.get("/api/orders").await);
+    let config = server.command(&["config"]).output().unwrap();
+    answers.push(format!("{config:?}"));
+    assert!(std::process::Command::new("kill").arg(engine.id().to_string()).status().unwrap().success());
+    assert!(engine.wait().unwrap().success());
+
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains(" TRACE ") && log.contains(&id), "everything is logged");
+    let more = [("the token", token.as_str()), ("the API key", &key), ("the ticket", &ticket)];
+    let mut found = Vec::new();
+    for (what, text) in SECRETS.into_iter().chain(more) {
+        let lines = log.lines().chain(answers.iter().map(String::as_str)).filter(|line| line.contains(text));
+        found.extend(lines.map(|line| (what, line)));
+    }
+    println!(
+        "{} lines of log and {} answers searched for {} secrets: {} hits",
+        log.lines().count(),
+        answers.len(),
+        SECRETS.len() + more.len(),
+        found.len()
+    );
+    assert!(found.is_empty(), "{found:?}");
 }

@@ -105,6 +105,9 @@ impl ManyOrders {
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(60);
             return self.mistake(&problem, request_id.as_ref(), ctx);
         }
+        if let Err(problem) = self.pulse.admit() {
+            return answer("error", request_id.as_ref(), Wrong::of(&problem, None), ctx);
+        }
         match command {
             Ok(command) => self.run(command, request_id, ctx),
             Err(problem) => self.mistake(&problem, request_id.as_ref(), ctx),
@@ -360,7 +363,9 @@ impl Actor for ManyOrders {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        Pulse::begin(self, ctx);
+        if !Pulse::begin(self, ctx) {
+            return;
+        }
         self.outlet = Some(Outlet::new(ctx.address().recipient()));
         if let Some((id, after_seq)) = self.first.take() {
             self.subscribe(id, after_seq, None, ctx);

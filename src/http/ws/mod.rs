@@ -9,6 +9,7 @@ mod frame;
 mod many;
 mod one;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -22,6 +23,8 @@ pub(super) use one::{by_path, by_query};
 
 use super::Face;
 use super::caller::{BEARER_PROTOCOL, Caller};
+use super::guard::Guard;
+use super::limits::Client;
 use super::problem::Problem;
 use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
 use super::wire;
@@ -59,7 +62,10 @@ trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
 /// A session's place among the open sockets, its heartbeat, and its signs of life.
 struct Pulse {
     face: web::Data<Face>,
+    guard: web::Data<Guard>,
     caller: Caller,
+    client: Client,
+    address: Option<IpAddr>,
     socket: Option<SocketHandle>,
     entered: Option<(u64, SignOfLife)>,
     heard: Instant,
@@ -71,25 +77,33 @@ impl Pulse {
     /// For a socket that is about to be opened, if its client may have one more.
     fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
         let most = face.settings.ws.max_sockets_per_client;
-        let seat = face.sessions.seat(request.peer_addr().map(|address| address.ip()), most).ok_or_else(|| {
+        let address = request.peer_addr().map(|address| address.ip());
+        let client = match caller.identity() {
+            Ok(identity) => Client::User(identity.user),
+            Err(_) => address.map_or(Client::Others, Client::at),
+        };
+        let seat = face.sessions.seat(client, most).ok_or_else(|| {
             let detail = format!("a client may have {most} sockets open at once");
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
-        Ok(Self { face, caller, socket, entered: None, heard: Instant::now(), _seat: seat })
+        let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
+        Ok(Self { face, guard, caller, client, address, socket, entered: None, heard: Instant::now(), _seat: seat })
     }
 
-    /// Called when the session starts.
-    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) {
+    /// Called when the session starts; whether it may go on.
+    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) -> bool {
         let pulse = session.pulse();
         let settings = &pulse.face.settings.ws;
         let (heartbeat, silence) = (settings.heartbeat, settings.stall_timeout);
         ctx.set_mailbox_capacity(settings.mailbox);
         let credential = pulse.caller.credential();
-        pulse.entered = Some(pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient()));
+        let entered = pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient());
+        pulse.entered = Some(entered);
         // It may have ended between the upgrade and the entry; from here on the session is told.
         if credential.is_some_and(|credential| !pulse.face.auth.holds(credential)) {
-            return close(SIGNED_OUT, ctx);
+            close(SIGNED_OUT, ctx);
+            return false;
         }
         ctx.run_interval(heartbeat, move |session, ctx| {
             // The next beat would be too late to say that it has been silent for too long.
@@ -101,6 +115,12 @@ impl Pulse {
                 ctx.ping(b"");
             }
         });
+        true
+    }
+
+    /// Lets in a message that asks for something, if its client may ask so often.
+    fn admit(&self) -> Result<(), Problem> {
+        self.guard.admit_message(self.client, self.address)
     }
 
     /// Called with every frame of the client's.
@@ -169,6 +189,18 @@ fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketCo
         });
     }
     close(close_as, ctx);
+}
+
+/// Whether a message means something: for the tests of everything that clients can send.
+#[cfg(test)]
+pub(super) fn understands(message: &[u8]) -> bool {
+    frame::Frame::parse(message).command.is_ok()
+}
+
+/// Whether a socket is opened for that query: as above.
+#[cfg(test)]
+pub(super) fn takes(query: &str) -> bool {
+    Query::parse(query).is_ok()
 }
 
 /// What a socket is opened for: `orderId`, and `afterSeq` to leave out what the client has had.

@@ -143,8 +143,9 @@ impl Actor for OneOrder {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        Pulse::begin(self, ctx);
-        self.follow(ctx);
+        if Pulse::begin(self, ctx) {
+            self.follow(ctx);
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
