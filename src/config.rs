@@ -139,14 +139,27 @@ pub struct WsSettings {
 pub struct LimitSettings {
     pub requests_per_second: u32,
     pub burst: u32,
+    pub connections: usize,
     pub loopback: bool,
+}
+
+impl MetricsSettings {
+    /// A token of fewer bytes could be found by trying.
+    const TOKEN_BYTES: usize = 16;
+}
+
+impl LimitSettings {
+    /// Whether whoever connects from there is limited at all.
+    pub fn cover(&self, address: IpAddr) -> bool {
+        self.loopback || !address.to_canonical().is_loopback()
+    }
 }
 
 /// `[metrics]`
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
 pub struct MetricsSettings {
-    pub token: Option<MetricsToken>,
+    pub token: Option<Secret>,
     pub bind: Option<SocketAddr>,
 }
 
@@ -379,35 +392,6 @@ impl FromStr for RedisUrl {
     }
 }
 
-/// What whoever reads the metrics has to show. A secret, so it has no plain `Debug` or `Display`.
-#[derive(Clone)]
-pub struct MetricsToken(String);
-
-impl MetricsToken {
-    /// The token itself, for comparing.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for MetricsToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl FromStr for MetricsToken {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must be at least 16 visible ASCII characters")
-        }
-    }
-}
-
 /// A name by which this server is called: the host of a URL, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(String);
@@ -582,17 +566,18 @@ impl Settings {
         let mailbox = from.at_least("ws.mailbox", 1);
         let heartbeat = from.duration("ws.heartbeat_ms");
         let stall_timeout = from.duration("ws.stall_timeout_ms");
+        let requests_per_second = from.take("limits.requests_per_second");
+        let burst = from.at_least("limits.burst", 1);
+        let client_connections = from.at_least("limits.connections", 1);
+        let limit_loopback = from.take("limits.loopback");
+        let metrics_token = from.optional::<Secret>("metrics.token");
+        let metrics_bind = from.optional("metrics.bind");
         let ws_idle_timeout = from.duration("ws.idle_timeout_ms");
         let max_sockets_per_client = from.at_least("ws.max_sockets_per_client", 1);
         let max_subscriptions = from.at_least("ws.max_subscriptions", 1);
         let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
         let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
         let mistakes_per_minute = from.take("ws.mistakes_per_minute");
-        let requests_per_second = from.take("limits.requests_per_second");
-        let burst = from.at_least("limits.burst", 1);
-        let limit_loopback = from.take("limits.loopback");
-        let metrics_token = from.optional("metrics.token");
-        let metrics_bind = from.optional("metrics.bind");
         let ledger = from.take::<String>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
@@ -622,6 +607,11 @@ impl Settings {
         let hashes_at_once = from.at_least("auth.hashes_at_once", 1);
         let tokens = from.tokens("tokens.file");
 
+        if let Some(Some(token)) = &metrics_token
+            && token.expose().len() < MetricsSettings::TOKEN_BYTES
+        {
+            from.error("metrics.token", format!("must have at least {} bytes", MetricsSettings::TOKEN_BYTES));
+        }
         if let Some(Some(secret)) = &secret
             && secret.expose().len() < AuthSettings::SECRET_BYTES
         {
@@ -724,6 +714,7 @@ impl Settings {
             limits: LimitSettings {
                 requests_per_second: requests_per_second?,
                 burst: burst?,
+                connections: client_connections?,
                 loopback: limit_loopback?,
             },
             metrics: MetricsSettings { token: metrics_token?, bind: metrics_bind? },
@@ -1033,6 +1024,43 @@ mod tests {
     }
 
     #[test]
+    fn a_metrics_token_is_shown_nowhere() {
+        let token = |token: &str| {
+            let token = ("metrics.token".to_owned(), token.to_owned(), "the test".to_owned());
+            Settings::read(Config::builder().add_source(defaults()).add_source(Named(vec![token])))
+        };
+        let (settings, entries) = token("hunter2-hunter2-hunter2").unwrap();
+        assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
+        assert!(!token("hunter2").unwrap_err().to_string().contains("hunter2"));
+        assert!(token("").unwrap().0.metrics.token.is_none());
+    }
+
+    #[test]
+    fn hosts_and_origins_are_lists_of_names_without_more() {
+        let settings = Settings::with([
+            ("server.allowed_hosts", "Engine.example.org, desk"),
+            ("server.allowed_origins", "https://Desk.example.org,http://localhost:5173"),
+            ("metrics.bind", "127.0.0.1:9100"),
+        ])
+        .unwrap();
+        let hosts: Vec<_> = settings.server.allowed_hosts.iter().map(HostName::as_str).collect();
+        let origins: Vec<_> = settings.server.allowed_origins.iter().map(WebOrigin::as_str).collect();
+        assert_eq!(hosts, ["engine.example.org", "desk"]);
+        assert_eq!(origins, ["https://desk.example.org", "http://localhost:5173"]);
+        for (key, wrong) in [
+            ("server.allowed_hosts", "engine.example.org:443"),
+            ("server.allowed_hosts", "https://engine.example.org"),
+            ("server.allowed_origins", "desk.example.org"),
+            ("server.allowed_origins", "https://desk.example.org/"),
+            ("server.allowed_origins", "*"),
+            ("metrics.bind", "9100"),
+        ] {
+            let error = Settings::with([(key, wrong)]).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_shown_nowhere_and_not_taken_when_it_is_short() {
         let secret = "hunter2-hunter2-hunter2-hunter2-h";
         let given = ("auth.secret".to_owned(), secret.to_owned(), "the test".to_owned());
@@ -1069,43 +1097,6 @@ mod tests {
             assert_eq!(settings.is_open_to_strangers(), open, "{host} {required}");
             settings.auth.insecure = true;
             assert!(!settings.is_open_to_strangers());
-        }
-    }
-
-    #[test]
-    fn a_metrics_token_is_shown_nowhere() {
-        let token = |token: &str| {
-            let token = ("metrics.token".to_owned(), token.to_owned(), "the test".to_owned());
-            Settings::read(Config::builder().add_source(defaults()).add_source(Named(vec![token])))
-        };
-        let (settings, entries) = token("hunter2-hunter2-hunter2").unwrap();
-        assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
-        assert!(!token("hunter2").unwrap_err().to_string().contains("hunter2"));
-        assert!(token("").unwrap().0.metrics.token.is_none());
-    }
-
-    #[test]
-    fn hosts_and_origins_are_lists_of_names_without_more() {
-        let settings = Settings::with([
-            ("server.allowed_hosts", "Engine.example.org, desk"),
-            ("server.allowed_origins", "https://Desk.example.org,http://localhost:5173"),
-            ("metrics.bind", "127.0.0.1:9100"),
-        ])
-        .unwrap();
-        let hosts: Vec<_> = settings.server.allowed_hosts.iter().map(HostName::as_str).collect();
-        let origins: Vec<_> = settings.server.allowed_origins.iter().map(WebOrigin::as_str).collect();
-        assert_eq!(hosts, ["engine.example.org", "desk"]);
-        assert_eq!(origins, ["https://desk.example.org", "http://localhost:5173"]);
-        for (key, wrong) in [
-            ("server.allowed_hosts", "engine.example.org:443"),
-            ("server.allowed_hosts", "https://engine.example.org"),
-            ("server.allowed_origins", "desk.example.org"),
-            ("server.allowed_origins", "https://desk.example.org/"),
-            ("server.allowed_origins", "*"),
-            ("metrics.bind", "9100"),
-        ] {
-            let error = Settings::with([(key, wrong)]).unwrap_err().to_string();
-            assert!(error.starts_with(key), "{error}");
         }
     }
 

@@ -43,6 +43,8 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod faults;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod metrics;
 pub mod simulation;

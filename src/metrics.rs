@@ -174,17 +174,30 @@ impl Debug for Metrics {
 }
 
 impl Metrics {
-    /// A step of an order is durable; it is the order's last.
-    pub fn recorded(&self, order: &Order, step: &Recorded) {
-        match order.history() {
-            [_] => _ = self.counted.accepted.inc(),
-            [before @ .., left, _] if left.status != step.status => {
+    /// Takes in what an order has gone through since it was counted last: `counted` is how far it was, `None` for an
+    /// order that is new here. What one that an earlier process left behind had gone through was counted there.
+    pub fn count(&self, order: &Order, counted: Option<u32>) {
+        let history = order.history();
+        let first = match counted {
+            Some(seq) => usize::try_from(seq).unwrap_or(usize::MAX),
+            None if history.len() == 1 => 0,
+            None => return,
+        };
+        for index in first..history.len() {
+            self.step(&history[..index], &history[index]);
+        }
+    }
+
+    fn step(&self, before: &[Arc<Recorded>], step: &Recorded) {
+        match before.last() {
+            None => _ = self.counted.accepted.inc(),
+            Some(left) if left.status != step.status => {
                 let same = before.iter().rev().take_while(|earlier| earlier.status == left.status);
                 let entered = same.last().unwrap_or(left).at;
                 let stage = self.counted.stages.get_or_create(&Stage { status: left.status.name() });
                 stage.observe((step.at - entered).to_std().unwrap_or_default().as_secs_f64());
             }
-            _ => {}
+            Some(_) => {}
         }
         if let OrderEvent::AttemptFailed { failure, .. } = &step.event {
             self.counted.attempts_failed.get_or_create(&Code { code: failure.code.name() }).inc();
@@ -267,24 +280,20 @@ mod tests {
     use crate::domain::id::OrderId;
     use crate::domain::order::tests::request;
     use crate::domain::retry::{Failure, FailureCode};
+    use crate::domain::user::Owner;
     use chrono::{TimeDelta, Utc};
 
     #[test]
     fn an_orders_life_is_counted_and_its_stages_are_timed() {
         let (metrics, start) = (Metrics::default(), Utc::now());
-        let mut order = Order::accept(
-            OrderId(uuid::Uuid::now_v7()),
-            crate::domain::user::Owner::Shared,
-            Arc::new(request()),
-            start,
-        );
-        metrics.recorded(&order, &order.last().clone());
+        let mut order = Order::accept(OrderId(uuid::Uuid::now_v7()), Owner::Shared, Arc::new(request()), start);
+        metrics.count(&order, None);
         for (event, after_ms) in
             [(OrderEvent::Dispatched, 20), (OrderEvent::Failed(Failure::new(FailureCode::NoLiquidity, "no pool")), 320)]
         {
             let step = Arc::new(order.propose(event, start + TimeDelta::milliseconds(after_ms)).unwrap());
             order.apply(step.clone()).unwrap();
-            metrics.recorded(&order, &step);
+            metrics.count(&order, Some(step.seq - 1));
         }
         let text = metrics.text(&Standing::default());
         for line in [

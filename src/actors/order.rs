@@ -243,7 +243,7 @@ pub struct World {
     pub announce: Option<Announce>,
     /// What has happened so far.
     pub tally: Arc<Mutex<Tally>>,
-    /// What is counted.
+    /// The same and more, for the operator.
     pub metrics: Metrics,
 }
 
@@ -457,7 +457,6 @@ impl OrderActor {
             self.live = None;
         }
         log(&self.order, &recorded);
-        self.world.metrics.recorded(&self.order, &recorded);
         self.publish();
         crash_point("order.shown");
         self.answer_cancels();
@@ -469,6 +468,7 @@ impl OrderActor {
         let order = &self.order;
         let published = self.audience.published.replace(order.last().seq);
         self.world.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
+        self.world.metrics.count(order, published);
         if let Some(announce) = &self.world.announce {
             // An order that an earlier process left behind says where it stands, not its whole story again.
             announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));

@@ -218,9 +218,9 @@ pub struct OrderManager {
     chain: Arc<dyn Chain>,
     announce: Option<Announce>,
     tally: Arc<Mutex<Tally>>,
+    metrics: Metrics,
     // Who listens to every order; a new one is born with them in its audience.
     followers: Vec<(Owner, Outlet)>,
-    metrics: Metrics,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -292,8 +292,8 @@ impl OrderManager {
             chain: parts.chain,
             announce: parts.announce,
             tally: parts.tally,
-            followers: Vec::new(),
             metrics: parts.metrics,
+            followers: Vec::new(),
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -448,11 +448,11 @@ impl OrderManager {
         }
         tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
         let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
-        let (me, metrics) = (ctx.address(), self.metrics.clone());
+        let me = ctx.address();
         let falls = open.falls;
         actix::spawn(async move {
             crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence, &metrics).await;
+            let stored = mend(id, falls, &settings, clock, &persistence).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
             me.do_send(Mended { id, stored });
         });
@@ -466,7 +466,6 @@ async fn mend(
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
-    metrics: &Metrics,
 ) -> Option<StoredOrder> {
     loop {
         let mut stored = match persistence.send(LoadOrder(id)).await {
@@ -505,7 +504,6 @@ async fn mend(
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
-                metrics.recorded(&stored.order, &recorded);
                 return Some(stored);
             }
             Err(RecordError::LostRace { .. }) => {}
@@ -633,7 +631,6 @@ impl Handler<Admitted> for OrderManager {
         }
         if let Some(order) = order {
             order::log(&order, order.last());
-            self.metrics.recorded(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.
             if self.draining.is_none() {
                 self.start(StoredOrder { order, live: None }, ctx);

@@ -481,7 +481,7 @@ fn digest(text: &str) -> Digest {
 }
 
 /// Whoever has one address of an IPv6 network has them all.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

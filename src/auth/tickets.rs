@@ -46,8 +46,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::auth::Credential;
+    use crate::auth::{Credential, digest};
     use crate::domain::user::Scopes;
+    use crate::fuzz::many;
 
     fn somebody() -> Identity {
         let credential = Credential { id: Uuid::new_v4(), expires_at: None };
@@ -70,6 +71,20 @@ mod tests {
         assert!(tickets.redeem(&ticket(1), last).is_none(), "it was good once");
         assert!(tickets.redeem(&ticket(2), now + Tickets::TTL).is_none(), "its time is over");
         assert!(tickets.redeem(&ticket(3), now).is_none(), "there never was such a ticket");
+    }
+
+    #[test]
+    fn any_text_is_judged_and_only_the_very_ticket_is_one() {
+        const TICKET: &str = "8vYFmBkBRkHMMDhmYtbjG3gQfFZZkDXqRzTYXVYx2b6u";
+        let now = Instant::now();
+        many("ticket", |garbler| {
+            let mut tickets = Tickets::default();
+            assert!(tickets.add(digest(TICKET), somebody(), now));
+            let text = garbler.mangled_text(TICKET);
+            let taken = tickets.redeem(&digest(&text), now).is_some();
+            assert_eq!(taken, text == TICKET, "{text}");
+            taken
+        });
     }
 
     #[test]

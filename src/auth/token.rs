@@ -163,6 +163,7 @@ mod tests {
     use proptest::sample::Index;
 
     use super::*;
+    use crate::fuzz::many;
 
     fn signer(secret: &str) -> Signer {
         Signer::new(&Secret::new(secret), TimeDelta::hours(1))
@@ -202,6 +203,22 @@ mod tests {
             let signer = signer("a secret of thirty-two characters");
             prop_assert_eq!(signer.read(&text, DateTime::UNIX_EPOCH), None);
         }
+    }
+
+    #[test]
+    fn any_text_is_judged_and_only_the_very_token_is_one() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let signer = signer("a secret of thirty-two characters");
+        let token = signer.issue(UserId(Uuid::now_v7()), now).text;
+        many("token", |garbler| {
+            let text = match garbler.below(8) {
+                0 => garbler.text(),
+                _ => garbler.mangled_text(token.expose()),
+            };
+            let taken = signer.read(&text, now).is_some();
+            assert_eq!(taken, text == token.expose(), "{text}");
+            taken
+        });
     }
 
     #[test]

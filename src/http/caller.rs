@@ -13,7 +13,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use super::Face;
 use super::problem::Problem;
 use crate::auth::{Credential, Identity};
-use crate::domain::user::{Owner, Scope};
+use crate::domain::user::{Owner, Scope, UserId};
 
 /// The protocol that a client offers beside its token, and the only one it is answered with.
 pub(super) const BEARER_PROTOCOL: &str = "bearer";
@@ -54,6 +54,13 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(of(request))
     }
+}
+
+/// Whose requests these are, where a token or key says so; what a socket has besides is left to its route.
+pub(super) fn user(request: &HttpRequest) -> Option<UserId> {
+    let face = request.app_data::<web::Data<Face>>()?;
+    let bearer = bearer(request.headers().get(AUTHORIZATION)?.to_str().ok()?)?;
+    face.auth.identify(&bearer).ok().map(|identity| identity.user)
 }
 
 enum Given {

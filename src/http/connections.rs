@@ -1,31 +1,59 @@
-//! The open connections: one on which no request comes to its end is shut from outside.
+//! The open connections: a client may have so many, and one on which no request comes to its end is shut from outside.
 //!
 //! The server's own deadlines leave gaps: the head of a second request on the same connection, the rest of a body whose
 //! request is answered already, an answer that nobody reads. So each connection leaves a sign of life when a request
 //! begins and when it is answered, and a watchdog shuts those that have left none for longer than any honest client
 //! needs. A connection that has become a WebSocket is watched over by its session (see [`super::sessions`]).
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::limits::Client;
 use super::sessions::SocketHandle;
-use crate::config::ServerSettings;
+use crate::config::{LimitSettings, ServerSettings};
+use crate::metrics::Metrics;
 
 /// All open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
     epoch: Instant,
-    open: Mutex<Vec<Weak<Connection>>>,
+    open: Mutex<Open>,
     shut: AtomicU64,
+    limits: LimitSettings,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    connections: Vec<Weak<Connection>>,
+    // How many each client has that is limited.
+    of: HashMap<Client, usize>,
 }
 
 /// One connection, kept with it and gone with it.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: SocketHandle,
-    epoch: Instant,
     seen_ms: AtomicU64,
+    // None where nobody counts.
+    client: Option<Client>,
+    all: Arc<Connections>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut open = self.all.open();
+        if let Some(many) = open.of.get_mut(&client) {
+            *many -= 1;
+            if *many == 0 {
+                open.of.remove(&client);
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -33,7 +61,7 @@ impl Connection {
 
     /// A request begins, or is answered.
     pub(super) fn leave_sign(&self) {
-        self.seen_ms.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
+        self.seen_ms.store(millis(self.all.epoch.elapsed()), Ordering::Relaxed);
     }
 
     /// From here on somebody else watches over it.
@@ -48,21 +76,31 @@ impl Connection {
 }
 
 impl Connections {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { epoch: Instant::now(), open: Mutex::default(), shut: AtomicU64::default() })
+    pub(super) fn new(limits: LimitSettings, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { epoch: Instant::now(), open: Mutex::default(), shut: AtomicU64::default(), limits, metrics })
     }
 
-    /// A client has connected.
-    pub(super) fn enter(&self, socket: SocketHandle) -> Arc<Connection> {
+    /// A client has connected; one that has too many connections already loses this one.
+    pub(super) fn enter(self: &Arc<Self>, socket: SocketHandle, address: IpAddr) -> Arc<Connection> {
+        let client = self.limits.cover(address).then(|| Client::at(address));
         let seen_ms = millis(self.epoch.elapsed()).into();
-        let connection = Arc::new(Connection { socket, epoch: self.epoch, seen_ms });
-        self.open().push(Arc::downgrade(&connection));
+        let connection = Arc::new(Connection { socket, seen_ms, client, all: self.clone() });
+        let mut open = self.open();
+        open.connections.push(Arc::downgrade(&connection));
+        if let Some(client) = client {
+            let many = open.of.entry(client).or_default();
+            *many += 1;
+            if *many > self.limits.connections {
+                self.metrics.refused("too_many_connections");
+                connection.socket.shut();
+            }
+        }
         connection
     }
 
     /// How many are open.
     pub(super) fn len(&self) -> usize {
-        self.open().iter().filter(|connection| connection.strong_count() > 0).count()
+        self.open().connections.iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
     /// How many were shut since the start.
@@ -72,21 +110,23 @@ impl Connections {
 
     /// Shuts those on which nothing has come to its end for so long, and says how many they were.
     pub(super) fn shut_stalled(&self, patience: Duration) -> u64 {
+        let connections: Vec<_> = {
+            let mut open = self.open();
+            open.connections.retain(|connection| connection.strong_count() > 0);
+            open.connections.iter().filter_map(Weak::upgrade).collect()
+        };
+        // The lock is given back: whoever is the last to let go of a connection takes it.
         let (now, mut shut) = (millis(self.epoch.elapsed()), 0);
-        self.open().retain(|connection| {
-            let Some(connection) = connection.upgrade() else { return false };
-            if connection.is_stalled(now, patience) {
-                shut += 1;
-                connection.socket.shut();
-                connection.hand_over();
-            }
-            true
-        });
+        for stalled in connections.iter().filter(|connection| connection.is_stalled(now, patience)) {
+            shut += 1;
+            stalled.socket.shut();
+            stalled.hand_over();
+        }
         self.shut.fetch_add(shut, Ordering::Relaxed);
         shut
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -115,21 +155,38 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
+    fn connections(limit: usize) -> Arc<Connections> {
+        let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: limit, loopback: true };
+        Connections::new(limits, Metrics::default())
+    }
+
+    fn open(connections: &Arc<Connections>, listener: &TcpListener) -> (TcpStream, Arc<Connection>) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, address) = listener.accept().unwrap();
+        (client, connections.enter(SocketHandle::new(server.into()), address.ip()))
+    }
+
+    fn assert_shut(mut client: TcpStream) {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "it hears the end");
+    }
+
+    fn assert_open(mut client: TcpStream) {
+        client.set_nonblocking(true).unwrap();
+        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
     #[test]
     fn only_a_connection_without_a_sign_of_life_is_shut_and_closed_ones_are_forgotten() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connections = Connections::new();
-        let open = || {
-            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, _) = listener.accept().unwrap();
-            (client, connections.enter(SocketHandle::new(server.into())))
-        };
-        let ((mut stalled, _kept), (lively, life), (session, handed_over), closed) = (open(), open(), open(), open());
+        let connections = connections(100);
+        let open = || open(&connections, &listener);
+        let ((stalled, _kept), (lively, life), (session, handed_over), closed) = (open(), open(), open(), open());
         drop(closed);
         handed_over.hand_over();
         let patience = Duration::from_millis(20);
@@ -138,13 +195,25 @@ mod tests {
             life.leave_sign();
         }
         assert_eq!((connections.shut_stalled(patience), connections.shut()), (1, 1));
-        stalled.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        assert_eq!(stalled.read(&mut [0; 8]).unwrap(), 0, "the stalled one hears the end");
-        for mut open in [lively, session] {
-            open.set_nonblocking(true).unwrap();
-            assert_eq!(open.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
-        }
+        assert_shut(stalled);
+        assert_open(lively);
+        assert_open(session);
         assert_eq!(connections.len(), 3);
-        assert_eq!(connections.open().len(), 3);
+        assert_eq!(connections.open().connections.len(), 3);
+    }
+
+    #[test]
+    fn a_client_with_too_many_connections_loses_the_newest_until_it_has_closed_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connections = connections(2);
+        let open = || open(&connections, &listener);
+        let ((first, one), (_second, other), (third, too_many)) = (open(), open(), open());
+        assert_shut(third);
+        assert_open(first);
+        drop((other, too_many));
+        let (fourth, again) = open();
+        assert_open(fourth);
+        drop((one, again));
+        assert!(connections.open().of.is_empty());
     }
 }

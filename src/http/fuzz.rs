@@ -1,13 +1,7 @@
-//! Input from outside by the hundred thousand: whatever comes is judged, nothing panics, and what is taken is taken for
-//! the same when it is said again.
-//!
-//! A short run here; a million inputs a target with `ORDER_ENGINE_CAMPAIGN=full`. A run that fails names the seed to set
-//! as `ORDER_ENGINE_CAMPAIGN_SEED` to see the same again. Whatever else clients can send gets a target here.
+//! Garbled bodies, queries and headers; see [`crate::fuzz`].
 
 use std::sync::Arc;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use super::body;
@@ -19,141 +13,14 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::OrderRequest;
 use crate::domain::routing::Strategy;
 use crate::domain::token::{Mint, TokenList};
+use crate::fuzz::many;
 
 const SOL: &str = "So11111111111111111111111111111111111111112";
 const ORDER: &str = r#"{"type":"market","tokenIn":"SOL","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amountIn":"1.5","slippage":0.01,"minAmountOut":"1e2","priority":"high","routing":"speed","clientOrderId":"mine-1"}"#;
 
-/// Pieces that mean something somewhere.
-const WORDS: [&str; 64] = [
-    "",
-    "0",
-    "1",
-    "9",
-    "00",
-    "-",
-    "+",
-    ".",
-    "e",
-    "E",
-    "e400",
-    "e-400",
-    "e+9",
-    "1.5",
-    "0.01",
-    "-1",
-    "NaN",
-    "inf",
-    "0x1f",
-    "18446744073709551615",
-    "18446744073709551616",
-    "79228162514264337593543950336",
-    "9223372036854775808",
-    "1e-28",
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    ",",
-    "\"",
-    "\\",
-    "\\u0000",
-    "\\ud800",
-    "null",
-    "true",
-    "tokenIn",
-    "tokenOut",
-    "amountIn",
-    "slippage",
-    "slippageBps",
-    "minAmountOut",
-    "clientOrderId",
-    "limit",
-    "cursor",
-    "status",
-    "from",
-    "SOL",
-    "usdc",
-    SOL,
-    "market",
-    "&",
-    "=",
-    "%",
-    "%00",
-    "%ff",
-    "+00:00",
-    "2026-01-31T12:00:00Z",
-    "confirmed",
-    "01890000-0000-7000-8000-000000000000",
-    "\u{0}",
-    "é",
-    "١",
-    "𝟙",
-];
-
-/// Draws inputs: some of pieces that mean something, some that were whole before a few bytes changed.
-struct Garbler(SmallRng);
-
-impl Garbler {
-    fn below(&mut self, end: usize) -> usize {
-        self.0.random_range(0..end)
-    }
-
-    /// Some pieces, one after the other.
-    fn text(&mut self) -> String {
-        (0..self.below(8)).map(|_| WORDS[self.below(WORDS.len())]).collect()
-    }
-
-    /// A number, or nearly one.
-    fn number(&mut self) -> String {
-        let mut number = String::new();
-        for _ in 0..=self.below(3) {
-            match self.below(3) {
-                0 => number.push_str(WORDS[self.below(28)]),
-                1 => number.push_str(&self.0.random::<u64>().to_string()),
-                _ => number.push_str(&format!("{}.{}", self.below(100), self.below(1_000_000))),
-            }
-        }
-        number
-    }
-
-    /// That text with a few bytes lost, doubled, changed or put in.
-    fn mangled(&mut self, text: &str) -> Vec<u8> {
-        let mut bytes = text.as_bytes().to_vec();
-        for _ in 0..self.below(6) {
-            let at = self.below(bytes.len() + 1);
-            match self.below(5) {
-                0 if at < bytes.len() => drop(bytes.remove(at)),
-                1 if at < bytes.len() => bytes[at] = self.0.random(),
-                2 => bytes.truncate(at),
-                3 => {
-                    let rest = bytes[at..].to_vec();
-                    bytes.extend(rest.into_iter().take(64));
-                }
-                _ => drop(bytes.splice(at..at, self.text().into_bytes())),
-            }
-        }
-        bytes
-    }
-
-    /// That text mangled, as far as it is still text.
-    fn mangled_text(&mut self, text: &str) -> String {
-        String::from_utf8_lossy(&self.mangled(text)).into_owned()
-    }
-}
-
-/// Runs a target on many inputs and prints how many of them it took.
-fn many(name: &str, target: impl Fn(&mut Garbler) -> bool) {
-    let full = std::env::var("ORDER_ENGINE_CAMPAIGN").is_ok_and(|form| form == "full");
-    let seed = std::env::var("ORDER_ENGINE_CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
-    eprintln!("ORDER_ENGINE_CAMPAIGN_SEED={seed}");
-    let inputs = if full { 1_000_000 } else { 10_000 };
-    let mut garbler = Garbler(SmallRng::seed_from_u64(seed));
-    let taken = (0..inputs).filter(|_| target(&mut garbler)).count();
-    eprintln!("{name}: {inputs} inputs, {taken} of them taken");
-    assert!(0 < taken && taken < inputs, "{name}: {taken} of {inputs} were taken, so one side was never tried");
-}
+/// Those of its fields that are more than a choice of words.
+const FIELDS: [&str; 7] =
+    ["tokenIn", "tokenOut", "amountIn", "slippage", "slippageBps", "minAmountOut", "clientOrderId"];
 
 fn tokens() -> Arc<TokenList> {
     Settings::with::<String, String>([]).unwrap().tokens
@@ -191,7 +58,7 @@ fn any_body_is_judged_and_an_order_said_again_is_the_same() {
             0 => garbler.text().into_bytes(),
             1 => {
                 let mut fields: serde_json::Value = serde_json::from_str(ORDER).unwrap();
-                let name = WORDS[36 + garbler.below(7)];
+                let name = FIELDS[garbler.below(FIELDS.len())];
                 fields[name] = garbler.number().into();
                 fields.to_string().into_bytes()
             }
@@ -232,13 +99,13 @@ fn any_slippage_is_judged_and_kept_exactly() {
 #[test]
 fn any_token_is_judged_and_a_mint_is_spelled_in_one_way() {
     let tokens = tokens();
-    many("token", |garbler| {
+    many("mint", |garbler| {
         let text = match garbler.below(4) {
             0 => garbler.text(),
             1 => {
-                let mut text = [0; 44];
-                let length = five8::encode_32(&garbler.0.random(), &mut text);
-                String::from_utf8_lossy(&text[..length.into()]).into_owned()
+                let mut text = [0; five8::BASE58_ENCODED_32_MAX_LEN];
+                let length = five8::encode_32(&garbler.random(), &mut text);
+                String::from_utf8_lossy(&text[..usize::from(length)]).into_owned()
             }
             _ => garbler.mangled_text(SOL),
         };

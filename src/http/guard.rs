@@ -13,14 +13,15 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, HttpResponse, ResponseError, web};
+use actix_web::{HttpResponse, ResponseError, web};
 
+use super::caller;
 use super::connections::{Connection, Connections};
 use super::doors::{Asker, Doors, Refused};
 use super::limits::{Allowance, Client, Limiter};
 use super::operator;
 use super::problem::{self, Problem};
-use crate::config::Settings;
+use crate::config::{LimitSettings, Settings};
 use crate::metrics::Metrics;
 
 /// A longer path and query is refused with 414.
@@ -29,6 +30,7 @@ const MAX_URL: usize = 8 * 1024;
 /// Decides who is answered.
 pub(super) struct Guard {
     doors: Doors,
+    limits: LimitSettings,
     limiter: Option<Limiter>,
     /// Where the operator's routes are served, if not with all others.
     operator: Option<SocketAddr>,
@@ -40,10 +42,11 @@ impl Guard {
     pub(super) fn new(settings: &Settings, operator: Option<SocketAddr>, metrics: Metrics) -> Self {
         Self {
             doors: Doors::new(&settings.server),
+            limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
             operator,
+            connections: Connections::new(settings.limits.clone(), metrics.clone()),
             metrics,
-            connections: Connections::new(),
         }
     }
 
@@ -75,15 +78,16 @@ impl Guard {
     fn count(&self, request: &ServiceRequest) -> Option<Result<Allowance, Allowance>> {
         let limiter = self.limiter.as_ref()?;
         let address = request.peer_addr()?.ip();
-        // Whoever has found out before who asks has left it here.
-        let known = request.extensions().get::<Client>().copied();
-        limiter.covers(address).then(|| limiter.admit(known.unwrap_or_else(|| Client::at(address))))
+        self.limits.cover(address).then(|| {
+            let user = caller::user(request.request());
+            limiter.admit(user.map_or_else(|| Client::at(address), Client::User))
+        })
     }
 
     /// Lets in a message of a socket from that address: it counts as a request does.
     pub(super) fn admit_message(&self, client: Client, from: Option<IpAddr>) -> Result<(), Problem> {
         match (&self.limiter, from) {
-            (Some(limiter), Some(address)) if limiter.covers(address) => limiter
+            (Some(limiter), Some(address)) if self.limits.cover(address) => limiter
                 .admit(client)
                 .map(drop)
                 .map_err(too_many)

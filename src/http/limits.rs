@@ -1,7 +1,7 @@
 //! How often one client may ask, so that nobody takes the engine from the others.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,16 +13,17 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use uuid::Uuid;
 
+use crate::auth::network;
 use crate::config::LimitSettings;
+use crate::domain::user::UserId;
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client {
     /// A user, wherever.
-    User(Uuid),
-    /// Whoever is at that address; of IPv6 the /64 that one line has to itself.
+    User(UserId),
+    /// Whoever is in that network.
     Address(IpAddr),
     /// All for whom there is no room of their own.
     Others,
@@ -31,13 +32,7 @@ pub enum Client {
 impl Client {
     /// The client at an address.
     pub fn at(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::Address(address.into()),
-            IpAddr::V6(address) => {
-                let line = u128::from(address) & !u128::from(u64::MAX);
-                Self::Address(Ipv6Addr::from(line).into())
-            }
-        }
+        Self::Address(network(address))
     }
 }
 
@@ -45,7 +40,6 @@ impl Client {
 pub(super) struct Limiter<C: Clock = MonotonicClock> {
     buckets: RateLimiter<Client, Buckets, C, StateInformationMiddleware>,
     quota: Quota,
-    loopback: bool,
     swept: Mutex<C::Instant>,
 }
 
@@ -78,12 +72,7 @@ impl<C: Clock> Limiter<C> {
         let quota = Quota::with_period(interval)?.allow_burst(burst);
         let swept = Mutex::new(clock.now());
         let buckets = RateLimiter::new(quota, Buckets::default(), clock);
-        Some(Self { buckets, quota, loopback: settings.loopback, swept })
-    }
-
-    /// Whether whoever connects from there is limited at all, user or not.
-    pub(super) fn covers(&self, address: IpAddr) -> bool {
-        self.loopback || !address.to_canonical().is_loopback()
+        Some(Self { buckets, quota, swept })
     }
 
     /// Lets one request in, or not.
@@ -180,12 +169,14 @@ impl ShrinkableKeyedStateStore<Client> for Buckets {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;
 
     fn limiter(requests_per_second: u32, burst: u32) -> Limiter<FakeRelativeClock> {
-        let settings = LimitSettings { requests_per_second, burst, loopback: false };
+        let settings = LimitSettings { requests_per_second, burst, connections: 1, loopback: false };
         Limiter::with_clock(&settings, FakeRelativeClock::default()).unwrap()
     }
 
@@ -224,13 +215,13 @@ mod tests {
 
     #[test]
     fn this_very_machine_is_not_limited_and_zero_is_no_limit() {
-        let limiter = limiter(1, 1);
+        let settings = LimitSettings { requests_per_second: 0, burst: 1, connections: 1, loopback: false };
         for (address, covered) in
             [("127.0.0.1", false), ("::1", false), ("::ffff:127.0.0.2", false), ("10.0.0.1", true)]
         {
-            assert_eq!(limiter.covers(address.parse().unwrap()), covered, "{address}");
+            assert_eq!(settings.cover(address.parse().unwrap()), covered, "{address}");
         }
-        assert!(Limiter::new(&LimitSettings { requests_per_second: 0, burst: 1, loopback: true }).is_none());
+        assert!(Limiter::new(&settings).is_none());
     }
 
     #[test]

@@ -47,7 +47,6 @@ use crate::domain::token::TokenList;
 use crate::metrics::Metrics;
 use connections::Connections;
 use guard::Guard;
-pub use limits::Client;
 use sessions::{Sessions, SocketHandle};
 
 /// What every route can reach.
@@ -224,12 +223,12 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 /// Keeps a second handle of each connection's socket, for the watchdogs to shut it from outside (see [`sessions`]).
-fn keep_handle(connections: &Connections, connection: &dyn Any, extensions: &mut Extensions) {
+fn keep_handle(connections: &Arc<Connections>, connection: &dyn Any, extensions: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>() {
         let _ = stream.set_nodelay(true);
-        if let Ok(socket) = socket2::SockRef::from(stream).try_clone() {
+        if let (Ok(socket), Ok(client)) = (socket2::SockRef::from(stream).try_clone(), stream.peer_addr()) {
             let socket = SocketHandle::new(socket);
-            extensions.insert(connections.enter(socket.clone()));
+            extensions.insert(connections.enter(socket.clone(), client.ip()));
             extensions.insert(socket);
         }
     }

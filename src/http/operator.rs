@@ -1,11 +1,13 @@
-//! What only whoever runs the engine has to see: for everybody, for who has the token, or at an address of its own.
+//! What only whoever runs the engine has to see: for who has its token, or at an address of its own; without either for
+//! whoever is served at all.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use subtle::ConstantTimeEq;
 
 use super::Face;
+use super::caller;
 use super::guard::Guard;
 use super::health;
 use super::problem::Problem;
@@ -26,10 +28,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 /// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
     if !may_see(&request, &face) {
-        let problem =
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "metrics.token is wanted as a bearer token");
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "this needs a bearer token");
         let mut refused = problem.error_response();
-        refused.headers_mut().insert(WWW_AUTHENTICATE, actix_web::http::header::HeaderValue::from_static("Bearer"));
+        refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return refused;
     }
     let (orders, database_up) = health::state(&face).await;
@@ -53,7 +54,14 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
 }
 
 fn may_see(request: &HttpRequest, face: &Face) -> bool {
-    let Some(token) = &face.settings.metrics.token else { return true };
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+    let settings = &face.settings.metrics;
+    match &settings.token {
+        Some(token) => {
+            let given = request.headers().get(AUTHORIZATION);
+            let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+            given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+        }
+        None if settings.bind.is_some() => true,
+        None => !face.auth.required() || caller::user(request).is_some(),
+    }
 }

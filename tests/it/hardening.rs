@@ -137,6 +137,16 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[actix::test]
+async fn users_have_limits_of_their_own_also_behind_one_address() {
+    let settings = [("limits.loopback", "true"), ("limits.requests_per_second", "1"), ("limits.burst", "6")];
+    let server = Server::start(settings);
+    let (ann, bob) = (server.client.registered("ann").await, server.client.registered("bob").await);
+    while ann.get("/live").await.status == 200 {}
+    let answer = bob.get("/live").await;
+    assert_eq!((answer.status, answer.header("ratelimit")), (200, Some("\"requests\";r=5;t=1")));
+}
+
+#[actix::test]
 async fn by_default_nobody_on_this_machine_is_limited() {
     let server = Server::start([]);
     for _ in 0..1_500 {
@@ -218,6 +228,14 @@ async fn metrics_can_want_a_token() {
     }
     let answer = get(&server.client, "/metrics", &[("authorization", &format!("Bearer {token}"))]).await;
     assert_eq!(answer.status, 200);
+}
+
+#[actix::test]
+async fn where_everybody_has_to_say_who_they_are_metrics_are_no_exception() {
+    let server = Server::start([("auth.required", "true")]);
+    assert_eq!(server.client.get("/metrics").await.status, 401);
+    assert_eq!(server.client.with("not-a-token").get("/metrics").await.status, 401);
+    assert_eq!(server.client.registered("ann").await.get("/metrics").await.status, 200);
 }
 
 #[actix::test]

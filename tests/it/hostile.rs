@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -167,6 +168,27 @@ async fn slow_clients_are_closed_and_harm_nobody() {
         }
     };
     timeout(PATIENCE, gone).await.expect("the connections are gone");
+}
+
+#[actix::test]
+async fn one_client_has_so_many_connections_and_the_next_is_closed() {
+    let server = Server::start([("limits.connections", "4"), ("limits.loopback", "true")]);
+    let address = server.client.url().trim_start_matches("http://").to_owned();
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        open.push(TcpStream::connect(&address).await.unwrap());
+    }
+    // Whichever the server comes to last; long before it would lose patience with the others.
+    let hear = open.iter_mut().map(|one| Box::pin(async { one.read(&mut [0; 8]).await }));
+    let (heard, ..) = timeout(PATIENCE, select_all(hear)).await.expect("one is closed");
+    assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+    drop(open);
+    let again = async {
+        while server.client.send("GET", "/live", &[], String::new()).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("when some are closed others are let in");
 }
 
 #[actix::test]

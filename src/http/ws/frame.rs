@@ -206,9 +206,8 @@ impl<'a> Wrong<'a> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::fuzz::many;
 
     fn wrong_fields(text: &str) -> Vec<String> {
         let problem = Frame::parse(text.as_bytes()).command.unwrap_err();
@@ -253,10 +252,28 @@ mod tests {
         assert_eq!(Frame::parse(b"[]").command.unwrap_err().details().code, "invalid_json");
     }
 
-    proptest! {
-        #[test]
-        fn no_message_makes_the_parser_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Frame::parse(&text);
-        }
+    #[test]
+    fn any_message_is_judged_and_what_it_wants_an_answer_to_is_kept_as_it_was() {
+        const ID: &str = r#""orderId":"01890000-0000-7000-8000-000000000000","requestId":"mine""#;
+        many("socket message", |garbler| {
+            let rest = match garbler.below(6) {
+                0 => format!(r#""type":"subscribe","afterSeq":{},{ID}"#, garbler.below(10)),
+                1 => r#""type":"subscribe","channel":"orders","requestId":7"#.to_owned(),
+                2 => format!(r#""type":"unsubscribe",{ID}"#),
+                3 => r#""type":"ping""#.to_owned(),
+                4 => r#""type":"submit","order":{"tokenIn":"SOL"},"idempotencyKey":"k","requestId":-1.5e3"#.to_owned(),
+                _ => format!(r#""type":"cancel",{ID}"#),
+            };
+            let text = match garbler.below(8) {
+                0 => garbler.text().into_bytes(),
+                _ => garbler.mangled(&format!("{{{rest}}}")),
+            };
+            let frame = Frame::parse(&text);
+            if let Some(RequestId(raw)) = &frame.request_id {
+                assert!(raw.get().len() <= RequestId::MAX_LENGTH + 2, "{raw}");
+                assert!(text.windows(raw.get().len()).any(|part| part == raw.get().as_bytes()), "{raw}");
+            }
+            frame.command.is_ok()
+        });
     }
 }

@@ -79,7 +79,7 @@ impl Pulse {
         let most = face.settings.ws.max_sockets_per_client;
         let address = request.peer_addr().map(|address| address.ip());
         let client = match caller.identity() {
-            Ok(identity) => Client::User(identity.user.0),
+            Ok(identity) => Client::User(identity.user),
             Err(_) => address.map_or(Client::Others, Client::at),
         };
         let seat = face.sessions.seat(client, most).ok_or_else(|| {

@@ -1,0 +1,93 @@
+//! Input from outside by the hundred thousand: whatever comes is judged, nothing panics, and what is taken is taken for
+//! the same when it is said again.
+//!
+//! A short run in the tests; a million inputs a target with `ORDER_ENGINE_CAMPAIGN=full`. A run that fails names the seed
+//! to set as `ORDER_ENGINE_CAMPAIGN_SEED` to see the same again. Each target stands beside what it is aimed at.
+
+use rand::distr::{Distribution, StandardUniform};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// Pieces that mean something somewhere.
+#[rustfmt::skip]
+const WORDS: [&str; 64] = [
+    "", "0", "1", "9", "00", "-", "+", ".", "e", "E", "e400", "e-400", "e+9", "1.5", "0.01", "-1", "NaN", "inf",
+    "0x1f", "18446744073709551615", "18446744073709551616", "79228162514264337593543950336", "9223372036854775808",
+    "1e-28", "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u0000", "\\ud800", "null", "true", "tokenIn", "tokenOut",
+    "amountIn", "slippage", "slippageBps", "minAmountOut", "clientOrderId", "limit", "cursor", "status", "from",
+    "SOL", "usdc", "So11111111111111111111111111111111111111112", "market", "&", "=", "%", "%00", "%ff", "+00:00",
+    "2026-01-31T12:00:00Z", "confirmed", "01890000-0000-7000-8000-000000000000", "\u{0}", "é", "١", "𝟙",
+];
+
+/// Draws inputs: some of pieces that mean something, some that were whole before a few bytes changed.
+pub(crate) struct Garbler(SmallRng);
+
+impl Garbler {
+    /// A value of that type, any is as likely as any other.
+    pub(crate) fn random<T>(&mut self) -> T
+    where
+        StandardUniform: Distribution<T>,
+    {
+        self.0.random()
+    }
+
+    /// A number from 0 to before `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0.random_range(0..end)
+    }
+
+    /// Some pieces, one after the other.
+    pub(crate) fn text(&mut self) -> String {
+        (0..self.below(8)).map(|_| WORDS[self.below(WORDS.len())]).collect()
+    }
+
+    /// A number, or nearly one.
+    pub(crate) fn number(&mut self) -> String {
+        let mut number = String::new();
+        for _ in 0..=self.below(3) {
+            match self.below(3) {
+                0 => number.push_str(WORDS[self.below(28)]),
+                1 => number.push_str(&self.0.random::<u64>().to_string()),
+                _ => number.push_str(&format!("{}.{}", self.below(100), self.below(1_000_000))),
+            }
+        }
+        number
+    }
+
+    /// That text with a few bytes lost, doubled, changed or put in.
+    pub(crate) fn mangled(&mut self, text: &str) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..self.below(6) {
+            let at = self.below(bytes.len() + 1);
+            match self.below(5) {
+                0 if at < bytes.len() => drop(bytes.remove(at)),
+                1 if at < bytes.len() => bytes[at] = self.0.random(),
+                2 => bytes.truncate(at),
+                3 => {
+                    let rest = bytes[at..].to_vec();
+                    bytes.extend(rest.into_iter().take(64));
+                }
+                _ => drop(bytes.splice(at..at, self.text().into_bytes())),
+            }
+        }
+        bytes
+    }
+
+    /// That text mangled, as far as it is still text.
+    pub(crate) fn mangled_text(&mut self, text: &str) -> String {
+        String::from_utf8_lossy(&self.mangled(text)).into_owned()
+    }
+}
+
+/// Runs a target on many inputs and prints how many of them it took.
+pub(crate) fn many(name: &str, target: impl Fn(&mut Garbler) -> bool) {
+    let full = std::env::var("ORDER_ENGINE_CAMPAIGN").is_ok_and(|form| form == "full");
+    let seed = std::env::var("ORDER_ENGINE_CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
+    eprintln!("ORDER_ENGINE_CAMPAIGN_SEED={seed}");
+    let inputs = if full { 1_000_000 } else { 10_000 };
+    let mut garbler = Garbler(SmallRng::seed_from_u64(seed));
+    let taken = (0..inputs).filter(|_| target(&mut garbler)).count();
+    eprintln!("{name}: {inputs} inputs, {taken} of them taken");
+    assert!(0 < taken && taken < inputs, "{name}: {taken} of {inputs} were taken, so one side was never tried");
+}
