@@ -1,11 +1,15 @@
 //! What only whoever runs the engine has to see: for everybody, for who has the token, or at an address of its own.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::Face;
+use super::at::{At, at};
+use super::documents::page;
 use super::guard::Guard;
 use super::health;
 use super::problem::Problem;
@@ -14,22 +18,21 @@ use crate::metrics::Standing;
 
 const METRICS: &str = "/metrics";
 
+/// A browser asks its user, who gives the token as the password of any name.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+
 /// Whether a path is one of the operator's: those that an address of its own serves, and it alone.
 pub(super) fn serves(path: &str) -> bool {
-    path == METRICS
+    path == METRICS || path == page::PATH || path.strip_prefix(page::PATH).is_some_and(|rest| rest.starts_with('/'))
 }
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(super::at(METRICS).route(web::get().to(metrics)));
+pub(super) fn served() -> Vec<At> {
+    vec![at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)]
 }
 
 /// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
-    if !may_see(&request, &face) {
-        let problem =
-            Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "metrics.token is wanted as a bearer token");
-        let mut refused = problem.error_response();
-        refused.headers_mut().insert(WWW_AUTHENTICATE, actix_web::http::header::HeaderValue::from_static("Bearer"));
+    if let Err(refused) = may_see(&request, &face) {
         return refused;
     }
     let (orders, database_up) = health::state(&face).await;
@@ -52,8 +55,68 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
         .body(face.metrics.text(&standing))
 }
 
-fn may_see(request: &HttpRequest, face: &Face) -> bool {
-    let Some(token) = &face.settings.metrics.token else { return true };
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+/// The page that shows what may be asked.
+async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
+    may_see(&request, &face).map_or_else(|refused| refused, |()| page::page())
+}
+
+/// What that page loads.
+async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
+    may_see(&request, &face).map_or_else(|refused| refused, |()| page::file(&request, &file))
+}
+
+fn may_see(request: &HttpRequest, face: &Face) -> Result<(), HttpResponse> {
+    let Some(token) = &face.settings.metrics.token else { return Ok(()) };
+    let given = request.headers().get(AUTHORIZATION).and_then(given);
+    if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
+        return Ok(());
+    }
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "metrics.token is wanted as a bearer token, or as the password of any name",
+    );
+    let mut refused = problem.error_response();
+    refused.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    Err(refused)
+}
+
+/// The token in a header, or what could be it.
+fn given(header: &HeaderValue) -> Option<Vec<u8>> {
+    let header = header.as_bytes();
+    if let Some(token) = header.strip_prefix(b"Bearer ") {
+        return Some(token.to_vec());
+    }
+    let pair = STANDARD.decode(header.strip_prefix(b"Basic ")?).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(pair[colon + 1..].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_taken_as_a_bearer_token_or_as_a_password() {
+        let of =
+            |text: &str| given(&HeaderValue::from_str(text).unwrap()).map(|token| String::from_utf8(token).unwrap());
+        assert_eq!(of("Bearer s3cret").as_deref(), Some("s3cret"));
+        assert_eq!(of(&format!("Basic {}", STANDARD.encode("me:s3:cret"))).as_deref(), Some("s3:cret"));
+        for nothing in ["", "s3cret", "Basic", "Basic !", "Basic c2VjcmV0", "Digest x"] {
+            assert_eq!(of(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn the_operators_paths_are_known() {
+        for (path, operators) in [
+            ("/metrics", true),
+            ("/docs", true),
+            ("/docs/start.js", true),
+            ("/docsx", false),
+            ("/api/openapi.json", false),
+        ] {
+            assert_eq!(serves(path), operators, "{path}");
+        }
+    }
 }

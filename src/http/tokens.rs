@@ -1,17 +1,21 @@
 //! The tokens that may be named by symbol.
 
 use actix_web::web;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
 use crate::domain::token::KnownToken;
 
-#[derive(Serialize)]
+/// The tokens.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Tokens {
     tokens: Vec<TokenView>,
 }
 
-#[derive(Serialize)]
+/// A token.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
 struct TokenView {
     symbol: Option<String>,
     mint: String,
