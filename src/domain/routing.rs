@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::amount::BaseUnits;
@@ -12,7 +13,7 @@ use super::quote::Quote;
 use super::retry::{Failure, FailureCode};
 
 /// What an order's owner cares about most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The most output after fees; on a tie the earlier venue of [`VenueId::ALL`].

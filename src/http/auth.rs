@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -15,9 +16,11 @@ use crate::auth::{AuthError, Identity, Login};
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, Scope, UserId};
 
-#[derive(Serialize)]
+/// A login: the token is sent as `Authorization: Bearer`.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct LoginView<'a> {
+#[schemars(rename = "Login")]
+pub(super) struct LoginView<'a> {
     success: bool,
     user_id: UserId,
     username: &'a str,
@@ -25,9 +28,11 @@ struct LoginView<'a> {
     expires_at: DateTime<Utc>,
 }
 
-#[derive(Serialize)]
+/// Who asks.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserView<'a> {
+#[schemars(rename = "User")]
+pub(super) struct UserView<'a> {
     user_id: UserId,
     username: &'a str,
     created_at: DateTime<Utc>,
@@ -37,8 +42,10 @@ struct UserView<'a> {
     expires_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Serialize)]
+/// What is known of an API key.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ApiKey")]
 struct KeyView<'a> {
     id: KeyId,
     name: &'a str,
@@ -47,8 +54,10 @@ struct KeyView<'a> {
     created_at: DateTime<Utc>,
 }
 
-#[derive(Serialize)]
-struct NewKeyView<'a> {
+/// A new API key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewApiKey")]
+pub(super) struct NewKeyView<'a> {
     success: bool,
     /// The key itself: told once.
     key: &'a str,
@@ -56,21 +65,26 @@ struct NewKeyView<'a> {
     about: KeyView<'a>,
 }
 
-#[derive(Serialize)]
-struct KeysView<'a> {
+/// One's API keys.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKeys")]
+pub(super) struct KeysView<'a> {
     keys: Vec<KeyView<'a>>,
 }
 
-#[derive(Serialize)]
+/// A ticket: opens one socket.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct TicketView<'a> {
+#[schemars(rename = "Ticket")]
+pub(super) struct TicketView<'a> {
     success: bool,
     ticket: &'a str,
     expires_at: DateTime<Utc>,
 }
 
-#[derive(Serialize)]
-struct Done {
+/// It is done.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Done {
     success: bool,
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix_web::{HttpRequest, web};
 use futures_util::future::join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::caller::Caller;
@@ -22,7 +23,8 @@ const PAGE: u64 = 200;
 /// So many are cancelled in one request at most; the answer says where there are more.
 const MOST: usize = 1_000;
 
-#[derive(Serialize)]
+/// What became of each order.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CancelledAll {
     success: bool,
@@ -33,10 +35,12 @@ pub(super) struct CancelledAll {
     more: bool,
 }
 
-#[derive(Serialize)]
+/// What became of one order.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct CancelResult {
     order_id: OrderId,
+    #[schemars(extend("enum" = ["cancelled", "too_late", "already_ended", "unavailable"]))]
     outcome: &'static str,
     status: Status,
 }

@@ -1,6 +1,7 @@
 //! What an order would come to if it were submitted now: nothing is stored, and no key is used up.
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::wire::{self, ErrorView, QuoteView, UnavailableView};
@@ -10,7 +11,7 @@ use crate::domain::retry::Failure;
 use crate::domain::routing::Decision;
 
 /// What would happen, in numbers and in one sentence.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DryRun {
     success: bool,

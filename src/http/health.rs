@@ -1,6 +1,7 @@
 //! Probes, each with its reasons: is it alive, should it get work, and how is it.
 
 use actix_web::{HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -10,9 +11,32 @@ use crate::cluster::Cluster;
 /// The cause may name other machines; that is for the log, which has it.
 const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";
 
-#[derive(Serialize)]
+const STATUSES: [&str; 3] = ["ok", "degraded", "unavailable"];
+
+/// Whether the process can go on.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Live {
+    live: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasons: Option<[&'static str; 1]>,
+}
+
+/// Whether it should get work.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Health {
+pub(super) struct Ready {
+    ready: bool,
+    #[schemars(extend("enum" = STATUSES))]
+    status: &'static str,
+    reasons: Vec<String>,
+    stuck_orders: Option<usize>,
+}
+
+/// How the engine is, in figures.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    #[schemars(extend("enum" = STATUSES))]
     status: &'static str,
     version: &'static str,
     uptime_seconds: u64,
@@ -29,10 +53,8 @@ struct Health {
 /// Whether the process can go on; `503` means: start it again.
 pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
     match &*face.fatal.borrow() {
-        None => HttpResponse::Ok().json(serde_json::json!({ "live": true })),
-        Some(_) => {
-            HttpResponse::ServiceUnavailable().json(serde_json::json!({ "live": false, "reasons": [CANNOT_GO_ON] }))
-        }
+        None => HttpResponse::Ok().json(Live { live: true, reasons: None }),
+        Some(_) => HttpResponse::ServiceUnavailable().json(Live { live: false, reasons: Some([CANNOT_GO_ON]) }),
     }
 }
 
@@ -40,7 +62,8 @@ pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
 pub(super) async fn ready(face: web::Data<Face>) -> HttpResponse {
     let (health, ready) = look(&face).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(serde_json::json!({ "ready": ready, "status": health.status, "reasons": health.reasons, "stuckOrders": health.stuck_orders }))
+    let Health { status, reasons, stuck_orders, .. } = health;
+    response.json(Ready { ready, status, reasons, stuck_orders })
 }
 
 /// How it is, in figures; always `200`.

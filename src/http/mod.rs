@@ -1,10 +1,12 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
+mod at;
 mod auth;
 mod body;
 mod caller;
 mod cancel_all;
 mod connections;
+mod documents;
 mod doors;
 mod dry_run;
 #[cfg(test)]
@@ -28,12 +30,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Extensions, Server, Service, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, Resource, web};
+use actix_web::{App, HttpServer, web};
 use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
@@ -45,6 +45,7 @@ use crate::cluster::{Cluster, Previews};
 use crate::config::Settings;
 use crate::domain::token::TokenList;
 use crate::metrics::Metrics;
+use at::{At, at};
 use connections::Connections;
 use guard::Guard;
 use sessions::{Sessions, SocketHandle};
@@ -146,80 +147,50 @@ pub fn serve(listeners: Listeners, face: Face) -> std::io::Result<Server> {
     Ok(server.run())
 }
 
-/// A path whose every answer is counted under its own name.
-fn at(
-    path: &'static str,
-) -> Resource<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<impl MessageBody>,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-> {
-    web::resource(path).default_service(web::to(problem::wrong_method)).wrap_fn(move |request, route| {
-        let metrics = request.app_data::<web::Data<Face>>().map(|face| face.metrics.clone());
-        let (begun, method) = (Instant::now(), method_name(request.method()));
-        let answer = route.call(request);
-        async move {
-            let answer = answer.await?;
-            if let Some(metrics) = metrics {
-                metrics.answered(path, method, answer.status().as_u16(), begun.elapsed());
-            }
-            Ok(answer)
-        }
-    })
-}
-
-/// A method's name; one for all that no route takes, for a client may make up as many as it likes.
-fn method_name(method: &Method) -> &'static str {
-    [("GET", Method::GET), ("POST", Method::POST), ("DELETE", Method::DELETE)]
-        .into_iter()
-        .find(|(_, known)| known == method)
-        .map_or("other", |(name, _)| name)
-}
-
 fn routes(config: &mut web::ServiceConfig) {
-    for health in ["/health", "/api/health"] {
-        config.service(at(health).route(web::get().to(health::health)));
+    for at in served() {
+        config.service(at);
     }
-    for live in ["/live", "/api/live"] {
-        config.service(at(live).route(web::get().to(health::live)));
-    }
-    for ready in ["/ready", "/api/ready"] {
-        config.service(at(ready).route(web::get().to(health::ready)));
-    }
-    let orders = at("/api/orders")
-        .route(web::post().to(orders::submit))
-        .route(web::get().to(orders::list))
-        .route(web::delete().to(cancel_all::cancel_all));
-    let order = at("/api/orders/{id}").route(web::get().to(orders::get)).route(web::delete().to(orders::cancel));
-    config
-        .configure(operator::routes)
-        .service(at("/api/auth").route(web::post().to(auth::enter)))
-        .service(at("/api/auth/register").route(web::post().to(auth::register)))
-        .service(at("/api/auth/login").route(web::post().to(auth::log_in)))
-        .service(at("/api/auth/logout").route(web::post().to(auth::log_out)))
-        .service(at("/api/auth/me").route(web::get().to(auth::me)))
-        .service(at("/api/auth/keys").route(web::post().to(auth::create_key)).route(web::get().to(auth::keys)))
-        .service(at("/api/auth/keys/{id}").route(web::delete().to(auth::revoke_key)))
-        .service(at("/api/auth/ticket").route(web::post().to(auth::ticket)))
-        .service(at("/api/quotes").route(web::get().to(quotes::quotes)))
-        .service(at("/api/tokens").route(web::get().to(tokens::tokens)))
-        .service(at("/api/stats").route(web::get().to(stats::stats)))
-        .service(at("/api/orders/execute").route(web::post().to(orders::submit)).route(web::get().to(ws::by_query)))
-        .service(at("/api/orders/cancel").route(web::post().to(cancel_all::cancel_all)))
-        .service(at("/api/orders/history").route(web::get().to(orders::history)))
-        .service(at("/api/orders/by-client-id/{id}").route(web::get().to(orders::by_client_id)))
-        .service(orders)
-        .service(order)
-        .service(at("/api/orders/{id}/events").route(web::get().to(orders::events)))
-        .service(at("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(at("/api/orders/{id}/stream").route(web::get().to(ws::by_path)))
-        .service(at("/ws").route(web::get().to(ws::socket)))
-        .service(at("/ws/orders/{id}").route(web::get().to(ws::by_path)))
-        .default_service(web::to(problem::no_such_route));
+    config.default_service(web::to(problem::no_such_route));
+}
+
+/// Everything that is served; the first path that matches a request takes it.
+fn served() -> Vec<At> {
+    let mut served = operator::served();
+    served.extend([
+        at("/health").get(health::health),
+        at("/api/health").get(health::health),
+        at("/live").get(health::live),
+        at("/api/live").get(health::live),
+        at("/ready").get(health::ready),
+        at("/api/ready").get(health::ready),
+        at("/api/openapi.json").get(documents::openapi),
+        at("/api/asyncapi.json").get(documents::asyncapi),
+        at("/api/postman.json").get(documents::postman),
+        at("/api/auth").post(auth::enter),
+        at("/api/auth/register").post(auth::register),
+        at("/api/auth/login").post(auth::log_in),
+        at("/api/auth/logout").post(auth::log_out),
+        at("/api/auth/me").get(auth::me),
+        at("/api/auth/keys").post(auth::create_key).get(auth::keys),
+        at("/api/auth/keys/{id}").delete(auth::revoke_key),
+        at("/api/auth/ticket").post(auth::ticket),
+        at("/api/quotes").get(quotes::quotes),
+        at("/api/tokens").get(tokens::tokens),
+        at("/api/stats").get(stats::stats),
+        at("/api/orders/execute").post(orders::submit).get(ws::by_query),
+        at("/api/orders/cancel").post(cancel_all::cancel_all),
+        at("/api/orders/history").get(orders::history),
+        at("/api/orders/by-client-id/{id}").get(orders::by_client_id),
+        at("/api/orders").post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
+        at("/api/orders/{id}").get(orders::get).delete(orders::cancel),
+        at("/api/orders/{id}/events").get(orders::events),
+        at("/api/orders/{id}/cancel").post(orders::cancel),
+        at("/api/orders/{id}/stream").get(ws::by_path),
+        at("/ws").get(ws::socket),
+        at("/ws/orders/{id}").get(ws::by_path),
+    ]);
+    served
 }
 
 /// Keeps a second handle of each connection's socket, for the watchdogs to shut it from outside (see [`sessions`]).

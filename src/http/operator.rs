@@ -4,10 +4,14 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use super::Face;
+use super::at::{At, at};
 use super::caller;
+use super::documents::page;
 use super::guard::Guard;
 use super::health;
 use super::problem::Problem;
@@ -16,21 +20,21 @@ use crate::metrics::Standing;
 
 const METRICS: &str = "/metrics";
 
+/// A browser asks its user, who gives the token as the password of any name.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+
 /// Whether a path is one of the operator's: those that an address of its own serves, and it alone.
 pub(super) fn serves(path: &str) -> bool {
-    path == METRICS
+    path == METRICS || path == page::PATH || path.strip_prefix(page::PATH).is_some_and(|rest| rest.starts_with('/'))
 }
 
-pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(super::at(METRICS).route(web::get().to(metrics)));
+pub(super) fn served() -> Vec<At> {
+    vec![at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)]
 }
 
 /// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
-    if !may_see(&request, &face) {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "this needs a bearer token");
-        let mut refused = problem.error_response();
-        refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    if let Some(refused) = no_measures(&request, &face) {
         return refused;
     }
     let (orders, database_up) = health::state(&face).await;
@@ -53,15 +57,79 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
         .body(face.metrics.text(&standing))
 }
 
-fn may_see(request: &HttpRequest, face: &Face) -> bool {
+/// The page that shows what may be asked.
+async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
+    no_sight(&request, &face).unwrap_or_else(page::page)
+}
+
+/// What that page loads.
+async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
+    no_sight(&request, &face).unwrap_or_else(|| page::file(&request, &file))
+}
+
+/// The refusal, where the metrics are not for the caller. They say more than the page: where there are users, one has to
+/// be one.
+fn no_measures(request: &HttpRequest, face: &Face) -> Option<HttpResponse> {
     let settings = &face.settings.metrics;
-    match &settings.token {
-        Some(token) => {
-            let given = request.headers().get(AUTHORIZATION);
-            let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-            given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+    let is_open = settings.token.is_some() || settings.bind.is_some() || !face.auth.required();
+    if is_open || caller::user(request).is_some() {
+        return no_sight(request, face);
+    }
+    Some(refused("log in, and send the token as Authorization: Bearer"))
+}
+
+/// The refusal, where what is here is not for the caller.
+fn no_sight(request: &HttpRequest, face: &Face) -> Option<HttpResponse> {
+    let token = face.settings.metrics.token.as_ref()?;
+    let given = request.headers().get(AUTHORIZATION).and_then(given);
+    if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
+        return None;
+    }
+    Some(refused("metrics.token is wanted as a bearer token, or as the password of any name"))
+}
+
+fn refused(detail: &str) -> HttpResponse {
+    let mut refused = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).error_response();
+    refused.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    refused
+}
+
+/// The token in a header, or what could be it.
+fn given(header: &HeaderValue) -> Option<Vec<u8>> {
+    let header = header.as_bytes();
+    if let Some(token) = header.strip_prefix(b"Bearer ") {
+        return Some(token.to_vec());
+    }
+    let pair = STANDARD.decode(header.strip_prefix(b"Basic ")?).ok()?;
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(pair[colon + 1..].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_taken_as_a_bearer_token_or_as_a_password() {
+        let of =
+            |text: &str| given(&HeaderValue::from_str(text).unwrap()).map(|token| String::from_utf8(token).unwrap());
+        assert_eq!(of("Bearer s3cret").as_deref(), Some("s3cret"));
+        assert_eq!(of(&format!("Basic {}", STANDARD.encode("me:s3:cret"))).as_deref(), Some("s3:cret"));
+        for nothing in ["", "s3cret", "Basic", "Basic !", "Basic c2VjcmV0", "Digest x"] {
+            assert_eq!(of(nothing), None, "{nothing}");
         }
-        None if settings.bind.is_some() => true,
-        None => !face.auth.required() || caller::user(request).is_some(),
+    }
+
+    #[test]
+    fn the_operators_paths_are_known() {
+        for (path, operators) in [
+            ("/metrics", true),
+            ("/docs", true),
+            ("/docs/start.js", true),
+            ("/docsx", false),
+            ("/api/openapi.json", false),
+        ] {
+            assert_eq!(serves(path), operators, "{path}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -25,9 +26,10 @@ use crate::domain::token::TokenList;
 use crate::domain::user::{Owner, Scope};
 use crate::store::ListFilter;
 
-#[derive(Serialize)]
+/// An order that was taken in, and where it is followed.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Submitted {
+pub(super) struct Submitted {
     success: bool,
     order_id: OrderId,
     status: Status,
@@ -38,18 +40,20 @@ struct Submitted {
     order: OrderView,
 }
 
-#[derive(Serialize)]
+/// A page of a list; `nextCursor` asks for the next one.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+pub(super) struct Page {
     #[serde(skip_serializing_if = "Option::is_none")]
     success: Option<bool>,
     orders: Vec<OrderView>,
     next_cursor: Option<OrderId>,
 }
 
-#[derive(Serialize)]
+/// A cancelled order.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Cancelled {
+pub(super) struct Cancelled {
     success: bool,
     order_id: OrderId,
     status: Status,

@@ -5,6 +5,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::request_id;
@@ -12,7 +13,7 @@ use crate::actors::desk::DeskError;
 use crate::domain::id::OrderId;
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// The field, as the client named it.
     pub field: String,
@@ -25,8 +26,9 @@ pub struct FieldError {
 #[serde(transparent)]
 pub struct Problem(Box<Details>);
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Problem")]
 pub(super) struct Details {
     r#type: &'static str,
     title: &'static str,
@@ -152,7 +154,7 @@ impl ResponseError for Problem {
 }
 
 /// The answer for a method that a path does not take.
-pub(super) async fn wrong_method(request: HttpRequest) -> Problem {
+pub(super) fn wrong_method(request: &HttpRequest) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, web};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -15,7 +16,8 @@ use super::wire::{self, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
 use crate::domain::user::Scope;
 
-#[derive(Serialize)]
+/// What each venue offers.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Quotes {
     token_in: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::web;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -13,7 +14,8 @@ use crate::domain::lifecycle::Status;
 use crate::domain::tally::{Spread, Stage, Tally};
 use crate::domain::user::Scope;
 
-#[derive(Serialize)]
+/// The figures.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stats {
     uptime_seconds: u64,
@@ -30,8 +32,10 @@ pub(super) struct Stats {
     stages: BTreeMap<&'static str, StageView>,
 }
 
-#[derive(Serialize)]
+/// How long a stage takes, in milliseconds.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Stage")]
 struct StageView {
     count: u64,
     p50_ms: u128,

@@ -1,6 +1,7 @@
 //! The tokens that may be named by symbol.
 
 use actix_web::web;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Face;
@@ -9,12 +10,15 @@ use super::problem::Problem;
 use crate::domain::token::KnownToken;
 use crate::domain::user::Scope;
 
-#[derive(Serialize)]
+/// The tokens.
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Tokens {
     tokens: Vec<TokenView>,
 }
 
-#[derive(Serialize)]
+/// A token.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
 struct TokenView {
     symbol: Option<String>,
     mint: String,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::amount::BaseUnits;
@@ -11,16 +12,18 @@ use crate::domain::id::{OrderId, VenueId};
 use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::{Order, OrderRequest, Priority, Recorded};
 use crate::domain::quote::{Quote, price};
-use crate::domain::retry::Failure;
+use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{Decision, Strategy, Unavailable};
 use crate::domain::swap::Signature;
 
 /// An order as told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "Order")]
 pub struct OrderView {
     pub order_id: OrderId,
+    #[schemars(extend("enum" = ["market"]))]
     pub r#type: &'static str,
     pub status: Status,
     pub token_in: String,
@@ -37,12 +40,16 @@ pub struct OrderView {
     pub attempt: u32,
     pub retry_count: u32,
     pub error: Option<ErrorView>,
+    #[schemars(with = "Option<DateTime<Utc>>")]
     pub next_retry_at: Option<String>,
     pub priority: Priority,
     pub routing: Strategy,
     pub client_order_id: Option<String>,
+    #[schemars(with = "DateTime<Utc>")]
     pub created_at: String,
+    #[schemars(with = "DateTime<Utc>")]
     pub updated_at: String,
+    #[schemars(with = "Option<DateTime<Utc>>")]
     pub completed_at: Option<String>,
     pub seq: u32,
 }
@@ -105,15 +112,18 @@ impl OrderView {
 }
 
 /// One step of an order as told: flat, with what became known in it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "OrderUpdate")]
 pub struct UpdateView {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["order:update"]))]
     pub r#type: Option<&'static str>,
     pub order_id: OrderId,
     pub seq: u32,
     pub status: Status,
+    #[schemars(with = "DateTime<Utc>")]
     pub timestamp: String,
     pub attempt: u32,
     pub retry_count: u32,
@@ -136,6 +146,7 @@ pub struct UpdateView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<DateTime<Utc>>")]
     pub next_retry_at: Option<String>,
     /// How long the order stood there, in milliseconds; only in timelines, and not for where it stands now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,10 +279,12 @@ fn text(message: &impl Serialize) -> String {
 }
 
 /// The first thing a listener is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "OrderSnapshot")]
 pub struct SnapshotView {
+    #[schemars(extend("enum" = ["order:snapshot"]))]
     pub r#type: &'static str,
     pub order_id: OrderId,
     pub seq: u32,
@@ -288,9 +301,10 @@ impl SnapshotView {
 }
 
 /// An order's whole timeline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "Timeline")]
 pub struct TimelineView {
     pub order_id: OrderId,
     pub events: Vec<UpdateView>,
@@ -309,9 +323,10 @@ impl TimelineView {
 }
 
 /// A venue's offer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "Quote")]
 pub struct QuoteView {
     pub dex: VenueId,
     pub amount_out: Decimal,
@@ -340,8 +355,9 @@ pub fn quotes(request: &OrderRequest, decision: &Decision) -> Vec<QuoteView> {
 }
 
 /// A venue that gave no offer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "UnavailableVenue")]
 pub struct UnavailableView {
     pub dex: VenueId,
     pub error: ErrorView,
@@ -355,9 +371,11 @@ impl UnavailableView {
 }
 
 /// Why something failed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
+#[schemars(rename = "Failure")]
 pub struct ErrorView {
+    #[schemars(with = "FailureCode")]
     pub code: &'static str,
     pub message: String,
     pub retryable: bool,

@@ -279,7 +279,7 @@ fn postgres_options(
     options.map_sqlx_postgres_opts(move |_| postgres.clone().options(limits.clone()).application_name(&name));
     options.map_sqlx_postgres_pool_opts(move |pool| {
         // The pool's own test would wait as long as the line is dead, and then there is no time left to connect anew.
-        let doubt = doubt.clone();
+        let (doubt, released) = (doubt.clone(), doubt.clone());
         let pool = pool.test_before_acquire(false).before_acquire(move |connection, about| {
             let trusted = about.idle_for < SeaStore::SIGN_OF_LIFE && !doubt.lasts();
             Box::pin(async move {
@@ -290,14 +290,20 @@ fn postgres_options(
                 Ok(matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))))
             })
         });
-        let pool = pool.after_release(|connection, _| {
+        let pool = pool.after_release(move |connection, _| {
+            let doubtful = released.lasts();
             Box::pin(async move {
-                if !connection.should_flush() {
-                    return Ok(true);
+                let given_up = |what: &str| Err(sqlx::Error::Protocol(format!("{what} was given up half way")));
+                if connection.should_flush() {
+                    // Its rollback waits to be sent: what else the server still does with that connection nobody
+                    // knows, so nobody gets it.
+                    return given_up("a transaction");
                 }
-                // Something was given up half way and its rollback waits to be sent: what else the server still does
-                // with that connection nobody knows, so nobody gets it.
-                Err(sqlx::Error::Protocol("a transaction was given up half way".to_owned()))
+                // The pool asks every connection that comes back, and would ask a dead line for ever.
+                if doubtful && !matches!(timeout(SeaStore::SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(()))) {
+                    return given_up("a statement");
+                }
+                Ok(true)
             })
         });
         let Some(guard) = guard.clone() else { return pool };

@@ -90,6 +90,11 @@ impl Crowd {
         }
     }
 
+    /// How many clients have not been told yet how their order ended.
+    pub fn trading(&self) -> usize {
+        self.doing.borrow().len()
+    }
+
     /// Waits until every client has been told how its order ended.
     pub async fn until_content(&self) {
         let trades = self.trades.take();
@@ -190,7 +195,8 @@ impl Crowd {
                 if close == Some(1000) {
                     return;
                 }
-                assert!(matches!(close, None | Some(1001 | 1013)), "a socket was closed with {close:?}");
+                // 4408: on a busy machine this client may be too slow, and comes back.
+                assert!(matches!(close, None | Some(1001 | 1013 | 4408)), "a socket was closed with {close:?}");
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -1,6 +1,7 @@
 //! What a client says on a socket for many orders, and how it is answered.
 
 use actix_web::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -149,14 +150,14 @@ pub(super) struct Told<'a, T> {
 pub(super) struct Nothing {}
 
 /// About an order.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AboutOrder {
     pub(super) order_id: OrderId,
 }
 
 /// About the channel of all orders.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AboutChannel {
     pub(super) channel: &'static str,
@@ -166,7 +167,7 @@ pub(super) struct AboutChannel {
 }
 
 /// An order as it stands.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WholeOrder {
     pub(super) order_id: OrderId,
@@ -178,8 +179,9 @@ pub(super) struct WholeOrder {
 }
 
 /// What went wrong.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Mistake")]
 pub(super) struct Wrong<'a> {
     code: &'static str,
     message: &'a str,

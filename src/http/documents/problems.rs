@@ -1,0 +1,130 @@
+//! Every error that a route can answer with, under its stable code.
+
+use actix_web::http::StatusCode;
+use serde_json::{Value, json};
+
+/// A kind of error: its code, the status it comes with, whether the same request may succeed later, and what it means.
+pub(super) struct Kind {
+    pub(super) code: &'static str,
+    pub(super) status: u16,
+    retryable: bool,
+    meaning: &'static str,
+}
+
+impl Kind {
+    /// The kind of that code.
+    pub(super) fn of(code: &str) -> &'static Self {
+        KINDS.iter().find(|kind| kind.code == code).unwrap_or_else(|| panic!("{code} is no kind of error"))
+    }
+
+    /// An error of this kind as a client gets it.
+    pub(super) fn example(&self) -> Value {
+        let title = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let mut problem = json!({
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "detail": self.meaning,
+            "code": self.code,
+            "retryable": self.retryable,
+            "requestId": "5b0a8f0e-6f3b-4f0e-9d7e-1f6f2a3c4d5e",
+        });
+        match self.code {
+            "invalid_request" => {
+                problem["detail"] = json!("amountIn: must be greater than 0");
+                problem["errors"] = json!([{ "field": "amountIn", "message": "must be greater than 0" }]);
+            }
+            "too_late" | "already_ended" | "outcome_unknown" => {
+                problem["orderId"] = super::examples::example("order")["orderId"].clone()
+            }
+            _ => {}
+        }
+        problem
+    }
+}
+
+/// What every request may meet before its route.
+pub(super) const AT_THE_DOOR: &[&str] =
+    &["origin_not_allowed", "url_too_long", "host_not_allowed", "too_many_requests"];
+
+/// What whoever sends a wrong credential meets, or none where one is wanted.
+pub(super) const NOT_LET_IN: &[&str] = &["credential_in_url", "unauthenticated", "invalid_token"];
+
+/// What a body meets that is not JSON, too large or too slow.
+pub(super) const BODY: &[&str] = &["invalid_json", "body_too_slow", "body_too_large", "unsupported_media_type"];
+
+/// Why no venue quotes.
+pub(super) const NO_QUOTES: &[&str] = &[
+    "venue_unavailable",
+    "below_minimum",
+    "build_failed",
+    "slippage_exceeded",
+    "swap_rejected",
+    "swap_expired",
+    "internal",
+    "no_liquidity",
+    "unsupported_pool",
+    "insufficient_funds",
+    "timeout",
+];
+
+const fn kind(code: &'static str, status: u16, meaning: &'static str) -> Kind {
+    Kind { code, status, retryable: false, meaning }
+}
+
+const fn later(code: &'static str, status: u16, meaning: &'static str) -> Kind {
+    Kind { code, status, retryable: true, meaning }
+}
+
+const KINDS: &[Kind] = &[
+    kind("invalid_request", 400, "one or more fields are wrong; errors names them all"),
+    kind("invalid_json", 400, "the body is not a JSON object"),
+    kind("credential_in_url", 400, "a token or key must not stand in a URL"),
+    kind("no_websocket", 400, "this path is a WebSocket, and the request does not ask for one"),
+    kind("unauthenticated", 401, "log in, and send the token as Authorization: Bearer"),
+    kind("invalid_token", 401, "the token, API key or ticket is not valid, or not any more"),
+    kind("invalid_credentials", 401, "no user has this name and password"),
+    kind("unauthorized", 401, "metrics.token is wanted as a bearer token, or as the password of any name"),
+    kind("missing_scope", 403, "this API key may not do that"),
+    kind("login_required", 403, "an API key cannot do this; log in with name and password"),
+    kind("registration_closed", 403, "new accounts are not made here"),
+    kind("origin_not_allowed", 403, "pages of that origin may not speak to this server"),
+    kind("order_not_found", 404, "there is no such order, or it is somebody else's"),
+    kind("key_not_found", 404, "there is no such API key, or it is somebody else's"),
+    kind("no_such_route", 404, "nothing is served there"),
+    kind("body_too_slow", 408, "the body did not arrive in time"),
+    kind("too_late", 409, "its swap is signed and may land at any moment; no further attempt will be made"),
+    kind("already_ended", 409, "the order has ended"),
+    kind("username_taken", 409, "somebody has this name already"),
+    kind("too_many", 409, "no more of these can be had; revoke a key, or use the tickets that are open"),
+    kind("body_too_large", 413, "the body is larger than 65536 bytes"),
+    kind("url_too_long", 414, "path and query are longer than 8192 bytes"),
+    kind("unsupported_media_type", 415, "the body must be application/json"),
+    kind("host_not_allowed", 421, "this server does not go by the name in Host"),
+    kind("idempotency_mismatch", 422, "Idempotency-Key and clientOrderId disagree"),
+    kind("idempotency_key_reused", 422, "this key was used for another order"),
+    later("too_many_requests", 429, "more requests than one client may make"),
+    later("too_many_attempts", 429, "too many failed attempts by this name or from this address"),
+    later("too_many_sockets", 429, "this client has as many sockets open as it may have"),
+    later("unavailable", 503, "no answer can be had just now"),
+    later("busy", 503, "too many passwords wait to be checked"),
+    later("too_many_open_orders", 503, "as many orders are open as may be; nothing was stored"),
+    later("stopping", 503, "the engine is stopping; nothing was stored"),
+    later("not_accepted", 503, "the order could not be stored, and never will be"),
+    later(
+        "outcome_unknown",
+        503,
+        "it is not known yet whether the order was stored: ask for it, or repeat with the key",
+    ),
+    later("venue_unavailable", 503, "no venue answered with a quote"),
+    later("below_minimum", 503, "the best quote is below minAmountOut"),
+    later("build_failed", 503, "no venue could build the swap"),
+    later("slippage_exceeded", 503, "the chain refused to pay less than the floor"),
+    later("swap_rejected", 503, "the chain rejected the swap"),
+    later("swap_expired", 503, "the swap provably never landed"),
+    later("internal", 503, "the engine stumbled over this"),
+    kind("no_liquidity", 503, "no venue trades this pair in this size"),
+    kind("unsupported_pool", 503, "the pools of this pair are of a kind that is not traded"),
+    kind("insufficient_funds", 503, "the wallet does not hold the input"),
+    kind("timeout", 503, "no answer came in time"),
+];
