@@ -18,8 +18,8 @@
 //! - `cli`: one file a command, in the binary.
 //!
 //! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain`, `store` and `cluster` know `domain`;
-//! `actors` know the ports; `http` knows the actors' messages, asks `auth` who somebody is and `cluster` for previews; only the binary and the
-//! tests know `engine`.
+//! `actors` know the ports; `http` knows the actors' messages, asks `auth` who somebody is and `cluster` for previews;
+//! only the binary and the tests know `engine`.
 //!
 //! # What always holds
 //! 1. Accepted means durable: nobody is told `201` before the commit. Refused means refused.

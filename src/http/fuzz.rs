@@ -161,27 +161,6 @@ fn any_cursor_and_any_key_is_judged_and_an_id_is_spelled_in_one_way() {
 }
 
 #[test]
-fn any_message_on_a_socket_is_judged() {
-    const MESSAGES: [&str; 5] = [
-        r#"{"type":"subscribe","orderId":"01890000-0000-7000-8000-000000000000","afterSeq":3,"requestId":"a"}"#,
-        r#"{"type":"subscribe","channel":"orders","requestId":7}"#,
-        r#"{"type":"unsubscribe","channel":null,"orderId":"01890000-0000-7000-8000-000000000000"}"#,
-        r#"{"type":"submit","order":{"tokenIn":"SOL","amountIn":1e2},"idempotencyKey":"mine-1"}"#,
-        r#"{"type":"cancel","orderId":"01890000-0000-7000-8000-000000000000"}"#,
-    ];
-    many("socket message", |garbler| {
-        let message = match garbler.below(4) {
-            0 => garbler.text().into_bytes(),
-            _ => {
-                let message = MESSAGES[garbler.below(MESSAGES.len())];
-                garbler.mangled(message)
-            }
-        };
-        ws::understands(&message)
-    });
-}
-
-#[test]
 fn any_filter_of_a_cancel_is_judged_and_only_unfinished_orders_are_meant() {
     let tokens = tokens();
     many("cancel filter", |garbler| {

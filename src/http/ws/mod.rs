@@ -191,13 +191,7 @@ fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketCo
     close(close_as, ctx);
 }
 
-/// Whether a message means something: for the tests of everything that clients can send.
-#[cfg(test)]
-pub(super) fn understands(message: &[u8]) -> bool {
-    frame::Frame::parse(message).command.is_ok()
-}
-
-/// Whether a socket is opened for that query: as above.
+/// Whether a socket is opened for that query: for the tests of everything that clients can send.
 #[cfg(test)]
 pub(super) fn takes(query: &str) -> bool {
     Query::parse(query).is_ok()
