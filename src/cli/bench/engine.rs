@@ -25,7 +25,7 @@ impl Engine {
         std::fs::create_dir_all(&folder)?;
         let url = database_url
             .map_or_else(|| format!("sqlite://{}?mode=rwc", folder.join("bench.db").display()), str::to_owned);
-        let fixed = [("database.url", url.as_str()), ("server.port", "0"), ("log.level", "warn")];
+        let fixed = [("database.url", url.as_str()), ("server.port", "0"), ("log.level", "error")];
         let overrides: Vec<_> =
             fixed.iter().chain(overrides).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Settings::with(overrides.clone())?;
@@ -41,7 +41,7 @@ impl Engine {
         self.child.kill()?;
         self.child.wait()?;
         let url = ("database.url".to_owned(), self.settings.database.url.expose().to_owned());
-        let overrides = [("server.port", "0"), ("log.level", "warn")]
+        let overrides = [("server.port", "0"), ("log.level", "error")]
             .iter()
             .chain(overrides)
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
