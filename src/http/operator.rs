@@ -18,8 +18,10 @@ use crate::metrics::Standing;
 
 const METRICS: &str = "/metrics";
 
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
+
 /// A browser asks its user, who gives the token as the password of any name.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+const CHALLENGE_OF_A_PAGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
 
 /// Whether a path is one of the operator's: those that an address of its own serves, and it alone.
 pub(super) fn serves(path: &str) -> bool {
@@ -32,7 +34,7 @@ pub(super) fn served() -> Vec<At> {
 
 /// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
-    if let Err(refused) = may_see(&request, &face) {
+    if let Err(refused) = may_see(&request, &face, CHALLENGE) {
         return refused;
     }
     let (orders, database_up) = health::state(&face).await;
@@ -57,15 +59,15 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
 
 /// The page that shows what may be asked.
 async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
-    may_see(&request, &face).map_or_else(|refused| refused, |()| page::page())
+    may_see(&request, &face, CHALLENGE_OF_A_PAGE).map_or_else(|refused| refused, |()| page::page())
 }
 
 /// What that page loads.
 async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
-    may_see(&request, &face).map_or_else(|refused| refused, |()| page::file(&request, &file))
+    may_see(&request, &face, CHALLENGE_OF_A_PAGE).map_or_else(|refused| refused, |()| page::file(&request, &file))
 }
 
-fn may_see(request: &HttpRequest, face: &Face) -> Result<(), HttpResponse> {
+fn may_see(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Result<(), HttpResponse> {
     let Some(token) = &face.settings.metrics.token else { return Ok(()) };
     let given = request.headers().get(AUTHORIZATION).and_then(given);
     if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
@@ -77,7 +79,7 @@ fn may_see(request: &HttpRequest, face: &Face) -> Result<(), HttpResponse> {
         "metrics.token is wanted as a bearer token, or as the password of any name",
     );
     let mut refused = problem.error_response();
-    refused.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     Err(refused)
 }
 

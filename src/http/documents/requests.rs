@@ -140,7 +140,8 @@ fn slippage() -> Value {
     })
 }
 
-fn client_key() -> Value {
+/// A client's own name for something.
+pub(super) fn client_key() -> Value {
     json!({ "type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": ClientKey::MAX_LENGTH })
 }
 
