@@ -34,7 +34,7 @@ pub(super) fn served() -> Vec<At> {
 
 /// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
-    if let Err(refused) = may_see(&request, &face, CHALLENGE) {
+    if let Some(refused) = refused(&request, &face, CHALLENGE) {
         return refused;
     }
     let (orders, database_up) = health::state(&face).await;
@@ -59,19 +59,20 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
 
 /// The page that shows what may be asked.
 async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
-    may_see(&request, &face, CHALLENGE_OF_A_PAGE).map_or_else(|refused| refused, |()| page::page())
+    refused(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(page::page)
 }
 
 /// What that page loads.
 async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
-    may_see(&request, &face, CHALLENGE_OF_A_PAGE).map_or_else(|refused| refused, |()| page::file(&request, &file))
+    refused(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(|| page::file(&request, &file))
 }
 
-fn may_see(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Result<(), HttpResponse> {
-    let Some(token) = &face.settings.metrics.token else { return Ok(()) };
+/// The answer to whoever does not have the token, where there is one.
+fn refused(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Option<HttpResponse> {
+    let token = face.settings.metrics.token.as_ref()?;
     let given = request.headers().get(AUTHORIZATION).and_then(given);
     if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
-        return Ok(());
+        return None;
     }
     let problem = Problem::new(
         StatusCode::UNAUTHORIZED,
@@ -80,7 +81,7 @@ fn may_see(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Result
     );
     let mut refused = problem.error_response();
     refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    Err(refused)
+    Some(refused)
 }
 
 /// The token in a header, or what could be it.
