@@ -9,31 +9,46 @@ import re
 import schemathesis
 
 SYMBOLS = ["SOL", "USDC", "USDT", "BONK"]
-NUMBER = re.compile(r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$", re.ASCII)
-AMOUNTS = ["amountIn", "amount", "minAmountOut"]
+NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 
 
-def is_amount(value):
-    if isinstance(value, str):
-        return bool(NUMBER.match(value)) and len(value) <= 128
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+def is_token(value):
+    return isinstance(value, str) and 0 < len(value) <= 64
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_decimal(value):
+    return isinstance(value, str) and len(value) <= 128 and bool(NUMBER.fullmatch(value))
 
 
 def known(fields):
-    tokens = [fields.get("tokenIn"), fields.get("tokenOut")]
-    if not all(isinstance(token, str) and 0 < len(token) <= 64 for token in tokens):
-        return fields
-    seed = sum(len(token) for token in tokens)
+    """The same request, or one that the engine has no reason of its own to refuse."""
+    seed = sum(len(str(value)) for value in fields.values())
     if seed % 5 == 4:
         return fields
     fields = dict(fields)
-    fields["tokenIn"] = SYMBOLS[seed % 4]
-    fields["tokenOut"] = SYMBOLS[(seed + 1) % 4]
-    for name in AMOUNTS:
-        if name in fields and is_amount(fields[name]):
-            fields[name] = "0.5" if isinstance(fields[name], str) else 2
-    if is_amount(fields.get("amountIn")) and fields.get("amount") is not None and is_amount(fields["amount"]):
-        del fields["amount"]
+    for offset, name in enumerate(["tokenIn", "tokenOut"]):
+        if is_token(fields.get(name)):
+            fields[name] = SYMBOLS[(seed + offset) % len(SYMBOLS)]
+    for name, value in [("amountIn", "2"), ("amount", "2"), ("minAmountOut", "0.00001"), ("slippage", "0.02")]:
+        if is_decimal(fields.get(name)):
+            fields[name] = value
+        elif name != "slippage" and is_number(fields.get(name)) and fields[name] > 0:
+            fields[name] = float(value)
+    if is_decimal(fields.get("slippageBps")):
+        fields["slippageBps"] = "200"
+    # Of two names for one thing only one may be given.
+    for name, other, fits in [
+        ("amountIn", "amount", lambda value: is_decimal(value) or is_number(value) and value > 0),
+        ("slippage", "slippageBps", lambda value: value == "0.02" or is_number(value) and 1e-4 <= value <= 0.5),
+        ("type", "orderType", lambda value: value == "market"),
+    ]:
+        is_other = {"slippageBps": lambda value: value == "200" or isinstance(value, int) and 1 <= value <= 5000}
+        if fits(fields.get(name)) and is_other.get(other, fits)(fields.get(other)):
+            del fields[other]
     return fields
 
 

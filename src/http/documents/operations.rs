@@ -61,7 +61,6 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .answers(known)
             .tells(&["location"])
             .leads_to(201, OF_AN_ORDER)
-            .leads_to(200, OF_AN_ORDER)
             .refuses(&["invalid_request", "missing_scope", "idempotency_mismatch", "idempotency_key_reused"])
             .refuses(&["too_many_open_orders", "stopping", "not_accepted", "outcome_unknown"])
     };
