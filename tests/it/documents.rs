@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::client::{Socket, order};
+use crate::client::{Client, Socket, order};
 use crate::process::{SWIFT, Server};
 
 #[actix::test]
@@ -43,6 +43,17 @@ async fn the_page_is_for_whoever_has_the_operators_token() {
         assert_eq!(server.client.with("a-token-of-the-operator").get(path).await.status, 200, "{path}");
     }
     assert_eq!(server.client.get("/api/openapi.json").await.status, 200);
+}
+
+#[actix::test]
+async fn the_page_works_at_the_operators_own_address_and_is_not_served_elsewhere() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::start(SWIFT.into_iter().chain([("metrics.bind", free.to_string().as_str())]));
+    let operator = Client::of(&format!("http://{free}"));
+    for path in ["/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/openapi.json"] {
+        assert_eq!(operator.get(path).await.status, 200, "{path}");
+        assert_eq!(server.client.get(path).await.body["code"], "no_such_route", "{path}");
+    }
 }
 
 #[actix::test]
