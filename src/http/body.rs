@@ -96,10 +96,9 @@ pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Prob
 
 /// Whether a query string says `dryRun=true`.
 pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
-    match pairs(query)?.into_iter().find(|(name, _)| name == "dryRun") {
-        None => Ok(false),
-        Some((_, value)) => value.parse().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG)),
-    }
+    let said = pairs(query)?.into_iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.parse::<bool>());
+    let said: Vec<_> = said.collect::<Result<_, _>>().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG))?;
+    Ok(said.contains(&true))
 }
 
 /// Parses which orders a cancel is for: `status`, `tokenIn`, `tokenOut`, from the query string and the body.

@@ -20,6 +20,7 @@ pub(super) struct DryRun {
     token_in: String,
     token_out: String,
     amount_in: Decimal,
+    #[schemars(with = "Decimal")]
     slippage: String,
     dex_used: Option<VenueId>,
     expected_amount_out: Option<Decimal>,

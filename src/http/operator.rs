@@ -20,8 +20,10 @@ use crate::metrics::Standing;
 
 const METRICS: &str = "/metrics";
 
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
+
 /// A browser asks its user, who gives the token as the password of any name.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+const CHALLENGE_OF_A_PAGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
 
 /// Whether a path is one of the operator's: those that an address of its own serves, and it alone.
 pub(super) fn serves(path: &str) -> bool {
@@ -59,12 +61,12 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
 
 /// The page that shows what may be asked.
 async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
-    no_sight(&request, &face).unwrap_or_else(page::page)
+    no_sight(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(page::page)
 }
 
 /// What that page loads.
 async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
-    no_sight(&request, &face).unwrap_or_else(|| page::file(&request, &file))
+    no_sight(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(|| page::file(&request, &file))
 }
 
 /// The refusal, where the metrics are not for the caller. They say more than the page: where there are users, one has to
@@ -73,24 +75,24 @@ fn no_measures(request: &HttpRequest, face: &Face) -> Option<HttpResponse> {
     let settings = &face.settings.metrics;
     let is_open = settings.token.is_some() || settings.bind.is_some() || !face.auth.required();
     if is_open || caller::user(request).is_some() {
-        return no_sight(request, face);
+        return no_sight(request, face, CHALLENGE);
     }
-    Some(refused("log in, and send the token as Authorization: Bearer"))
+    Some(refused("log in, and send the token as Authorization: Bearer", CHALLENGE))
 }
 
 /// The refusal, where what is here is not for the caller.
-fn no_sight(request: &HttpRequest, face: &Face) -> Option<HttpResponse> {
+fn no_sight(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Option<HttpResponse> {
     let token = face.settings.metrics.token.as_ref()?;
     let given = request.headers().get(AUTHORIZATION).and_then(given);
     if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
         return None;
     }
-    Some(refused("metrics.token is wanted as a bearer token, or as the password of any name"))
+    Some(refused("metrics.token is wanted as a bearer token, or as the password of any name", challenge))
 }
 
-fn refused(detail: &str) -> HttpResponse {
+fn refused(detail: &str, challenge: HeaderValue) -> HttpResponse {
     let mut refused = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).error_response();
-    refused.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     refused
 }
 

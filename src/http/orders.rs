@@ -69,9 +69,10 @@ pub(super) async fn submit(
     let owner = caller.may(Scope::Trade)?;
     let body = body::read(&request, payload).await?;
     let Asked { order, dry_run } = body::parse_order(&body, face.tokens())?;
+    let dry_run = body::parse_dry_run(request.query_string())? || dry_run;
     let order = Arc::new(order);
     let key = key(header_key(&request)?, &order)?;
-    if dry_run || body::parse_dry_run(request.query_string())? {
+    if dry_run {
         return Ok(HttpResponse::Ok().json(DryRun::of(&order, &face.desk.quote(order.clone()).await)));
     }
     let Submission { order, created } = face.desk.submit(owner, order, key).await.map_err(refused)?;

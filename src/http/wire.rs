@@ -31,6 +31,7 @@ pub struct OrderView {
     pub amount_in: Decimal,
     pub amount_out: Option<Decimal>,
     pub min_amount_out: Option<Decimal>,
+    #[schemars(with = "Decimal")]
     pub slippage: String,
     pub expected_price: Option<Decimal>,
     pub executed_price: Option<Decimal>,

@@ -12,6 +12,7 @@ mod process;
 
 mod compatibility;
 mod crashes;
+mod documents;
 #[cfg(feature = "failpoints")]
 mod fail_points;
 mod faults;

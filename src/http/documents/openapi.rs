@@ -10,8 +10,10 @@ use crate::http::problem;
 
 const DESCRIPTION: &str = "Orders for swaps on Solana DEXes: an order is accepted once it is durable, routed to the \
                            venue that suits it best, swapped exactly once, and told of step by step. Amounts are \
-                           decimal strings, times RFC 3339 in UTC, errors RFC 9457 with a stable `code`. What the \
-                           sockets say stands in /api/asyncapi.json.";
+                           decimal strings, times RFC 3339 in UTC, errors RFC 9457 with a stable `code`: also \
+                           where nothing is served (404, no_such_route), and where a path does not take a method \
+                           (405, method_not_allowed, with Allow). Where requests are limited, every answer tells what is \
+                           left. What the sockets say stands in /api/asyncapi.json.";
 
 /// The whole document.
 pub(super) fn document() -> Value {
@@ -67,6 +69,16 @@ fn headers() -> Value {
         "retry-after": {
             "description": "So many seconds later the same request may succeed.",
             "schema": { "type": "integer", "minimum": 1 },
+        },
+        "ratelimit": {
+            "description": "What is left, and in how many seconds there is more.",
+            "schema": { "type": "string" },
+            "example": "\"requests\";r=0;t=1",
+        },
+        "ratelimit-policy": {
+            "description": "How many requests may be made at once, and within how many seconds all are there again.",
+            "schema": { "type": "string" },
+            "example": "\"requests\";q=1000;w=2",
         },
         "www-authenticate": { "description": "How to say who one is.", "schema": { "type": "string" } },
         "cache-control": { "description": "Who may keep the answer.", "schema": { "type": "string" } },

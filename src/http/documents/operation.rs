@@ -167,7 +167,7 @@ fn refusal(status: u16, kinds: &[&Kind]) -> Value {
     let examples = kinds.iter().map(|kind| (kind.code.to_owned(), json!({ "value": kind.example() })));
     let own = match status {
         401 => headers(&["x-request-id", "www-authenticate"]),
-        429 => headers(&["x-request-id", "retry-after"]),
+        429 => headers(&["x-request-id", "retry-after", "ratelimit", "ratelimit-policy"]),
         503 if codes.contains(&"outcome_unknown") => headers(&["x-request-id", "retry-after", "location"]),
         503 => headers(&["x-request-id", "retry-after"]),
         _ => headers(&["x-request-id"]),

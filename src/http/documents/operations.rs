@@ -73,7 +73,6 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .for_callers()
             .takes(requests::of_list())
             .answers(answer::<orders::Page>(generator, 200, "newest first", example))
-            .leads_to(200, &[("getOrder", "id", "/orders/0/orderId"), ("cancelOrder", "id", "/orders/0/orderId")])
             .refuses(&["invalid_request", "missing_scope", "unavailable"])
     };
     let lists = [
@@ -190,7 +189,6 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
                 "the keys, without what makes them worth something",
                 "keys",
             ))
-            .leads_to(200, &[("revokeKey", "id", "/keys/0/id")])
             .refuses(&["login_required", "unavailable"]),
         Operation::new("delete", "/api/auth/keys/{id}", "revokeKey", "Revoke an API key")
             .for_users()

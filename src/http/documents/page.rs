@@ -13,7 +13,7 @@ use super::OPENAPI_TEXT;
 pub(in crate::http) const PATH: &str = "/docs";
 
 /// Those files of Swagger UI that the page loads.
-const LOADED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+pub(super) const LOADED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 const HTML: &str = include_str!("page.html");
 const START: &str = include_str!("page.js");

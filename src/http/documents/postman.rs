@@ -59,7 +59,7 @@ fn request(path: &str, method: &str, operation: &Value) -> Value {
         },
     });
     let examples = &operation["requestBody"]["content"]["application/json"]["examples"];
-    if let Some((_, example)) = examples.as_object().and_then(|examples| examples.iter().next_back()) {
+    if let Some((_, example)) = examples.as_object().and_then(|examples| examples.iter().next()) {
         headers.push(json!({ "key": "content-type", "value": "application/json" }));
         let raw = serde_json::to_string_pretty(&example["value"]).unwrap_or_default();
         request["body"] = json!({ "mode": "raw", "raw": raw, "options": { "raw": { "language": "json" } } });

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::operation::reference;
+use super::page;
 use crate::domain::id::ClientKey;
 use crate::domain::lifecycle::Status;
 
@@ -140,7 +141,8 @@ fn slippage() -> Value {
     })
 }
 
-fn client_key() -> Value {
+/// A client's own name for something.
+pub(super) fn client_key() -> Value {
     json!({ "type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": ClientKey::MAX_LENGTH })
 }
 
@@ -174,7 +176,7 @@ pub(super) fn client_order_id() -> Value {
 
 /// The file in a path.
 pub(super) fn file() -> Value {
-    let names = ["start.js", "openapi.json", "swagger-ui.css", "swagger-ui-bundle.js"];
+    let names = [&["start.js", "openapi.json"], page::LOADED.as_slice()].concat();
     parameter("path", "file", "A file that the page loads.", json!({ "type": "string", "enum": names }))
 }
 

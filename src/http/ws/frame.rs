@@ -152,14 +152,14 @@ pub(super) struct Nothing {}
 /// About an order.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AboutOrder {
+pub(in crate::http) struct AboutOrder {
     pub(super) order_id: OrderId,
 }
 
 /// About the channel of all orders.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AboutChannel {
+pub(in crate::http) struct AboutChannel {
     pub(super) channel: &'static str,
     /// How many orders were open when the client began to follow them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub(super) struct AboutChannel {
 /// An order as it stands.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct WholeOrder {
+pub(in crate::http) struct WholeOrder {
     pub(super) order_id: OrderId,
     pub(super) status: Status,
     /// Whether this submit made it; not told of a cancel.
@@ -182,7 +182,7 @@ pub(super) struct WholeOrder {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Mistake")]
-pub(super) struct Wrong<'a> {
+pub(in crate::http) struct Wrong<'a> {
     code: &'static str,
     message: &'a str,
     retryable: bool,

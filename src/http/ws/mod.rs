@@ -5,7 +5,7 @@
 
 mod allowance;
 mod fragments;
-mod frame;
+pub(super) mod frame;
 mod many;
 mod one;
 
