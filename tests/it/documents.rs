@@ -38,7 +38,7 @@ async fn the_page_is_for_whoever_has_the_operators_token() {
     let server = Server::start(SWIFT.into_iter().chain([("metrics.token", "a-token-of-the-operator")]));
     for path in ["/docs", "/docs/start.js"] {
         let refused = server.client.get(path).await;
-        assert_eq!((refused.status, &refused.body["code"]), (401, &json!("unauthorized")), "{path}");
+        assert_eq!((refused.status, &refused.body["code"]), (401, &json!("unauthenticated")), "{path}");
         assert!(refused.header("www-authenticate").unwrap().contains("Basic"), "{path}");
         assert_eq!(server.client.with("a-token-of-the-operator").get(path).await.status, 200, "{path}");
     }

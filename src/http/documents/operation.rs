@@ -71,7 +71,7 @@ impl Operation {
     /// Whoever runs the engine has the token, where there is one.
     pub(super) fn for_operators(mut self) -> Self {
         self.security = json!([{ "operator": [] }, {}]);
-        self.refuses(&["unauthorized"])
+        self.refuses(&["unauthenticated"])
     }
 
     pub(super) fn takes(mut self, parameters: impl IntoIterator<Item = Value>) -> Self {

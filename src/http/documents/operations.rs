@@ -180,7 +180,7 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
             .answers(answer::<auth::NewKeyView<'_>>(generator, 201, "the key, which is never told again", "newKey"))
             .tells(&["cache-control"])
             .leads_to(201, &[("revokeKey", "id", "/id")])
-            .refuses(&["invalid_request", "login_required", "too_many", "unavailable"]),
+            .refuses(&["invalid_request", "login_required", "too_many_keys", "unavailable"]),
         Operation::new("get", "/api/auth/keys", "listKeys", "List one's API keys")
             .for_users()
             .answers(answer::<auth::KeysView<'_>>(
@@ -200,7 +200,7 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
             .for_users()
             .answers(answer::<auth::TicketView<'_>>(generator, 201, "the ticket", "ticket"))
             .tells(&["cache-control"])
-            .refuses(&["too_many", "unavailable"]),
+            .refuses(&["too_many_tickets", "unavailable"]),
     ];
     logins.into_iter().chain(others)
 }

@@ -84,7 +84,6 @@ const KINDS: &[Kind] = &[
     kind("unauthenticated", 401, "log in, and send the token as Authorization: Bearer"),
     kind("invalid_token", 401, "the token, API key or ticket is not valid, or not any more"),
     kind("invalid_credentials", 401, "no user has this name and password"),
-    kind("unauthorized", 401, "metrics.token is wanted as a bearer token, or as the password of any name"),
     kind("missing_scope", 403, "this API key may not do that"),
     kind("login_required", 403, "an API key cannot do this; log in with name and password"),
     kind("registration_closed", 403, "new accounts are not made here"),
@@ -96,7 +95,7 @@ const KINDS: &[Kind] = &[
     kind("too_late", 409, "its swap is signed and may land at any moment; no further attempt will be made"),
     kind("already_ended", 409, "the order has ended"),
     kind("username_taken", 409, "somebody has this name already"),
-    kind("too_many", 409, "no more of these can be had; revoke a key, or use the tickets that are open"),
+    kind("too_many_keys", 409, "no more API keys can be had; revoke one"),
     kind("body_too_large", 413, "the body is larger than 65536 bytes"),
     kind("url_too_long", 414, "path and query are longer than 8192 bytes"),
     kind("unsupported_media_type", 415, "the body must be application/json"),
@@ -105,6 +104,7 @@ const KINDS: &[Kind] = &[
     kind("idempotency_key_reused", 422, "this key was used for another order"),
     later("too_many_requests", 429, "more requests than one client may make"),
     later("too_many_attempts", 429, "too many failed attempts by this name or from this address"),
+    later("too_many_tickets", 429, "too many tickets are open and unused"),
     later("too_many_sockets", 429, "this client has as many sockets open as it may have"),
     later("unavailable", 503, "no answer can be had just now"),
     later("busy", 503, "too many passwords wait to be checked"),
@@ -128,3 +128,50 @@ const KINDS: &[Kind] = &[
     kind("insufficient_funds", 503, "the wallet does not hold the input"),
     kind("timeout", 503, "no answer came in time"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every `StatusCode::X, "code"` in the sources below a folder.
+    fn made(folder: &Path, found: &mut BTreeSet<(u16, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                made(&path, found);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).unwrap();
+            for rest in source.split("StatusCode::").skip(1) {
+                let end = rest.find(|letter: char| !letter.is_ascii_uppercase() && letter != '_').unwrap_or(rest.len());
+                let code = rest[end..].trim_start_matches(|letter: char| letter == ',' || letter.is_whitespace());
+                let Some((code, _)) = code.strip_prefix('"').and_then(|code| code.split_once('"')) else { continue };
+                let status = (100..600).filter_map(|status| StatusCode::from_u16(status).ok());
+                let named = |status: &StatusCode| {
+                    let reason = status.canonical_reason().unwrap_or_default();
+                    reason.to_uppercase().replace([' ', '-'], "_") == rest[..end]
+                };
+                let is_code =
+                    !code.is_empty() && code.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+                if let Some(status) = status.into_iter().find(named).filter(|_| is_code) {
+                    found.insert((status.as_u16(), code.to_owned()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_error_that_a_route_makes_is_told_with_its_status() {
+        let mut found = BTreeSet::new();
+        made(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut found);
+        // Those of a method that no operation has, and of a socket, of which the other document tells.
+        let elsewhere = ["method_not_allowed", "rate_limited", "already_subscribed", "too_many_subscriptions"];
+        found.retain(|(_, code)| !elsewhere.contains(&code.as_str()));
+        let told: BTreeSet<_> = KINDS.iter().map(|kind| (kind.status, kind.code.to_owned())).collect();
+        let untold: Vec<_> = found.difference(&told).collect();
+        assert!(untold.is_empty() && found.len() > 20, "{untold:?} of {found:?}");
+    }
+}
