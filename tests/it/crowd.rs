@@ -95,6 +95,11 @@ impl Crowd {
         self.doing.borrow().len()
     }
 
+    /// What each of them is busy with.
+    pub fn doing(&self) -> String {
+        format!("{:#?}", self.doing.borrow())
+    }
+
     /// Waits until every client has been told how its order ended.
     pub async fn until_content(&self) {
         let trades = self.trades.take();
@@ -108,8 +113,8 @@ impl Crowd {
             for status in ["pending", "routing", "building", "submitted"] {
                 open.push(self.client().get(&format!("/api/orders?limit=5&status={status}")).await.body);
             }
-            let doing = self.doing.borrow();
-            panic!("not every client is told how its order ended; open are {open:#?}, and the clients are {doing:#?}");
+            let doing = self.doing();
+            panic!("not every client is told how its order ended; open are {open:#?}, and the clients are {doing}");
         }
     }
 
