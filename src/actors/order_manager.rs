@@ -272,8 +272,6 @@ pub struct Parts {
 }
 
 impl OrderManager {
-    /// How many messages may wait before their senders do.
-    const MAILBOX: usize = 1_024;
     /// How many may wait for one order that is being restarted.
     const MAX_WAITING: usize = 256;
     /// An order that falls more often in one process is set aside until the next start.
@@ -546,11 +544,6 @@ async fn repeated(
 
 impl Actor for OrderManager {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        // With the default of 16 a burst of submits would be put to sleep and woken again one by one.
-        ctx.set_mailbox_capacity(Self::MAILBOX);
-    }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.

@@ -343,8 +343,6 @@ impl Actor for Persistence {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // With the default of 16 senders would be put to sleep and woken again while a single group fills.
-        ctx.set_mailbox_capacity(self.batch);
         self.probe = Some(ctx.run_interval(Self::PROBED_EVERY, |actor, ctx| {
             if actor.outage.is_none() && actor.queue.is_empty() && actor.in_flight == 0 {
                 actor.commit(Vec::new(), ctx);

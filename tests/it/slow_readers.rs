@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::client::{Client, client_frame};
 use crate::crowd::full;
-use crate::process::{SWIFT, Server};
+use crate::process::{PATIENCE, SWIFT, Server};
 
 /// Each order is told in so many steps.
 const STEPS: usize = 5;
@@ -49,9 +49,12 @@ fn deaf(client: &Client, many: usize) -> Vec<TcpStream> {
 /// How long it takes until only so many sockets are open.
 async fn until_sockets(client: Client, many: usize) -> Duration {
     let begun = Instant::now();
-    while client.get("/health").await.body["sockets"] != many {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let looks = async {
+        while client.get("/health").await.body["sockets"] != many {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("no more than these are open in the end");
     begun.elapsed()
 }
 

@@ -5,7 +5,7 @@ use awc::ws::Message;
 use serde_json::{Value, json};
 
 use crate::client::{at_once, order};
-use crate::process::{SWIFT, Server};
+use crate::process::{PATIENCE, SWIFT, Server};
 
 const UNKNOWN: &str = "01890000-0000-7000-8000-000000000000";
 
@@ -317,9 +317,12 @@ async fn a_socket_follows_no_more_orders_and_a_client_has_no_more_sockets_than_i
     assert_eq!((answer.status, &answer.body["code"]), (429, &json!("too_many_sockets")));
     drop(second);
     // Its place is free once the engine has noticed.
-    while server.client.try_socket("/ws").await.is_err() {
-        actix::clock::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let looks = async {
+        while server.client.try_socket("/ws").await.is_err() {
+            actix::clock::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("its place is free again");
 }
 
 fn upgrade() -> [(&'static str, &'static str); 4] {
