@@ -799,3 +799,34 @@ async fn every_connection_of_postgres_carries_the_limits_of_the_settings() {
     stranger.close().await.unwrap();
     shelf.store.close().await;
 }
+
+#[actix_web::test]
+async fn a_write_whose_row_is_locked_holds_up_no_other() {
+    let postgres = Postgres::start();
+    let shelf = Shelf::open("PostgreSQL", &postgres.url()).await;
+    let stranger = shelf.stranger().await;
+    let locked = order();
+    shelf.accepted(&locked).await;
+    let hold = stranger.begin().await.unwrap();
+    let lock = format!("SELECT 1 FROM orders WHERE id = '{}' FOR UPDATE", locked.id);
+    hold.execute_unprepared(&lock).await.unwrap();
+    let persistence = persistence_with(&shelf, 256);
+    let cancelled = |order: &Order| next(&mut order.clone(), OrderEvent::Cancelled(None), None);
+    let mut waits = std::pin::pin!(record(&persistence, cancelled(&locked), None));
+    let held = tokio::time::timeout(Duration::from_millis(100), &mut waits).await;
+    assert!(held.is_err(), "the row is locked: {held:?}");
+    // One alone, and another while the first still waits.
+    for event in [OrderEvent::Dispatched, OrderEvent::Cancelled(None)] {
+        let order = self::order();
+        shelf.accepted(&order).await;
+        let written = tokio::select! {
+            written = record(&persistence, next(&mut order.clone(), event, None), None) => written,
+            held = &mut waits => panic!("the locked one is answered first: {held:?}"),
+        };
+        assert_eq!(written, Ok(Written::Stored));
+    }
+    hold.rollback().await.unwrap();
+    assert_eq!(waits.await, Ok(Written::Stored));
+    stranger.close().await.unwrap();
+    shelf.store.close().await;
+}
