@@ -156,8 +156,10 @@ fn routes(config: &mut web::ServiceConfig) {
 
 /// Everything that is served; the first path that matches a request takes it.
 fn served() -> Vec<At> {
-    let mut served = operator::served();
-    served.extend([
+    // Paths are compared in this order, so what is asked most stands first; those with `{}` cost a regular expression.
+    let mut served = vec![
+        at("/api/orders/execute").post(orders::submit).get(ws::by_query),
+        at("/api/orders").post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
         at("/health").get(health::health),
         at("/api/health").get(health::health),
         at("/live").get(health::live),
@@ -178,18 +180,17 @@ fn served() -> Vec<At> {
         at("/api/quotes").get(quotes::quotes),
         at("/api/tokens").get(tokens::tokens),
         at("/api/stats").get(stats::stats),
-        at("/api/orders/execute").post(orders::submit).get(ws::by_query),
         at("/api/orders/cancel").post(cancel_all::cancel_all),
         at("/api/orders/history").get(orders::history),
         at("/api/orders/by-client-id/{id}").get(orders::by_client_id),
-        at("/api/orders").post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
         at("/api/orders/{id}").get(orders::get).delete(orders::cancel),
         at("/api/orders/{id}/events").get(orders::events),
         at("/api/orders/{id}/cancel").post(orders::cancel),
         at("/api/orders/{id}/stream").get(ws::by_path),
         at("/ws").get(ws::socket),
         at("/ws/orders/{id}").get(ws::by_path),
-    ]);
+    ];
+    served.extend(operator::served());
     served
 }
 
