@@ -84,7 +84,7 @@ pub enum SwapEnd {
 impl Write {
     /// A new order.
     pub fn accept(order: Order, key: Option<ClientKey>) -> Self {
-        Self::Accept(Accept { order, key, write_id: write_id() })
+        Self::Accept(Accept { order, key, write_id: Uuid::new_v4() })
     }
 
     /// An event that `order` proposes, with the signed swap if the event is its submission.
@@ -94,7 +94,7 @@ impl Write {
             (OrderEvent::CancelRequested, ..) | (_, None, _) => SwapWrite::None,
             (event, Some(live), _) => SwapWrite::Settled { signature: live.signature, end: SwapEnd::by(event) },
         };
-        Self::Step(Step { order_id: order.id, recorded, swap, write_id: write_id() })
+        Self::Step(Step { order_id: order.id, recorded, swap, write_id: Uuid::new_v4() })
     }
 
     /// The order it belongs to.
@@ -244,10 +244,4 @@ pub trait OrderStore: Send + Sync + 'static {
 /// The request as it is stored; here, so that every store keeps the same text.
 pub(crate) fn request_to_text(request: &OrderRequest) -> String {
     serde_json::to_string(request).expect("a request holds only strings and integers")
-}
-
-/// A new name for a write: random as a version 4, but from this thread's generator and not from the system's. Six of
-/// them an order made the system's calls visible in a profile.
-fn write_id() -> Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }

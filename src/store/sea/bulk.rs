@@ -92,8 +92,8 @@ impl Statements {
         let names = joined(columns.iter().map(|column| format!("\"{}\"", column.as_str())));
         let taken = kinds.iter().zip(&columns).enumerate();
         let taken = joined(taken.map(|(index, (kind, column))| kind.taken(index + 1, column.def().is_null())));
-        let values = |row: &A| columns.iter().map(|column| value(row.get(*column))).collect();
-        let rows: Vec<Vec<Value>> = rows.iter().map(values).collect();
+        let values = |mut row: A| columns.iter().map(|column| value(row.take(*column))).collect();
+        let rows: Vec<Vec<Value>> = rows.into_iter().map(values).collect();
         let table = A::Entity::default();
         self.push(&kinds, rows, |source| {
             format!("INSERT INTO \"{}\" ({names}) SELECT {taken} FROM {source}", table.table_name())
@@ -149,12 +149,13 @@ impl Statements {
         let ends: Vec<_> = self.rounds.into_iter().chain([usize::MAX]).collect();
         let mut begin = 0;
         for end in ends {
-            let (mut texts, values): (Vec<_>, Vec<_>) = left.by_ref().take(end - begin).unzip();
+            let (mut texts, values): (Vec<_>, Vec<Vec<_>>) = left.by_ref().take(end - begin).unzip();
             begin = end;
             let Some(last) = texts.pop() else { continue };
             let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
             let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
-            connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values.concat())).await?;
+            let values = values.into_iter().flatten().collect::<Vec<_>>();
+            connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
         }
         Ok(())
     }
