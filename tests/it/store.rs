@@ -324,6 +324,48 @@ async fn each_filter_of_the_list_finds_its_orders_and_no_others() {
 }
 
 #[actix_web::test]
+async fn no_statement_reads_a_whole_table_also_before_there_are_statistics() {
+    let postgres = Postgres::start();
+    Shelf::open("PostgreSQL", &postgres.url()).await.store.close().await;
+    let read_whole = || {
+        // A connection tells its counts at its end, and then is gone.
+        let others =
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while postgres.sql(others) != "0" {
+            assert!(std::time::Instant::now() < deadline, "connections stay");
+        }
+        postgres.sql(
+            "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname <> 'seaql_migrations' ORDER BY relname",
+        )
+    };
+    let before = read_whole();
+    let shelf = Shelf::open("PostgreSQL", &postgres.url()).await;
+    let (mut order, swap) =
+        (order_of(OrderRequest { client_order_id: Some(key("mine")), ..request() }, moment()), signed(1));
+    shelf.accepted(&order).await;
+    commit_each(&shelf, to_submitted(&mut order, &swap)).await;
+    assert_eq!(shelf.store.unfinished(None, 10).await.unwrap().len(), 1);
+    assert_eq!(shelf.store.dispatches_since(moment() - TimeDelta::days(1)).await.unwrap().len(), 1);
+    commit_each(&shelf, vec![next(&mut order, landed(&swap, 5), None)]).await;
+    assert_same(&shelf.order(order.id).await.order, &order);
+    assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("mine")).await.unwrap(), Some(order.id));
+    let (all, mints) = (ListFilter { limit: 10, ..ListFilter::default() }, &order.request);
+    for filter in [
+        all.clone(),
+        ListFilter { status: Some(Status::Confirmed), ..all.clone() },
+        ListFilter { token_in: Some(mints.token_in.mint.clone()), ..all.clone() },
+        ListFilter { token_out: Some(mints.token_out.mint.clone()), ..all.clone() },
+        ListFilter { client_order_id: Some(key("mine")), ..all.clone() },
+        ListFilter { from: Some(moment()), ..all },
+    ] {
+        assert_eq!(shelf.listed(filter.clone()).await, [order.id], "{filter:?}");
+    }
+    shelf.store.close().await;
+    assert_eq!(read_whole(), before);
+}
+
+#[actix_web::test]
 async fn an_order_is_listed_for_its_owner_alone() {
     on_both(async |shelf| {
         let owners = [Owner::Shared, user(), user()];
