@@ -1,0 +1,202 @@
+//! From a tree of texts to values, one key at a time.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+use rust_decimal::Decimal;
+
+use super::Entry;
+use super::values::{DatabaseUrl, RedisUrl};
+use crate::domain::token::{KnownToken, Token, TokenList};
+
+const TOKENS: &str = include_str!("../../config/tokens.toml");
+/// More decimals would not leave a whole token within 2^64 base units.
+const MOST_DECIMALS: u8 = 18;
+
+/// Takes keys out of the merged tree one by one and gathers what is wrong.
+pub(super) struct Reader {
+    left: BTreeMap<String, (String, String)>,
+    pub(super) errors: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(tree: &Value) -> Self {
+        let mut left = BTreeMap::new();
+        flatten("", tree, &mut left);
+        Self { left, errors: Vec::new() }
+    }
+
+    pub(super) fn entries(&self) -> Vec<Entry> {
+        self.left
+            .iter()
+            .map(|(key, (value, source))| {
+                // As it will be parsed; what cannot be parsed is not shown at all.
+                let text = value.trim();
+                let shown = match key.as_str() {
+                    "database.url" => {
+                        text.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted())
+                    }
+                    "auth.secret" if text.is_empty() => String::new(),
+                    "auth.secret" => "***".to_owned(),
+                    "redis.url" if text.is_empty() => String::new(),
+                    "redis.url" => text.parse::<RedisUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted()),
+                    "metrics.token" if !text.is_empty() => "***".to_owned(),
+                    _ => value.clone(),
+                };
+                Entry { key: key.clone(), value: shown, source: source.clone() }
+            })
+            .collect()
+    }
+
+    pub(super) fn error(&mut self, key: &str, reason: impl Display) {
+        self.errors.push(format!("{key}: {reason}"));
+    }
+
+    pub(super) fn take<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
+        let (text, source) = match self.left.remove(key) {
+            Some(found) => found,
+            None => {
+                self.error(key, "is missing");
+                return None;
+            }
+        };
+        match text.trim().parse() {
+            Ok(value) => Some(value),
+            // It is a secret, or may hold one, so it is never repeated.
+            Err(error) if ["database.url", "redis.url", "auth.secret", "metrics.token"].contains(&key) => {
+                self.error(key, format!("{error} (from {source})"));
+                None
+            }
+            Err(error) => {
+                self.error(key, format!("{error}, not {text:?} (from {source})"));
+                None
+            }
+        }
+    }
+
+    /// Where nothing is said, nothing is meant: `Some(None)`.
+    pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Option<T>> {
+        match self.left.get(key) {
+            Some((text, _)) if text.trim().is_empty() => {
+                self.left.remove(key);
+                Some(None)
+            }
+            _ => self.take(key).map(Some),
+        }
+    }
+
+    pub(super) fn at_least<T: FromStr<Err: Display> + PartialOrd + Display>(
+        &mut self,
+        key: &str,
+        least: T,
+    ) -> Option<T> {
+        let value = self.take::<T>(key)?;
+        if value < least {
+            self.error(key, format!("must be at least {least}, not {value}"));
+            return None;
+        }
+        Some(value)
+    }
+
+    pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
+        self.at_least(key, 1).map(Duration::from_millis)
+    }
+
+    pub(super) fn duration_or_zero(&mut self, key: &str) -> Option<Duration> {
+        self.take(key).map(Duration::from_millis)
+    }
+
+    pub(super) fn list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Vec<T>> {
+        let text = self.take::<String>(key)?;
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        match names.map(str::parse).collect() {
+            Ok(list) => Some(list),
+            Err(error) => {
+                self.error(key, error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn tokens(&mut self, key: &str) -> Option<TokenList> {
+        let path = self.take::<PathBuf>(key)?;
+        let text = match path.as_os_str().is_empty() {
+            true => TOKENS.to_owned(),
+            false => match std::fs::read_to_string(&path) {
+                Ok(text) => text,
+                Err(error) => {
+                    self.error(key, format!("cannot read {path:?}: {error}"));
+                    return None;
+                }
+            },
+        };
+        match parse_tokens(&text) {
+            Ok(tokens) => Some(tokens),
+            Err(error) => {
+                self.error(key, error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn refuse_leftovers(&mut self) {
+        for (key, (_, source)) in std::mem::take(&mut self.left) {
+            self.error(&key, format!("is no setting (from {source})"));
+        }
+    }
+}
+
+fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, (String, String)>) {
+    // Only the built-in defaults are parsed from a text that is no file.
+    let source = |value: &Value| value.origin().unwrap_or("default").to_owned();
+    match &value.kind {
+        ValueKind::Table(table) => {
+            for (key, value) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, into);
+            }
+        }
+        ValueKind::Array(items) => {
+            let joined = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            into.insert(path.to_owned(), (joined, source(items.first().unwrap_or(value))));
+        }
+        _ => {
+            into.insert(path.to_owned(), (value.to_string(), source(value)));
+        }
+    }
+}
+
+fn parse_tokens(text: &str) -> Result<TokenList, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct TokenFile {
+        unknown_decimals: u8,
+        token: Vec<Row>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Row {
+        symbol: String,
+        mint: String,
+        decimals: u8,
+        simulated_usd: Decimal,
+    }
+    let file: TokenFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let known = |row: Row| {
+        if row.decimals > MOST_DECIMALS {
+            return Err(format!("{}: more than {MOST_DECIMALS} decimals", row.symbol));
+        }
+        if row.simulated_usd <= Decimal::ZERO {
+            return Err(format!("{}: simulated_usd must be greater than 0", row.symbol));
+        }
+        let mint = row.mint.parse().map_err(|error| format!("{}: {error}", row.symbol))?;
+        let token = Token { mint, symbol: Some(row.symbol.into()), decimals: row.decimals };
+        Ok(KnownToken { token, simulated_usd: row.simulated_usd })
+    };
+    let tokens = file.token.into_iter().map(known).collect::<Result<_, String>>()?;
+    TokenList::new(tokens, file.unknown_decimals.min(MOST_DECIMALS))
+}

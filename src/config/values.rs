@@ -1,0 +1,254 @@
+//! What single settings can be, each parsed from its text.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+use crate::domain::secret::Secret;
+
+/// Where the secret is that tokens are signed with.
+#[derive(Clone, Debug)]
+pub enum SecretPlace {
+    /// In the settings.
+    Given(Secret),
+    /// In that file, which is made where there is none.
+    File(PathBuf),
+    /// In this process, lost with it, as its database is.
+    Memory,
+}
+
+/// Whether new accounts are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registration {
+    Open,
+    Closed,
+}
+
+impl FromStr for Registration {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "closed" => Ok(Self::Closed),
+            _ => Err("must be open or closed"),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
+    }
+}
+
+/// Where the simulated chain keeps its ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// In this process, lost with it; for benchmarks.
+    Memory,
+    /// In that file.
+    File(PathBuf),
+}
+
+/// A share from 0 to 1, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share(u32);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// All.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// Whether a number drawn evenly from 0 to 999,999 falls into this share.
+    pub const fn holds(self, drawn: u32) -> bool {
+        drawn < self.0
+    }
+}
+
+impl FromStr for Share {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "must be a share from 0 to 1";
+        let share = text.parse::<Decimal>().map_err(|_| ERROR)?;
+        if share < Decimal::ZERO || share > Decimal::ONE {
+            return Err(ERROR);
+        }
+        u32::try_from((share * Decimal::from(1_000_000)).trunc().mantissa()).map(Self).map_err(|_| ERROR)
+    }
+}
+
+/// A database URL. It may hold a password, so it has no plain `Debug` or `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL with its secrets, for opening the database.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it names a SQLite file.
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
+    /// The SQLite file's path; `None` for PostgreSQL and for a database in memory.
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let rest = self.0.strip_prefix("sqlite:")?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = path.split('?').next().unwrap_or(path);
+        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    }
+
+    /// The URL without user, password and parameters, fit for logs.
+    pub fn redacted(&self) -> String {
+        let shown = self.0.split('?').next().unwrap_or(&self.0);
+        match (shown.split_once("://"), shown.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
+            _ => shown.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must begin with sqlite: or postgres:")
+        }
+    }
+}
+
+/// Where Redis is. It may hold a password, so it has no plain `Debug` or `Display`.
+#[derive(Clone)]
+pub struct RedisUrl(redis::ConnectionInfo);
+
+impl RedisUrl {
+    /// How to connect, secrets included.
+    pub fn expose(&self) -> redis::ConnectionInfo {
+        self.0.clone()
+    }
+
+    /// Host, port and database, fit for logs.
+    pub fn redacted(&self) -> String {
+        format!("redis://{}/{}", self.0.addr(), self.0.redis_settings().db())
+    }
+}
+
+impl std::fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // What the crate says of a wrong URL may quote it, so it is not repeated.
+        redis::IntoConnectionInfo::into_connection_info(text)
+            .map(Self)
+            .map_err(|_| "must be redis://[user:password@]host[:port][/database]")
+    }
+}
+
+/// A name by which this server is called: the host of a URL, without a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The name, in small letters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if (1..=253).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be host names without scheme and port, such as engine.example.org")
+        }
+    }
+}
+
+/// Where a web page comes from, as a browser says it: scheme, host, and the port where it is not the scheme's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebOrigin(String);
+
+impl WebOrigin {
+    /// The origin, in small letters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for WebOrigin {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or_default();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+        if !host.is_empty() && host.bytes().all(plain) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("must be origins such as https://desk.example.org, without a path")
+        }
+    }
+}
+
+/// What the names of this engine's channels and keys in Redis begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisPrefix(String);
+
+impl std::fmt::Display for RedisPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RedisPrefix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Nothing that means something in a pattern, so that it can be subscribed to as it is.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be 1 to 64 of the characters a-z, A-Z, 0-9, '-', '_', '.' and ':'")
+        }
+    }
+}
