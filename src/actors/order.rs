@@ -3,9 +3,11 @@
 //! It looks at where the order stands, does the one thing that is due there, has the outcome recorded, and only then
 //! shows it. Whatever is not recorded has not happened: after a crash the next incarnation looks again.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+mod audience;
+mod build;
+mod log;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -14,19 +16,19 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+pub use self::audience::{Audience, OrderUpdate, Outlet, Words};
+use self::build::build;
+pub(super) use self::log::log;
 use super::backoff::jittered;
 use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
 use super::line::Line;
 use super::order_manager::{OrderExited, OrderManager, RequestSlot, SwapStuck};
 use super::persistence::{Persistence, RecordError, record};
-use super::venue::{BuildSwap, GetQuote};
 use crate::chain::{self, Chain};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{OrderEvent, OrderState, Status};
 use crate::domain::order::{Order, OrderRequest, Recorded};
-use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::routing::Decision;
 use crate::domain::swap::{SignedSwap, Verdict};
@@ -34,7 +36,7 @@ use crate::domain::tally::Tally;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
 use crate::store::{Write, Written};
-use crate::venue::{QuoteRequest, SwapRequest};
+use crate::venue::QuoteRequest;
 
 /// Adds a listener, and answers in the same turn with what was recorded after `after_seq`: nothing falls in between.
 #[derive(Debug, Message)]
@@ -76,67 +78,6 @@ pub struct Unsubscribe(pub u64);
 #[rtype(result = "()")]
 pub struct Follow(pub Outlet);
 
-/// The way to a listener, one for all orders that tell it.
-///
-/// Shared, so that there is one bound: a mailbox's own counts for each clone of its address separately.
-#[derive(Clone, Debug)]
-pub struct Outlet(Arc<Way>);
-
-#[derive(Debug)]
-struct Way {
-    to: Recipient<OrderUpdate>,
-    follows: AtomicBool,
-}
-
-impl Outlet {
-    /// A way to that listener, which follows no order that it does not subscribe to.
-    pub fn new(to: Recipient<OrderUpdate>) -> Self {
-        Self(Arc::new(Way { to, follows: AtomicBool::new(false) }))
-    }
-
-    /// Whether the listener wants all orders of its owner; an order that it does not want any more forgets it.
-    pub fn set_follows(&self, follows: bool) {
-        self.0.follows.store(follows, Ordering::Relaxed);
-    }
-
-    /// Whether the listener is there and wants all orders of its owner.
-    pub fn follows(&self) -> bool {
-        self.0.follows.load(Ordering::Relaxed) && self.0.to.connected()
-    }
-
-    /// Whether it is the same listener.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-/// A step in words, which the first of its listeners finds for all of them.
-pub type Words = Arc<OnceLock<String>>;
-
-/// What a listener is told.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub enum OrderUpdate {
-    /// Something was recorded.
-    Step {
-        /// Of which order.
-        id: OrderId,
-        /// What that order asked for.
-        request: Arc<OrderRequest>,
-        /// What was recorded.
-        step: Arc<Recorded>,
-        /// The step in words.
-        words: Words,
-    },
-    /// The listener could not keep up and has been dropped; it may subscribe again after what it has had.
-    Dropped {
-        /// By which order.
-        id: OrderId,
-        /// The last sequence number that it was told.
-        told: u32,
-    },
-}
-
 /// Cancels the order, if it is not too late.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Order, CancelError>")]
@@ -171,21 +112,6 @@ pub struct SlotGranted(pub DateTime<Utc>);
 #[rtype(result = "()")]
 pub struct Park;
 
-/// A listener, and how far it has been told.
-#[derive(Debug)]
-pub struct Subscriber {
-    // Names its subscription to this order; `None` for one that follows every order of its owner.
-    key: Option<u64>,
-    to: Outlet,
-    told: u32,
-}
-
-impl Subscriber {
-    fn is_wanted(&self) -> bool {
-        self.key.is_some() || self.to.follows()
-    }
-}
-
 /// How an incarnation came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -195,24 +121,6 @@ pub enum Exit {
     Parked,
     /// It panicked, or could not write: another incarnation has to look again.
     Broken,
-}
-
-/// Who has been told how much of an order; outlives the order's incarnations.
-#[derive(Debug, Default)]
-pub struct Audience {
-    subscribers: Vec<Subscriber>,
-    // How far everybody else was told; `None` before the first incarnation of this process.
-    published: Option<u32>,
-}
-
-impl Audience {
-    /// Adds a listener that is told what comes after what was published, unless it listens already.
-    pub fn follow(&mut self, to: Outlet) {
-        if !self.subscribers.iter().any(|subscriber| subscriber.to.is(&to)) {
-            let told = self.published.unwrap_or_default();
-            self.subscribers.push(Subscriber { key: None, to, told });
-        }
-    }
 }
 
 /// Tells everybody else where an order stands, and which steps are new; none where it is only still there.
@@ -257,7 +165,6 @@ pub struct OrderActor {
     world: Arc<World>,
     // Handed to the manager when the actor stops, so that a restart keeps its audience.
     audience: Audience,
-    next_key: u64,
     // A write is under way: until it settles nothing else is begun or decided.
     recording: bool,
     // Counts what was begun, so that the outcome of something abandoned is recognised and dropped.
@@ -275,15 +182,12 @@ impl OrderActor {
 
     /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
     pub fn new(order: Order, live: Option<SignedSwap>, audience: Audience, world: Arc<World>) -> Self {
-        let keys = audience.subscribers.iter().filter_map(|subscriber| subscriber.key);
-        let next_key = keys.max().map_or(0, |key| key + 1);
         Self {
             order,
             ask_first: live.is_some(),
             live,
             world,
             audience,
-            next_key,
             recording: false,
             step: 0,
             under_way: None,
@@ -466,34 +370,16 @@ impl OrderActor {
     /// Tells every listener what it has not had.
     fn publish(&mut self) {
         let order = &self.order;
-        let published = self.audience.published.replace(order.last().seq);
+        let published = self.audience.published(order.last().seq);
         self.world.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
         self.world.metrics.count(order, published);
         if let Some(announce) = &self.world.announce {
             // An order that an earlier process left behind says where it stands, not its whole story again.
             announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
         }
-        let mut words = BTreeMap::<u32, Words>::new();
-        self.audience.subscribers.retain_mut(|subscriber| {
-            if !subscriber.is_wanted() {
-                return false;
-            }
-            for step in order.history_after(subscriber.told) {
-                let (request, words) = (order.request.clone(), words.entry(step.seq).or_default().clone());
-                let update = OrderUpdate::Step { id: order.id, request, step: step.clone(), words };
-                match subscriber.to.0.to.try_send(update) {
-                    Ok(()) => subscriber.told = step.seq,
-                    Err(SendError::Closed(_)) => return false,
-                    Err(SendError::Full(_)) => {
-                        // Ignores the bound, once: a listener that wakes up learns why it hears no more.
-                        subscriber.to.0.to.do_send(OrderUpdate::Dropped { id: order.id, told: subscriber.told });
-                        self.world.metrics.listener_dropped();
-                        return false;
-                    }
-                }
-            }
-            true
-        });
+        for _ in 0..self.audience.tell(order) {
+            self.world.metrics.listener_dropped();
+        }
     }
 
     /// Decides the cancels that wait; called while nothing is being recorded and the order has not ended.
@@ -566,86 +452,6 @@ impl OrderActor {
     }
 }
 
-/// Builds on the best offer, and on the next best where that fails. An offer that has grown too old is asked again.
-async fn build(
-    world: Arc<World>,
-    order_id: OrderId,
-    attempt: u32,
-    request: Arc<OrderRequest>,
-    decision: Arc<Decision>,
-) -> Result<SignedSwap, Failure> {
-    let patience = world.settings.routing_timeout;
-    let mut failures = Vec::new();
-    for offer in &decision.quotes {
-        let Some(line) = world.venues.get(&offer.venue) else { continue };
-        let venue = line.get();
-        let quote: Result<Quote, Failure> = if offer.is_fresh(world.clock.now(), world.settings.quote_max_age) {
-            Ok(offer.clone())
-        } else {
-            let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
-            answered(offer.venue.name(), timeout(patience, venue.send(GetQuote(again))).await)
-        };
-        let built = match quote {
-            Ok(quote) if request.min_amount_out.is_some_and(|minimum| quote.amount_out < minimum) => Err(Failure::new(
-                FailureCode::BelowMinimum,
-                format!("{} now offers less than the order's minimum", offer.venue),
-            )),
-            Ok(quote) => {
-                let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
-                answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
-            }
-            Err(failure) => Err(failure),
-        };
-        match built {
-            Ok(signed) => return Ok(signed),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    // The winner's failure is the one that decides; the others are told in its message.
-    let code = failures.first().map_or(FailureCode::BuildFailed, |failure| failure.code);
-    let said = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
-    Err(Failure::new(code, said))
-}
-
-type Answer<T> = Result<Result<Result<T, Failure>, MailboxError>, tokio::time::error::Elapsed>;
-
-fn answered<T>(venue: &str, answer: Answer<T>) -> Result<T, Failure> {
-    match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} is being restarted"))),
-        Err(_) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} did not answer in time"))),
-    }
-}
-
-/// One line a status, and for a final failure the post-mortem.
-pub(super) fn log(order: &Order, recorded: &Recorded) {
-    let Recorded { seq, status, attempt, .. } = recorded;
-    match &recorded.event {
-        OrderEvent::Failed(last) => {
-            let errors: Vec<_> = order
-                .history()
-                .iter()
-                .filter_map(|step| match &step.event {
-                    OrderEvent::AttemptFailed { failure, .. } => Some(failure.to_string()),
-                    _ => None,
-                })
-                .chain([last.to_string()])
-                .collect();
-            tracing::warn!(order_id = %order.id, attempt, ?errors, "failed");
-        }
-        OrderEvent::AttemptFailed { failure, retry_at } => {
-            tracing::info!(order_id = %order.id, attempt, seq, %failure, %retry_at, "pending again");
-        }
-        OrderEvent::Routed(decision) => {
-            tracing::info!(order_id = %order.id, attempt, seq, venue = %decision.winner().venue, "{status}");
-        }
-        OrderEvent::Submitted(swap) => {
-            tracing::info!(order_id = %order.id, attempt, seq, venue = %swap.venue, signature = %swap.signature, "{status}");
-        }
-        _ => tracing::info!(order_id = %order.id, attempt, seq, "{status}"),
-    }
-}
-
 impl Actor for OrderActor {
     type Context = Context<Self>;
 
@@ -701,20 +507,8 @@ impl Handler<Subscribe> for OrderActor {
 
     fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
         let most = self.world.settings.orders.max_subscribers;
-        let subscribers = &mut self.audience.subscribers;
-        if subscribers.len() >= most {
-            subscribers.retain(|subscriber| subscriber.is_wanted() && subscriber.to.0.to.connected());
-            // Those who follow every order have their own limit.
-            if subscribers.iter().filter(|subscriber| subscriber.key.is_some()).count() >= most {
-                return Err(TooManySubscribers);
-            }
-        }
-        let key = self.next_key;
-        self.next_key += 1;
         let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
-        // Whoever follows the order already is told each step once all the same.
-        subscribers.retain(|subscriber| !subscriber.to.is(&to));
-        subscribers.push(Subscriber { key: Some(key), to, told: seq });
+        let key = self.audience.subscribe(to, seq, most)?;
         Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
     }
 }
@@ -723,10 +517,7 @@ impl Handler<Unsubscribe> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
-        for subscriber in self.audience.subscribers.iter_mut().filter(|subscriber| subscriber.key == Some(key)) {
-            subscriber.key = None;
-        }
-        self.audience.subscribers.retain(Subscriber::is_wanted);
+        self.audience.unsubscribe(key);
     }
 }
 
@@ -734,7 +525,6 @@ impl Handler<Follow> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, Follow(to): Follow, _: &mut Self::Context) {
-        self.audience.subscribers.retain(Subscriber::is_wanted);
         self.audience.follow(to);
     }
 }

@@ -1,0 +1,68 @@
+//! From a routing decision to a signed swap.
+
+use std::sync::Arc;
+
+use actix::MailboxError;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use super::World;
+use crate::actors::venue::{BuildSwap, GetQuote};
+use crate::domain::id::OrderId;
+use crate::domain::order::OrderRequest;
+use crate::domain::quote::Quote;
+use crate::domain::retry::{Failure, FailureCode};
+use crate::domain::routing::Decision;
+use crate::domain::swap::SignedSwap;
+use crate::venue::{QuoteRequest, SwapRequest};
+
+/// Builds on the best offer, and on the next best where that fails. An offer that has grown too old is asked again.
+pub(super) async fn build(
+    world: Arc<World>,
+    order_id: OrderId,
+    attempt: u32,
+    request: Arc<OrderRequest>,
+    decision: Arc<Decision>,
+) -> Result<SignedSwap, Failure> {
+    let patience = world.settings.routing_timeout;
+    let mut failures = Vec::new();
+    for offer in &decision.quotes {
+        let Some(line) = world.venues.get(&offer.venue) else { continue };
+        let venue = line.get();
+        let quote: Result<Quote, Failure> = if offer.is_fresh(world.clock.now(), world.settings.quote_max_age) {
+            Ok(offer.clone())
+        } else {
+            let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
+            answered(offer.venue.name(), timeout(patience, venue.send(GetQuote(again))).await)
+        };
+        let built = match quote {
+            Ok(quote) if request.min_amount_out.is_some_and(|minimum| quote.amount_out < minimum) => Err(Failure::new(
+                FailureCode::BelowMinimum,
+                format!("{} now offers less than the order's minimum", offer.venue),
+            )),
+            Ok(quote) => {
+                let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
+                answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
+            }
+            Err(failure) => Err(failure),
+        };
+        match built {
+            Ok(signed) => return Ok(signed),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // The winner's failure is the one that decides; the others are told in its message.
+    let code = failures.first().map_or(FailureCode::BuildFailed, |failure| failure.code);
+    let said = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
+    Err(Failure::new(code, said))
+}
+
+type Answer<T> = Result<Result<Result<T, Failure>, MailboxError>, Elapsed>;
+
+fn answered<T>(venue: &str, answer: Answer<T>) -> Result<T, Failure> {
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} is being restarted"))),
+        Err(_) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} did not answer in time"))),
+    }
+}
