@@ -3,102 +3,38 @@
 //! It knows every unfinished order. It gives out the slots (concurrency, the three priorities, the rate window), and
 //! when an order's actor breaks it has the order loaded again and starts the next incarnation with the old audience.
 
+mod admission;
+mod mending;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
-use uuid::Uuid;
 
-use super::backoff::jittered;
+pub use self::admission::{ANSWER_WITHIN, Submission, SubmitError, submit};
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
 use super::order::{
-    self, Announce, Audience, Exit, Follow, OrderActor, Outlet, Park, SlotGranted, TooManySubscribers, World,
+    Announce, Audience, Exit, Follow, OrderActor, Outlet, Park, SlotGranted, TooManySubscribers, World,
 };
-use super::persistence::{FindKey, LoadOrder, Persistence, RecordError, record};
+use super::persistence::Persistence;
 use super::placement::Placement;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::limits::{DispatchQueue, RateWindow};
-use crate::domain::order::{Order, OrderRequest, Priority};
-use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::domain::order::Priority;
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{StoredOrder, Write, Written};
-
-/// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
-///
-/// Dropped: what has begun goes on, what is stored is run.
-pub async fn submit(
-    manager: &Addr<OrderManager>,
-    owner: Owner,
-    request: Arc<OrderRequest>,
-    key: Option<ClientKey>,
-) -> Result<Submission, SubmitError> {
-    let (reply, answer) = oneshot::channel();
-    // Full: do_send ignores bounds; each connection has one under way. Closed: then nobody answers.
-    manager.do_send(SubmitOrder { owner, request, key, reply });
-    answer.await.unwrap_or(Err(SubmitError::Broken))
-}
-
-/// A new order and the way back; as with a write, a task for each answer is what is saved.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct SubmitOrder {
-    owner: Owner,
-    request: Arc<OrderRequest>,
-    key: Option<ClientKey>,
-    reply: oneshot::Sender<Result<Submission, SubmitError>>,
-}
-
-/// A submit is answered within this time, whatever the database does.
-pub const ANSWER_WITHIN: Duration = Duration::from_millis(950);
-
-/// An order that waits to be written is given up after this time: soon enough that the answer can still say so.
-const WRITE_WITHIN: Duration = Duration::from_millis(900);
-
-/// An order that was submitted.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// The order.
-    pub order: Order,
-    /// Whether this submit made it; otherwise it is the order that the key belongs to already.
-    pub created: bool,
-}
-
-/// Why an order was not taken in.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubmitError {
-    /// As many orders are open as may be; nothing was stored.
-    #[error("as many orders are open as may be")]
-    Full,
-    /// The engine is stopping; nothing was stored.
-    #[error("the engine is stopping")]
-    Stopping,
-    /// The key belongs to another order; nothing was stored.
-    #[error("the key belongs to another order")]
-    KeyReused,
-    /// The database could not be reached; nothing was or will be stored.
-    #[error("the order could not be stored")]
-    NotAccepted,
-    /// The database did not say; ask for this order later, or repeat with the same key.
-    #[error("it is not known yet whether order {0} was stored")]
-    OutcomeUnknown(OrderId),
-    /// The order manager is gone, and whether it stored the order before is not known; repeat with the same key.
-    #[error("the engine broke while it took the order in")]
-    Broken,
-}
+use crate::store::StoredOrder;
 
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
@@ -187,24 +123,6 @@ pub struct Standing {
     pub stuck: usize,
     /// Whether new orders are let in.
     pub admitting: bool,
-}
-
-/// A new order's fate is known: it is durable, or will never be.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Admitted {
-    id: OrderId,
-    owner: Owner,
-    key: Option<ClientKey>,
-    order: Option<Order>,
-}
-
-/// A broken order as the store has it, with what has been made of its fall.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Mended {
-    id: OrderId,
-    stored: Option<StoredOrder>,
 }
 
 /// Knows every unfinished order.
@@ -432,114 +350,6 @@ impl OrderManager {
             }
         }
     }
-
-    /// Has a broken order loaded and its fall recorded.
-    fn mend(&mut self, id: OrderId, ctx: &mut Context<Self>) {
-        let Some(open) = self.orders.get_mut(&id) else { return };
-        open.falls += 1;
-        if open.falls > Self::MAX_FALLS {
-            tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
-            open.stuck = true;
-            open.audience = Audience::default();
-            open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
-            return;
-        }
-        tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
-        let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
-        let me = ctx.address();
-        let falls = open.falls;
-        actix::spawn(async move {
-            crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence).await;
-            // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
-            me.do_send(Mended { id, stored });
-        });
-    }
-}
-
-/// Loads a broken order; where nothing was sent its fall counts as a failed attempt, and that is recorded.
-async fn mend(
-    id: OrderId,
-    falls: u32,
-    settings: &Settings,
-    clock: Clock,
-    persistence: &Addr<Persistence>,
-) -> Option<StoredOrder> {
-    loop {
-        let mut stored = match persistence.send(LoadOrder(id)).await {
-            Ok(Ok(stored)) => stored?,
-            Ok(Err(error)) => {
-                tracing::warn!(order_id = %id, %error, "a broken order cannot be loaded yet");
-                tokio::time::sleep(settings.orders.backoff_initial).await;
-                continue;
-            }
-            Err(_) => return None,
-        };
-        let wait = jittered(base_delay(settings.orders.backoff_initial, falls));
-        let attempt = stored.order.state().attempt();
-        let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
-        let event = match stored.order.state() {
-            state if state.is_final() => return Some(stored),
-            OrderState::Submitted { .. } => {
-                // The swap may land: the attempt goes on, only not in a tight circle.
-                tokio::time::sleep(wait).await;
-                return Some(stored);
-            }
-            _ if may_retry(FailureCode::Internal, attempt, settings.orders.max_attempts) => OrderEvent::AttemptFailed {
-                failure,
-                retry_at: clock.now() + TimeDelta::from_std(wait).unwrap_or_default(),
-            },
-            _ => OrderEvent::Failed(failure),
-        };
-        let recorded = match stored.order.propose(event, clock.now()) {
-            Ok(recorded) => Arc::new(recorded),
-            Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
-        };
-        let write = Write::step(&stored.order, recorded.clone(), None);
-        match record(persistence, write, None).await {
-            Ok(_) => {
-                if let Err(illegal) = stored.order.apply(recorded.clone()) {
-                    unreachable!("what was proposed is legal until it is recorded: {illegal}");
-                }
-                order::log(&stored.order, &recorded);
-                return Some(stored);
-            }
-            Err(RecordError::LostRace { .. }) => {}
-            Err(RecordError::Stopped) => return None,
-            // Nothing about it can be written: start it as it is, until it has fallen too often.
-            Err(_) => return Some(stored),
-        }
-    }
-}
-
-/// Finds the order that a key belongs to, where no new one is let in.
-async fn known(
-    owner: Owner,
-    key: Option<ClientKey>,
-    request: &OrderRequest,
-    persistence: &Addr<Persistence>,
-) -> Result<Submission, SubmitError> {
-    let Some(key) = key else { return Err(SubmitError::Full) };
-    match persistence.send(FindKey { owner, key }).await {
-        Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
-        _ => Err(SubmitError::Full),
-    }
-}
-
-/// The order of that id, where it was asked for by the same request.
-async fn repeated(
-    id: OrderId,
-    request: &OrderRequest,
-    persistence: &Addr<Persistence>,
-) -> Result<Submission, SubmitError> {
-    match persistence.send(LoadOrder(id)).await {
-        Ok(Ok(Some(StoredOrder { order, .. }))) if *order.request == *request => {
-            Ok(Submission { order, created: false })
-        }
-        Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),
-        // It is stored; only what it says cannot be read just now.
-        Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
-    }
 }
 
 impl Actor for OrderManager {
@@ -548,87 +358,6 @@ impl Actor for OrderManager {
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
         self.caretaker.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
-    }
-}
-
-impl Handler<SubmitOrder> for OrderManager {
-    type Result = ();
-
-    fn handle(&mut self, SubmitOrder { owner, request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
-        fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
-        // Nobody listens to a reply where the client has gone; what is stored is run all the same.
-        if self.draining.is_some() {
-            let _ = reply.send(Err(SubmitError::Stopping));
-            return;
-        }
-        let persistence = self.persistence.clone();
-        if self.orders.len() + self.admitting >= self.settings.orders.max_open {
-            // A repeat of an order that was let in is answered however full the house is.
-            actix::spawn(async move {
-                let known = timeout(ANSWER_WITHIN, known(owner, key, &request, &persistence)).await;
-                let _ = reply.send(known.unwrap_or(Err(SubmitError::Full)));
-            });
-            return;
-        }
-        self.admitting += 1;
-        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.now());
-        let id = order.id;
-        let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry((owner, key.clone())).or_insert(id));
-        let me = ctx.address();
-        // On its own, so that it goes on even where the client has left or been answered.
-        actix::spawn(async move {
-            crash_point("accept.asked");
-            let expires = Instant::now() + WRITE_WITHIN;
-            let mut written =
-                std::pin::pin!(record(&persistence, Write::accept(order.clone(), key.clone()), Some(expires)));
-            let (written, reply) = match timeout(ANSWER_WITHIN, &mut written).await {
-                Ok(written) => (written, Some(reply)),
-                Err(_) => {
-                    let _ = reply.send(Err(SubmitError::OutcomeUnknown(first)));
-                    (written.await, None)
-                }
-            };
-            crash_point("accept.recorded");
-            // Full: do_send ignores bounds, one a submit. Closed: then the process ends.
-            let stored = (written == Ok(Written::Stored)).then(|| order.clone());
-            me.do_send(Admitted { id, owner, key, order: stored });
-            let Some(reply) = reply else { return };
-            let _ = reply.send(match written {
-                Ok(Written::Stored) => Ok(Submission { order, created: true }),
-                Ok(Written::Duplicate(known)) => {
-                    let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
-                    found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
-                }
-                Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
-                Err(RecordError::Expired) => Err(SubmitError::NotAccepted),
-                Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {
-                    tracing::warn!(%error, "an order was not accepted");
-                    Err(SubmitError::NotAccepted)
-                }
-                Err(RecordError::Stopped) => Err(SubmitError::OutcomeUnknown(id)),
-            });
-        });
-    }
-}
-
-impl Handler<Admitted> for OrderManager {
-    type Result = ();
-
-    fn handle(&mut self, Admitted { id, owner, key, order }: Admitted, ctx: &mut Self::Context) {
-        crash_point("accept.admitted");
-        self.admitting -= 1;
-        if let Some(key) = key.map(|key| (owner, key))
-            && self.unsettled_keys.get(&key) == Some(&id)
-        {
-            self.unsettled_keys.remove(&key);
-        }
-        if let Some(order) = order {
-            order::log(&order, order.last());
-            // While the engine stops, the order stays where it is: durable, for the next start.
-            if self.draining.is_none() {
-                self.start(StoredOrder { order, live: None }, ctx);
-            }
-        }
     }
 }
 
@@ -724,18 +453,6 @@ impl Handler<OrderExited> for OrderManager {
             Exit::Ended | Exit::Parked | Exit::Broken => self.forget(id),
         }
         self.dispatch(ctx);
-    }
-}
-
-impl Handler<Mended> for OrderManager {
-    type Result = ();
-
-    fn handle(&mut self, Mended { id, stored }: Mended, ctx: &mut Self::Context) {
-        crash_point("manager.mended");
-        match stored {
-            Some(stored) if self.draining.is_none() => self.start(stored, ctx),
-            _ => self.forget(id),
-        }
     }
 }
 

@@ -1,0 +1,118 @@
+//! What is made of an order whose actor broke.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use chrono::TimeDelta;
+
+use super::{Audience, Found, OrderManager};
+use crate::actors::backoff::jittered;
+use crate::actors::order;
+use crate::actors::persistence::{LoadOrder, Persistence, RecordError, record};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::id::OrderId;
+use crate::domain::lifecycle::{OrderEvent, OrderState};
+use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
+use crate::faults::crash_point;
+use crate::store::{StoredOrder, Write};
+
+impl OrderManager {
+    /// Has a broken order loaded and its fall recorded.
+    pub(super) fn mend(&mut self, id: OrderId, ctx: &mut Context<Self>) {
+        let Some(open) = self.orders.get_mut(&id) else { return };
+        open.falls += 1;
+        if open.falls > Self::MAX_FALLS {
+            tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
+            open.stuck = true;
+            open.audience = Audience::default();
+            open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
+            return;
+        }
+        tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
+        let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
+        let me = ctx.address();
+        let falls = open.falls;
+        actix::spawn(async move {
+            crash_point("manager.mending");
+            let stored = mend(id, falls, &settings, clock, &persistence).await;
+            // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
+            me.do_send(Mended { id, stored });
+        });
+    }
+}
+
+/// A broken order as the store has it, with what has been made of its fall.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Mended {
+    id: OrderId,
+    stored: Option<StoredOrder>,
+}
+
+/// Loads a broken order; where nothing was sent its fall counts as a failed attempt, and that is recorded.
+async fn mend(
+    id: OrderId,
+    falls: u32,
+    settings: &Settings,
+    clock: Clock,
+    persistence: &Addr<Persistence>,
+) -> Option<StoredOrder> {
+    loop {
+        let mut stored = match persistence.send(LoadOrder(id)).await {
+            Ok(Ok(stored)) => stored?,
+            Ok(Err(error)) => {
+                tracing::warn!(order_id = %id, %error, "a broken order cannot be loaded yet");
+                tokio::time::sleep(settings.orders.backoff_initial).await;
+                continue;
+            }
+            Err(_) => return None,
+        };
+        let wait = jittered(base_delay(settings.orders.backoff_initial, falls));
+        let attempt = stored.order.state().attempt();
+        let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
+        let event = match stored.order.state() {
+            state if state.is_final() => return Some(stored),
+            OrderState::Submitted { .. } => {
+                // The swap may land: the attempt goes on, only not in a tight circle.
+                tokio::time::sleep(wait).await;
+                return Some(stored);
+            }
+            _ if may_retry(FailureCode::Internal, attempt, settings.orders.max_attempts) => OrderEvent::AttemptFailed {
+                failure,
+                retry_at: clock.now() + TimeDelta::from_std(wait).unwrap_or_default(),
+            },
+            _ => OrderEvent::Failed(failure),
+        };
+        let recorded = match stored.order.propose(event, clock.now()) {
+            Ok(recorded) => Arc::new(recorded),
+            Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
+        };
+        let write = Write::step(&stored.order, recorded.clone(), None);
+        match record(persistence, write, None).await {
+            Ok(_) => {
+                if let Err(illegal) = stored.order.apply(recorded.clone()) {
+                    unreachable!("what was proposed is legal until it is recorded: {illegal}");
+                }
+                order::log(&stored.order, &recorded);
+                return Some(stored);
+            }
+            Err(RecordError::LostRace { .. }) => {}
+            Err(RecordError::Stopped) => return None,
+            // Nothing about it can be written: start it as it is, until it has fallen too often.
+            Err(_) => return Some(stored),
+        }
+    }
+}
+
+impl Handler<Mended> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Mended { id, stored }: Mended, ctx: &mut Self::Context) {
+        crash_point("manager.mended");
+        match stored {
+            Some(stored) if self.draining.is_none() => self.start(stored, ctx),
+            _ => self.forget(id),
+        }
+    }
+}
