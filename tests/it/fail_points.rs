@@ -10,13 +10,17 @@ use crate::client::{at_once, order};
 use crate::crowd::{Crowd, full, seed};
 use crate::faults::rough;
 use crate::history::History;
-use crate::process::{PATIENCE, SWIFT, Server};
+use crate::process::{PATIENCE, SWIFT, Server, postgres_for_all};
 
 #[actix::test]
 async fn an_engine_that_crashes_at_any_named_moment_loses_nothing_and_swaps_nothing_twice() {
     let rounds = if full() { 20 } else { 1 };
     let seed = seed();
     for (index, (point, _)) in CRASH_POINTS.iter().enumerate() {
+        if *point == "store.written" && postgres_for_all().is_some() {
+            eprintln!("{point}: does not come on PostgreSQL, where a group is written and committed by one statement");
+            continue;
+        }
         let crowd = Crowd::new(seed + index as u64);
         let mut server = rough([("simulation.quote_latency_ms", "5"), ("simulation.swap_latency_max_ms", "40")]);
         for round in 0..rounds {

@@ -37,9 +37,9 @@ impl Server {
     /// Starts an engine with these settings over the defaults.
     pub fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut server = Self::idle(settings);
-        if let Some(cluster) = std::env::var_os("ORDER_ENGINE_TEST_DATABASE_URL") {
+        if let Some(cluster) = postgres_for_all() {
             // Weaker than `database.url`, so that a test which brings its own database keeps it.
-            server.set("DATABASE_URL", &new_database(cluster.into_string().unwrap()));
+            server.set("DATABASE_URL", &new_database(cluster));
         }
         server.restart();
         server
@@ -202,6 +202,11 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// The PostgreSQL on which all engines run that bring no database of their own; SQLite where none is named.
+pub fn postgres_for_all() -> Option<String> {
+    std::env::var("ORDER_ENGINE_TEST_DATABASE_URL").ok()
 }
 
 /// Makes a database of a test's own in that PostgreSQL, and says where it is reached.
