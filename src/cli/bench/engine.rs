@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use order_engine::Settings;
 use order_engine::store::{OrderStore, SeaStore};
+use sea_orm::{ConnectionTrait, Database};
 
 use super::super::Failure;
 
@@ -52,6 +53,17 @@ impl Engine {
     /// A second way into the database, for counting and for filling it.
     pub(super) async fn store(&self) -> Result<SeaStore, Failure> {
         Ok(SeaStore::connect(&self.settings.database).await?)
+    }
+
+    /// Has PostgreSQL do at once what it does of itself within minutes of a flood of writes.
+    pub(super) async fn tidy_up(&self) -> Result<(), Failure> {
+        if !self.settings.database.url.is_sqlite() {
+            // Not a connection of the engine's, whose statements have to be short.
+            let connection = Database::connect(self.settings.database.url.expose()).await?;
+            connection.execute_unprepared("VACUUM (ANALYZE)").await?;
+            connection.close().await?;
+        }
+        Ok(())
     }
 
     /// Where the ledger is, if it is a file.
