@@ -68,7 +68,8 @@ async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
         if point == "engine.recovering" && stands {
-            // Nothing was open.
+            // Nothing was open. In no time at all nobody gets an order in either, and so it would go on.
+            crowd.some_moment(300).await;
             server.kill();
             stands = server.try_restart();
             crowd.meet(server);
