@@ -267,8 +267,8 @@ fn postgres(settings: &DatabaseSettings) -> Result<PgConnectOptions, DbErr> {
 }
 
 /// Every statement of the engine has its index and touches few rows. While a table that grows fast has no statistics yet,
-/// PostgreSQL would rather read all of it, and first compile machine code for that: of 1,000,000 orders that were a
-/// minute old a page took 229 ms, 43 ms without reading all, and 2 ms without the machine code.
+/// PostgreSQL would rather read all of it, and first compile machine code for that: of 1,000,000 orders stored within a
+/// minute the p99 of a page was 229 ms, without reading all of them up to 43, and without the machine code up to 12.
 const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 fn postgres_options(
