@@ -186,6 +186,21 @@ async fn what_is_too_long_or_too_deep_is_refused_and_not_waited_for() {
 }
 
 #[actix::test]
+async fn a_body_that_comes_in_pieces_is_read_whole() {
+    let server = Server::start([]);
+    let body = order(json!({ "clientOrderId": "in-pieces" })).to_string();
+    let pieces = body
+        .as_bytes()
+        .chunks(7)
+        .map(|piece| format!("{:x}\r\n{}\r\n", piece.len(), std::str::from_utf8(piece).expect("the body is ASCII")));
+    let pieces: String = pieces.collect();
+    let head = "POST /api/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let answer = raw(&server.client, format!("{head}transfer-encoding: chunked\r\n\r\n{pieces}0\r\n\r\n").as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer:?}");
+    assert_eq!(server.client.get("/api/orders/by-client-id/in-pieces").await.status, 200);
+}
+
+#[actix::test]
 async fn metrics_tell_what_happened() {
     let server = Server::start([("simulation.swap_latency_min_ms", "0"), ("simulation.swap_latency_max_ms", "0")]);
     let id = server.client.submit(json!({})).await.order_id();
