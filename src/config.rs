@@ -1,5 +1,6 @@
 //! Settings: layered, typed, and checked all at once before anything starts.
 
+mod database_url;
 mod parse;
 mod reader;
 mod sources;
@@ -13,11 +14,10 @@ use std::time::Duration;
 use config::{Config, File};
 use thiserror::Error;
 
+pub use self::database_url::{DatabasePlace, DatabaseUrl, SqliteFile};
 use self::reader::Reader;
 use self::sources::{Named, defaults, environment};
-pub use self::values::{
-    DatabaseUrl, HostName, LedgerPlace, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
-};
+pub use self::values::{HostName, LedgerPlace, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin};
 use crate::domain::id::VenueId;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;

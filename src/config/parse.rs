@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::database_url::DatabaseUrl;
 use super::reader::Reader;
-use super::values::{DatabaseUrl, LedgerPlace, RedisUrl, Registration, SecretPlace};
+use super::values::{LedgerPlace, LedgerText, RedisUrl, Registration, SecretPlace};
 use super::{
     AuthSettings, ChainSettings, DatabaseSettings, LimitSettings, LogSettings, MetricsSettings, OrderSettings,
     RedisSettings, ServerSettings, Settings, SimulationSettings, WsSettings,
@@ -67,7 +68,7 @@ impl Settings {
         let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
         let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
         let mistakes_per_minute = from.take("ws.mistakes_per_minute");
-        let ledger = from.take::<String>("simulation.ledger");
+        let ledger = from.take::<LedgerText>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
         let swap_latency_max = from.duration_or_zero("simulation.swap_latency_max_ms");
@@ -139,12 +140,11 @@ impl Settings {
             ),
             (None, path) => SecretPlace::File(path.into()),
         };
-        let ledger = match ledger?.as_str() {
-            "memory" => LedgerPlace::Memory,
-            "auto" => LedgerPlace::File(
+        let ledger = match ledger? {
+            LedgerText::At(place) => place,
+            LedgerText::Auto => LedgerPlace::File(
                 url.sqlite_path().unwrap_or_else(|| "order-engine.db".into()).with_extension("ledger"),
             ),
-            path => LedgerPlace::File(path.into()),
         };
         Some(Self {
             server: ServerSettings {

@@ -10,7 +10,8 @@ use config::{Value, ValueKind};
 use rust_decimal::Decimal;
 
 use super::Entry;
-use super::values::{DatabaseUrl, RedisUrl};
+use super::database_url::DatabaseUrl;
+use super::values::RedisUrl;
 use crate::domain::token::{KnownToken, Token, TokenList};
 
 const TOKENS: &str = include_str!("../../config/tokens.toml");

@@ -67,6 +67,33 @@ pub enum LedgerPlace {
     File(PathBuf),
 }
 
+/// The text of a ledger's place, before `auto` is resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LedgerText {
+    /// Beside the database.
+    Auto,
+    /// Where it says.
+    At(LedgerPlace),
+}
+
+impl FromStr for LedgerText {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A near miss must not silently become a file of that name.
+        let word = text.trim_matches(':').to_ascii_lowercase();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "memory" => Ok(Self::At(LedgerPlace::Memory)),
+            _ if word.is_empty() || word == "auto" || word == "memory" || text.ends_with('/') => {
+                Err("must be a file, \"memory\" or \"auto\"")
+            }
+            _ if text.chars().any(char::is_control) => Err("must have no control characters"),
+            _ => Ok(Self::At(LedgerPlace::File(text.into()))),
+        }
+    }
+}
+
 /// A share from 0 to 1, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share(u32);
@@ -93,57 +120,6 @@ impl FromStr for Share {
             return Err(ERROR);
         }
         u32::try_from((share * Decimal::from(1_000_000)).trunc().mantissa()).map(Self).map_err(|_| ERROR)
-    }
-}
-
-/// A database URL. It may hold a password, so it has no plain `Debug` or `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The URL with its secrets, for opening the database.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it names a SQLite file.
-    pub fn is_sqlite(&self) -> bool {
-        self.0.starts_with("sqlite:")
-    }
-
-    /// The SQLite file's path; `None` for PostgreSQL and for a database in memory.
-    pub fn sqlite_path(&self) -> Option<PathBuf> {
-        let rest = self.0.strip_prefix("sqlite:")?;
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        let path = path.split('?').next().unwrap_or(path);
-        (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
-    }
-
-    /// The URL without user, password and parameters, fit for logs.
-    pub fn redacted(&self) -> String {
-        let shown = self.0.split('?').next().unwrap_or(&self.0);
-        match (shown.split_once("://"), shown.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
-            _ => shown.to_owned(),
-        }
-    }
-}
-
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.redacted())
-    }
-}
-
-impl FromStr for DatabaseUrl {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("must begin with sqlite: or postgres:")
-        }
     }
 }
 

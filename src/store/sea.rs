@@ -29,7 +29,7 @@ use super::{
     Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
     request_to_text,
 };
-use crate::config::DatabaseSettings;
+use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, Recorded};
@@ -126,9 +126,9 @@ impl SeaStore {
             return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE), doubt });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
-        let writer = Database::connect(sqlite_options(settings, 1)).await?;
+        let writer = Database::connect(sqlite_options(settings, 1)?).await?;
         let reader = match settings.url.sqlite_path() {
-            Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))).await?,
+            Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))?).await?,
             None => writer.clone(),
         };
         Ok(Self { writer, reader, parallel_commits: 1, patience: None, doubt: Doubt::default() })
@@ -243,8 +243,13 @@ impl SeaStore {
 }
 
 fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
-    // SeaORM shows its options in its traces, so it is not told a password; sqlx gets the whole URL by `postgres`.
-    let url = if settings.url.is_sqlite() { settings.url.expose().to_owned() } else { settings.url.redacted() };
+    // SeaORM shows its options in its traces, so it is not told a password; sqlx gets the whole URL by `postgres`. Nor
+    // does it read a SQLite URL, which it would understand otherwise; sqlx gets the file by `sqlite_options`.
+    let url = match settings.url.place() {
+        DatabasePlace::Memory => "sqlite::memory:".to_owned(),
+        DatabasePlace::File(_) => "sqlite://named-by-sqlite-options".to_owned(),
+        DatabasePlace::Postgres => settings.url.redacted(),
+    };
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -332,18 +337,31 @@ pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)>
     ]
 }
 
-fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
-    let in_memory = settings.url.sqlite_path().is_none();
+fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> Result<ConnectOptions, DbErr> {
     let mut options = options(settings, connections);
-    if in_memory {
+    let file = match settings.url.place() {
+        // Absolute: a connection that is opened later means the same file, also after a change of folder.
+        DatabasePlace::File(file) => {
+            let path = std::path::absolute(&file.path)
+                .map_err(|error| DbErr::Conn(RuntimeErr::Internal(format!("{}: {error}", file.path.display()))))?;
+            Some(SqliteFile { path, create: file.create })
+        }
+        DatabasePlace::Memory | DatabasePlace::Postgres => None,
+    };
+    if file.is_none() {
         // Closing the last connection would forget everything.
         options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
     }
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite.busy_timeout(Duration::from_secs(5)).synchronous(SqliteSynchronous::Full);
-        if in_memory { sqlite } else { sqlite.journal_mode(SqliteJournalMode::Wal) }
+        match &file {
+            None => sqlite,
+            Some(file) => {
+                sqlite.filename(&file.path).create_if_missing(file.create).journal_mode(SqliteJournalMode::Wal)
+            }
+        }
     });
-    options
+    Ok(options)
 }
 
 #[async_trait]
