@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
 use crate::cluster::{self, Cluster, Previews, Voice};
-use crate::config::{LedgerPlace, Settings};
+use crate::config::{LedgerPlace, SecretPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
@@ -54,9 +55,17 @@ pub struct Engine {
 /// Why the engine did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// Another engine uses the database.
+    /// Another engine uses the database, or its URL names none.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A file that is kept beside the database is the database itself.
+    #[error("{key}: {path:?} is the database")]
+    SameFile {
+        /// The setting that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The simulated chain's ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -289,6 +298,9 @@ impl Running {
             Some(_) => None,
             None => Some(take_lock(&settings, &database_home).await?),
         };
+        if let Some(lock) = &lock {
+            keep_apart(&settings, lock)?;
+        }
         let listeners = match parts.without_http {
             true => None,
             false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host)),
@@ -451,7 +463,11 @@ impl Running {
         }
         let store = self.store.clone();
         let closed = self.database_home.run(async move { store.close().await });
-        let _ = timeout(STEP, closed).await;
+        if timeout(STEP, closed).await.is_err() {
+            // The file may still be open, and its lock must not be given back before it is closed.
+            tracing::warn!("the database was not closed in time; its lock is kept until the process ends");
+            std::mem::forget(self._lock.clone());
+        }
         for arbiter in self.arbiters.drain(..).rev() {
             arbiter.stop();
             // Joining blocks, and an arbiter can only stop while this thread goes on.
@@ -470,6 +486,22 @@ async fn take_lock(settings: &Arc<Settings>, home: &Placement) -> Result<Arc<Eng
         Some(Err(LockError::Database(error))) => Err(StartError::Database(error)),
         Some(Err(error)) => Err(error.into()),
         None => Err(StartError::Broken),
+    }
+}
+
+/// Refuses settings by which the database would also be written as something else.
+fn keep_apart(settings: &Settings, lock: &EngineLock) -> Result<(), StartError> {
+    let ledger = match &settings.simulation.ledger {
+        LedgerPlace::File(path) => Some(("simulation.ledger", path)),
+        LedgerPlace::Memory => None,
+    };
+    let secret = match &settings.auth.secret {
+        SecretPlace::File(path) => Some(("auth.secret_file", path)),
+        SecretPlace::Given(_) | SecretPlace::Memory => None,
+    };
+    match ledger.into_iter().chain(secret).find(|(_, path)| lock.covers(path)) {
+        Some((key, path)) => Err(StartError::SameFile { key, path: path.clone() }),
+        None => Ok(()),
     }
 }
 

@@ -1,15 +1,20 @@
-//! `order-engine migrate`: the schema, up to date.
+//! `order-engine migrate`: the schema, up to date. Refused while an engine uses the database.
 
 use std::process::ExitCode;
 
 use order_engine::Settings;
+use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 
-use super::{Failure, client};
+use super::{Failure, client, not_locked};
 
 pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     client::block_on(async {
-        let store = SeaStore::open(&settings.database).await?;
+        let lock = match EngineLock::acquire(&settings.database).await {
+            Ok(lock) => lock,
+            Err(error) => return not_locked(error),
+        };
+        let store = SeaStore::open_locked(&settings.database, &lock).await?;
         store.close().await;
         println!("{} is up to date", settings.database.url.redacted());
         Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use order_engine::Settings;
 use order_engine::config::Entry;
+use order_engine::store::lock::LockError;
 
 /// Exit codes beside 0 (it went well), 1 (it did not) and 2 (the command line was wrong).
 mod exit {
@@ -98,6 +99,21 @@ pub(crate) fn run() -> ExitCode {
         eprintln!("order-engine: {failure}");
         ExitCode::FAILURE
     })
+}
+
+/// Says why the database could not be had for this process alone, and ends with the exit code for that.
+fn not_locked(error: LockError) -> Result<ExitCode, Failure> {
+    match error {
+        LockError::Held { .. } => {
+            eprintln!("order-engine: {error}");
+            Ok(ExitCode::from(exit::LOCKED))
+        }
+        LockError::Setting(_) => {
+            eprintln!("order-engine: the settings are wrong:\n  {error}");
+            Ok(ExitCode::from(exit::CONFIG))
+        }
+        LockError::Database(_) => Err(error.into()),
+    }
 }
 
 fn with_settings(

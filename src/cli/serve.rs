@@ -37,11 +37,10 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let engine = match Engine::start_here(settings).await {
         Ok(engine) => engine,
-        Err(error @ StartError::Lock(_)) => {
-            eprintln!("order-engine: {error}");
-            return Ok(ExitCode::from(exit::LOCKED));
-        }
-        Err(error @ (StartError::Open(_) | StartError::Auth(AuthStartError::Secret(_)))) => {
+        Err(StartError::Lock(error)) => return super::not_locked(error),
+        Err(
+            error @ (StartError::Open(_) | StartError::SameFile { .. } | StartError::Auth(AuthStartError::Secret(_))),
+        ) => {
             eprintln!("order-engine: the settings are wrong:\n  {error}");
             return Ok(ExitCode::from(exit::CONFIG));
         }

@@ -1,7 +1,7 @@
 //! One engine a database: an exclusive lock, taken before recovery and held for life.
 //!
-//! On SQLite it is a lock on a file beside the database, which goes with the process. On PostgreSQL it is an advisory
-//! lock, which goes with a connection, and connections break while engines live on. So more is needed there.
+//! On SQLite it is a lock on the database file itself (see [`file`]), which goes with the process. On PostgreSQL it is an
+//! advisory lock, which goes with a connection, and connections break while engines live on. So more is needed there.
 //!
 //! # What holds on PostgreSQL
 //! *Nobody records without the lock.* The lock's holder alone can have connections that write: a connection joins the
@@ -22,9 +22,9 @@
 //! swapped twice: `UNIQUE(order_id, seq)` lets one of two writers win each step, and the loser starts over from what the
 //! winner recorded.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +36,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use self::file::FileLock;
 use super::sea::limits;
-use crate::config::DatabaseSettings;
+use crate::config::{DatabasePlace, DatabaseSettings};
 
 /// The right to be the engine of a database; given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct EngineLock(Kind);
 enum Kind {
     /// A database in memory belongs to its process anyway.
     Memory,
-    File(#[allow(dead_code, reason = "held, never read")] File),
+    File(Arc<FileLock>),
     Session(Session),
 }
 
@@ -62,45 +63,63 @@ pub enum LockError {
         /// What is held.
         what: String,
     },
-    /// The lock file cannot be used.
-    #[error("lock file {path:?}: {source}")]
-    Io {
-        /// The lock file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// The URL names something that cannot be a database, or is none yet; says what and what to do.
+    #[error("database.url: {0}")]
+    Setting(String),
     /// The database cannot be asked.
     #[error("{0}")]
     Database(String),
 }
 
 impl EngineLock {
-    /// Takes the lock: of a SQLite file `{file}.lock` beside it, of PostgreSQL an advisory one.
+    /// Takes the lock: of a SQLite file a lock on that file, of PostgreSQL an advisory one.
     ///
+    /// A SQLite file that does not exist is created if its URL says so. Nothing else in this process may have it open.
     /// Belongs on the thread that will use the database: connections live and die with the runtime that opened them.
     pub async fn acquire(settings: &DatabaseSettings) -> Result<Self, LockError> {
-        let kind = match settings.url.sqlite_path() {
-            Some(database) => Kind::File(lock_file(&database)?),
-            None if settings.url.is_sqlite() => Kind::Memory,
-            None => Kind::Session(Session::begin(settings).await?),
+        let kind = match settings.url.place() {
+            DatabasePlace::Memory => Kind::Memory,
+            DatabasePlace::File(database) => Kind::File(Arc::new(FileLock::acquire(database)?)),
+            DatabasePlace::Postgres => Kind::Session(Session::begin(settings).await?),
         };
         Ok(Self(kind))
     }
 
-    /// Resolves with the cause once somebody else has the lock; for ever pending where that cannot be.
+    /// Resolves with the cause once somebody else has the lock, or the locked file is no longer the database; for ever
+    /// pending where neither can be.
     pub fn lost(&self) -> impl Future<Output = String> + use<> {
-        let hold = match &self.0 {
-            Kind::Session(session) => Some(session.guard.hold.clone()),
-            Kind::Memory | Kind::File(_) => None,
+        let kind = match &self.0 {
+            Kind::Memory => None,
+            // Weak, for whoever waits must not keep the lock.
+            Kind::File(file) => Some(Watched::File(Arc::downgrade(file))),
+            Kind::Session(session) => Some(Watched::Session(session.guard.hold.clone())),
         };
         async move {
-            let Some(mut hold) = hold else { return std::future::pending().await };
-            if let Ok(Hold::Lost(cause)) = hold.wait_for(|hold| matches!(hold, Hold::Lost(_))).await.as_deref() {
-                return cause.clone();
+            match kind {
+                None => {}
+                Some(Watched::File(file)) => {
+                    if let Some(cause) = file::replaced(file).await {
+                        return cause;
+                    }
+                }
+                Some(Watched::Session(mut hold)) => {
+                    let lost = hold.wait_for(|hold| matches!(hold, Hold::Lost(_))).await;
+                    if let Ok(Hold::Lost(cause)) = lost.as_deref() {
+                        return cause.clone();
+                    }
+                }
             }
             // It was given back: the engine is being stopped.
             std::future::pending().await
+        }
+    }
+
+    /// Whether that path leads to the locked SQLite file. Whoever opened and closed it for something else would drop
+    /// SQLite's own locks on it.
+    pub fn covers(&self, path: &Path) -> bool {
+        match &self.0 {
+            Kind::File(file) => file.is_at(path),
+            Kind::Memory | Kind::Session(_) => false,
         }
     }
 
@@ -113,25 +132,10 @@ impl EngineLock {
     }
 }
 
-fn lock_file(database: &Path) -> Result<File, LockError> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    let io = |source| LockError::Io { path: path.clone(), source };
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder).map_err(io)?;
-            return Err(LockError::Held { holder: holder.trim().to_owned(), what: format!("{path:?}") });
-        }
-        Err(TryLockError::Error(error)) => return Err(io(error)),
-    }
-    file.set_len(0).map_err(io)?;
-    file.rewind().map_err(io)?;
-    writeln!(file, "process {}", std::process::id()).map_err(io)?;
-    Ok(file)
+/// What [`EngineLock::lost`] watches.
+enum Watched {
+    File(std::sync::Weak<FileLock>),
+    Session(watch::Receiver<Hold>),
 }
 
 /// The advisory lock's number; it is the same for every engine, and advisory locks are counted for each database.

@@ -22,6 +22,7 @@ mod hostile;
 mod idempotency;
 mod input;
 mod limits;
+mod one_engine;
 mod orders;
 mod outages;
 mod ownership;

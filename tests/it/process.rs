@@ -1,7 +1,8 @@
 //! The binary as an operator runs it: started in a folder of its own, on a free port, killed and started again.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub struct Server {
     folder: TempDir,
     settings: Vec<(String, String)>,
     child: Option<Child>,
+    log: Option<PathBuf>,
     pub client: Client,
 }
 
@@ -49,7 +51,7 @@ impl Server {
     pub fn idle<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, settings, child: None, client: Client::nowhere() }
+        Self { folder, settings, child: None, log: None, client: Client::nowhere() }
     }
 
     /// The database it uses, to be read beside it.
@@ -75,6 +77,11 @@ impl Server {
         self.settings.push((variable(key), value.to_owned()));
     }
 
+    /// From the next start on its log goes into that file.
+    pub fn log_to(&mut self, file: &Path) {
+        self.log = Some(file.to_owned());
+    }
+
     /// Starts it (again), and waits until it says where it listens.
     pub fn restart(&mut self) {
         assert!(self.try_restart(), "the engine says where it listens");
@@ -96,7 +103,11 @@ impl Server {
     /// Starts it, and waits for nothing.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the engine still runs");
-        self.child = Some(self.command(&[]).stdout(Stdio::piped()).spawn().unwrap());
+        let mut command = self.command(&[]);
+        if let Some(log) = &self.log {
+            command.stderr(OpenOptions::new().create(true).append(true).open(log).unwrap());
+        }
+        self.child = Some(command.stdout(Stdio::piped()).spawn().unwrap());
     }
 
     /// How the process ended, once it has; then it can be started again.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use order_engine::Settings;
+use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 use sea_orm::{ConnectionTrait, Database};
 
@@ -31,7 +32,9 @@ impl Engine {
             fixed.iter().chain(overrides).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let settings = Settings::with(overrides.clone())?;
         if database_url.is_some() {
-            SeaStore::connect(&settings.database).await?.start_anew().await?;
+            // Everything in it is about to be forgotten, so it must be nobody's.
+            let lock = EngineLock::acquire(&settings.database).await?;
+            SeaStore::open_locked(&settings.database, &lock).await?.start_anew().await?;
         }
         let (child, address) = spawn(&folder, &overrides)?;
         Ok(Self { child, folder, settings, address })
