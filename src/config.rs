@@ -17,7 +17,9 @@ use thiserror::Error;
 pub use self::database_url::{DatabasePlace, DatabaseUrl, SqliteFile};
 use self::reader::Reader;
 use self::sources::{Named, defaults, environment};
-pub use self::values::{HostName, LedgerPlace, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin};
+pub use self::values::{
+    HostName, LedgerPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
+};
 use crate::domain::id::VenueId;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;
@@ -176,7 +178,7 @@ pub struct SimulationSettings {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
 pub struct LogSettings {
-    pub level: String,
+    pub level: LogFilter,
     pub format: LogFormat,
 }
 

@@ -34,6 +34,9 @@
 //! 9. Somebody else's order does not exist: whoever asks says for whom, and a foreign id answers as an unknown one.
 //! 10. A secret is shown by nothing that prints it.
 
+// `println!` and `eprintln!` panic when nobody reads any more, and when the disk is full.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod actors;
 pub mod auth;
 pub mod chain;

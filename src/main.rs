@@ -1,5 +1,8 @@
 //! `order-engine`: parse the command line, run one command, end with its exit code.
 
+// `println!` and `eprintln!` panic when nobody reads any more, and when the disk is full.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 mod cli;
 
 use std::process::ExitCode;

@@ -65,6 +65,8 @@ pub struct Standing {
     pub connections: usize,
     /// Connections that were shut because no request on them came to its end.
     pub connections_shut: u64,
+    /// Log lines that were dropped since the process began.
+    pub dropped_log_lines: u64,
     /// How long the engine has been running.
     pub uptime: Duration,
 }
@@ -79,6 +81,7 @@ struct Gauges {
     sockets_shut: Counter,
     connections: Gauge,
     connections_shut: Counter,
+    dropped_log_lines: Counter,
     uptime: Gauge,
     memory: Gauge,
 }
@@ -161,6 +164,8 @@ impl Default for Metrics {
         ours.register("connections", "Open connections, WebSockets among them", standing.connections.clone());
         let shut = standing.connections_shut.clone();
         ours.register("connections_shut", "Connections shut because no request on them came to its end", shut);
+        let lines = standing.dropped_log_lines.clone();
+        ours.register("log_lines_dropped", "Log lines that nobody took or that could not be written", lines);
         ours.register("uptime_seconds", "How long the engine has been running", standing.uptime.clone());
         registry.register("process_resident_memory_bytes", "Resident memory", standing.memory.clone());
         Self { counted: Arc::new(counted), registry: Arc::new(registry) }
@@ -255,6 +260,7 @@ impl Metrics {
         gauges.sockets_shut.inner().store(standing.sockets_shut, Ordering::Relaxed);
         gauges.connections.set(whole(standing.connections));
         gauges.connections_shut.inner().store(standing.connections_shut, Ordering::Relaxed);
+        gauges.dropped_log_lines.inner().store(standing.dropped_log_lines, Ordering::Relaxed);
         gauges.uptime.set(whole(standing.uptime.as_secs()));
         gauges.memory.set(whole(resident_bytes().unwrap_or_default()));
         let mut text = String::new();

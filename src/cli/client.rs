@@ -10,6 +10,7 @@ use futures_util::{SinkExt, StreamExt};
 use order_engine::domain::secret::Secret;
 use serde_json::Value;
 
+use super::output::{self, OutputError};
 use super::{Failure, exit};
 
 #[derive(clap::Args)]
@@ -80,6 +81,7 @@ impl Server {
             match self.follow_once(id, &mut after_seq, json).await {
                 Ok(Some(ended)) => return Ok(ended),
                 Ok(None) => tries = 0,
+                Err(failure) if failure.is::<OutputError>() => return not_seen_to_its_end(failure),
                 Err(failure) if tries == TRIES => return Err(failure),
                 Err(_) => tries += 1,
             }
@@ -103,9 +105,9 @@ impl Server {
                     for step in steps {
                         *after_seq = step["seq"].as_u64().unwrap_or(*after_seq);
                         if json {
-                            println!("{step}")
+                            output::line(&step)?
                         } else {
-                            println!("{}", line(&step))
+                            output::line(line(&step))?
                         }
                         ended = end(&step).or(ended);
                     }
@@ -123,6 +125,14 @@ impl Server {
             }
         }
         Ok(ended)
+    }
+}
+
+/// What it means that a step could not be printed: 0 would say that the order is confirmed.
+fn not_seen_to_its_end(failure: Failure) -> Result<ExitCode, Failure> {
+    match failure.downcast_ref() {
+        Some(OutputError::Closed) => Ok(ExitCode::from(exit::OUTPUT_CLOSED)),
+        _ => Err(failure),
     }
 }
 

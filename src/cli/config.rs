@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use order_engine::config::Entry;
 
-use super::Failure;
+use super::{Failure, output};
 
 pub(super) fn run(entries: &[Entry]) -> Result<ExitCode, Failure> {
     for Entry { key, value, source } in entries {
-        println!("{key:<36} {value:<40} {source}");
+        output::line(format_args!("{key:<36} {value:<40} {source}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use order_engine::config::LedgerPlace;
 use order_engine::domain::swap::Outcome;
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -39,15 +39,15 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             None => "open",
         };
         if arguments.json {
-            println!("{}", serde_json::to_string(&Line { entry, outcome })?);
+            output::line(serde_json::to_string(&Line { entry, outcome })?)?;
         } else {
-            println!(
+            output::line(format_args!(
                 "{}  order {}  attempt {}  {:<8} {outcome}",
                 entry.accepted_at.format("%F %T%.3f"),
                 entry.order_id,
                 entry.attempt,
                 entry.venue
-            );
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

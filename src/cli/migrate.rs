@@ -6,7 +6,7 @@ use order_engine::Settings;
 use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 
-use super::{Failure, client, not_locked};
+use super::{Failure, client, not_locked, output};
 
 pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
     client::block_on(async {
@@ -16,7 +16,7 @@ pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
         };
         let store = SeaStore::open_locked(&settings.database, &lock).await?;
         store.close().await;
-        println!("{} is up to date", settings.database.url.redacted());
+        output::line(format_args!("{} is up to date", settings.database.url.redacted()))?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -6,18 +6,22 @@ mod config;
 mod ledger;
 mod migrate;
 mod orders;
+mod output;
 mod quote;
 mod serve;
 mod submit;
 mod watch;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use order_engine::Settings;
 use order_engine::config::Entry;
 use order_engine::store::lock::LockError;
+use order_engine::{Settings, telemetry};
+
+use self::output::OutputError;
 
 /// Exit codes beside 0 (it went well), 1 (it did not) and 2 (the command line was wrong).
 mod exit {
@@ -27,10 +31,14 @@ mod exit {
     pub(super) const ORDER_CANCELLED: u8 = 4;
     /// The engine could not go on (`EX_SOFTWARE`).
     pub(super) const FATAL: u8 = 70;
+    /// Standard output could not be written (`EX_IOERR`).
+    pub(super) const OUTPUT_LOST: u8 = 74;
     /// Another engine uses the database (`EX_TEMPFAIL`).
     pub(super) const LOCKED: u8 = 75;
     /// The settings are wrong (`EX_CONFIG`).
     pub(super) const CONFIG: u8 = 78;
+    /// Nobody reads standard output any more, and how the order ends was not seen: as for any command that `SIGPIPE` ends.
+    pub(super) const OUTPUT_CLOSED: u8 = 141;
 }
 
 /// An order execution engine for Solana DEXes: each order is swapped exactly once, at the better of Raydium and Meteora.
@@ -82,7 +90,10 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
+    let Cli { place, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return print_answer(&answer),
+    };
     let result = match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
         Command::Serve(arguments) => with_settings(&place, |settings, _| serve::run(settings, &arguments)),
         Command::Migrate => with_settings(&place, |settings, _| migrate::run(&settings)),
@@ -95,21 +106,43 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(arguments) => client::block_on(bench::run(arguments)),
         Command::Quote(arguments) => client::block_on(quote::run(arguments)),
     };
-    result.unwrap_or_else(|failure| {
-        eprintln!("order-engine: {failure}");
-        ExitCode::FAILURE
-    })
+    let code = result.unwrap_or_else(|failure| match failure.downcast_ref() {
+        // Whoever has closed the pipe has read what they wanted.
+        Some(OutputError::Closed) => ExitCode::SUCCESS,
+        Some(OutputError::Lost(_)) => {
+            output::note(format_args!("order-engine: {failure}"));
+            ExitCode::from(exit::OUTPUT_LOST)
+        }
+        None => {
+            output::note(format_args!("order-engine: {failure}"));
+            ExitCode::FAILURE
+        }
+    });
+    telemetry::flush();
+    code
+}
+
+/// What the parser of the command line says instead of a command: help, the version, or what is wrong.
+fn print_answer(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| io::stdout().flush()).map_err(OutputError::from);
+    match printed {
+        Err(error @ OutputError::Lost(_)) if !answer.use_stderr() => {
+            output::note(format_args!("order-engine: {error}"));
+            ExitCode::from(exit::OUTPUT_LOST)
+        }
+        _ => ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(1)),
+    }
 }
 
 /// Says why the database could not be had for this process alone, and ends with the exit code for that.
 fn not_locked(error: LockError) -> Result<ExitCode, Failure> {
     match error {
         LockError::Held { .. } => {
-            eprintln!("order-engine: {error}");
+            output::note(format_args!("order-engine: {error}"));
             Ok(ExitCode::from(exit::LOCKED))
         }
         LockError::Setting(_) => {
-            eprintln!("order-engine: the settings are wrong:\n  {error}");
+            output::note(format_args!("order-engine: the settings are wrong:\n  {error}"));
             Ok(ExitCode::from(exit::CONFIG))
         }
         LockError::Database(_) => Err(error.into()),
@@ -123,8 +156,8 @@ fn with_settings(
     match Settings::load(&place.config_dir, place.profile.as_deref()) {
         Ok((settings, entries)) => run(settings, entries),
         Err(error) => {
-            eprintln!("order-engine: the settings are wrong:");
-            error.0.iter().for_each(|line| eprintln!("  {line}"));
+            output::note("order-engine: the settings are wrong:");
+            error.0.iter().for_each(|line| output::note(format_args!("  {line}")));
             Ok(ExitCode::from(exit::CONFIG))
         }
     }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::client::Server;
+use super::{Failure, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -40,12 +40,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let page = server.get("/api/orders", &query).await?;
     if json {
-        println!("{page}");
+        output::line(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
     for order in page["orders"].as_array().into_iter().flatten() {
         let text = |name: &str| order[name].as_str().unwrap_or("-").to_owned();
-        println!(
+        output::line(format_args!(
             "{}  {}  {:<10} {:>14} {} -> {:>14} {}  {}",
             text("orderId"),
             text("createdAt").get(..19).unwrap_or_default(),
@@ -55,16 +55,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             text("amountOut"),
             text("tokenOut"),
             text("dexUsed"),
-        );
+        ))?;
     }
     if let Value::String(cursor) = &page["nextCursor"] {
-        eprintln!("more: --cursor {cursor}");
+        output::note(format_args!("more: --cursor {cursor}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn cancel(arguments: CancelArguments) -> Result<ExitCode, Failure> {
     let answer = arguments.server.post(&format!("/api/orders/{}/cancel", arguments.id), &json!({})).await?;
-    println!("{}", answer["status"].as_str().unwrap_or_default());
+    output::line(answer["status"].as_str().unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::Failure;
 use super::client::Server;
+use super::{Failure, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -25,12 +25,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let query = [("tokenIn", token_in.as_str()), ("tokenOut", &token_out), ("amountIn", &amount)];
     let answer = server.get("/api/quotes", &query).await?;
     if json {
-        println!("{answer}");
+        output::line(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
     for quote in answer["quotes"].as_array().into_iter().flatten() {
         let text = |name: &str| quote[name].as_str().unwrap_or("-").to_owned();
-        println!(
+        output::line(format_args!(
             "{:<8} {:>16} {}  price {}  fee {}  impact {}",
             text("dex"),
             text("amountOut"),
@@ -38,8 +38,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             text("price"),
             text("fee"),
             text("priceImpact")
-        );
+        ))?;
     }
-    println!("{}", answer["reason"].as_str().unwrap_or_default());
+    output::line(answer["reason"].as_str().unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use order_engine::engine::StartError;
 use order_engine::{Engine, Settings, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, exit};
+use super::{Failure, exit, output};
 
 #[derive(clap::Args, Default)]
 pub(super) struct Arguments {
@@ -17,6 +17,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     insecure: bool,
 }
+
+/// The same on Linux, macOS and the BSDs.
+const SIGXFSZ: i32 = 25;
 
 pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
     settings.auth.insecure = arguments.insecure;
@@ -33,6 +36,8 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         (false, true) => "OPTIONAL: whoever reaches this address may trade",
     };
     let redis = settings.redis.url.as_ref().map_or_else(|| "none".to_owned(), |url| url.redacted());
+    // A file that reaches the size the system allows is then an error of one write, not the end of the process.
+    let _file_too_large = signal(SignalKind::from_raw(SIGXFSZ))?;
     // Before the start: a signal that comes during it is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let engine = match Engine::start_here(settings).await {
@@ -41,7 +46,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         Err(
             error @ (StartError::Open(_) | StartError::SameFile { .. } | StartError::Auth(AuthStartError::Secret(_))),
         ) => {
-            eprintln!("order-engine: the settings are wrong:\n  {error}");
+            output::note(format_args!("order-engine: the settings are wrong:\n  {error}"));
             return Ok(ExitCode::from(exit::CONFIG));
         }
         Err(error) => return Err(error.into()),
@@ -51,7 +56,8 @@ async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
         cause = engine.finished() => {
-            eprintln!("order-engine: the engine cannot go on: {cause}; the next start takes up every order");
+            output::note(format_args!("order-engine: the engine cannot go on: {cause}; the next start takes up every order"));
+            telemetry::flush();
             // Not by returning: a broken actor's thread may never end.
             std::process::exit(exit::FATAL.into());
         }
@@ -88,6 +94,7 @@ fn greet(engine: &Engine, database: &str, redis: &str, auth: &str, required: boo
   wscat{bearer} -c ws://{address}/ws/orders/ORDER_ID
 "
     );
-    // Whoever started the engine may have closed its end: no reason not to run.
-    let _ = std::io::stdout().write_all(greeting.as_bytes());
+    // Whoever started the engine may have closed its end, or read nothing since an earlier start: no reason not to run.
+    let write = move || drop(std::io::stdout().write_all(greeting.as_bytes()));
+    let _ = std::thread::Builder::new().name("greeting".to_owned()).spawn(write);
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Failure;
 use super::client::Server;
+use super::output::{self, OutputError};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -68,10 +69,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))).collect();
     let answer = server.post("/api/orders/execute", &Value::Object(order)).await?;
     let id = answer["orderId"].as_str().ok_or("the answer has no orderId")?.to_owned();
-    match (json, watch) {
-        (true, _) => println!("{answer}"),
-        (false, true) => println!("{id}"),
-        (false, false) => println!("{id}  {}", answer["status"].as_str().unwrap_or_default()),
+    let printed = match (json, watch) {
+        (true, _) => output::line(&answer),
+        (false, true) => output::line(&id),
+        (false, false) => output::line(format_args!("{id}  {}", answer["status"].as_str().unwrap_or_default())),
+    };
+    if let Err(error @ OutputError::Lost(_)) = printed {
+        // The order stands, whether its id can be printed or not.
+        output::note(format_args!("order {id} is accepted"));
+        return Err(error.into());
     }
     if watch { server.follow(&id, 0, json).await } else { Ok(ExitCode::SUCCESS) }
 }

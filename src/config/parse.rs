@@ -84,7 +84,7 @@ impl Settings {
         let block = from.duration("simulation.block_ms");
         let valid_blocks = from.at_least("simulation.valid_blocks", 1);
         let seed = from.take("simulation.seed");
-        let level = from.take::<String>("log.level");
+        let level = from.take("log.level");
         let format = from.take("log.format");
         let required = from.take("auth.required");
         let registration = from.take::<Registration>("auth.registration");
@@ -125,11 +125,6 @@ impl Settings {
             && heartbeat * 2 >= stall
         {
             from.error("ws.heartbeat_ms", "must be less than half of ws.stall_timeout_ms");
-        }
-        if let Some(level) = &level
-            && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
-        {
-            from.error("log.level", error);
         }
         let url = url?;
         let secret = match (secret?, secret_file?.as_str()) {

@@ -58,6 +58,50 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Which log lines are written: a level, and other levels for single targets, such as `info,sqlx=warn`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    const LEVELS: &str = "error, warn, info, debug, trace or off";
+
+    /// The filter, as `tracing` takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// To `tracing` a word that is no level is the name of a target, and then nothing else is logged. So a target is
+    /// taken only with its level.
+    fn check(directive: &str) -> Result<(), String> {
+        let level = directive.rsplit_once('=').filter(|(_, level)| !level.contains(']'));
+        let level = level.map_or(directive, |(_, level)| level).trim();
+        if level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok() {
+            return Ok(());
+        }
+        Err(format!("{level:?} is no level; must be {} or targets with one, such as sqlx=warn", Self::LEVELS))
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut depth = 0_i32;
+        // A span's fields, in brackets, may hold commas of their own.
+        let is_end = |letter: char| {
+            depth += i32::from("[{".contains(letter)) - i32::from("]}".contains(letter));
+            letter == ',' && depth == 0
+        };
+        let directives: Vec<_> = text.split(is_end).map(str::trim).filter(|directive| !directive.is_empty()).collect();
+        if directives.is_empty() {
+            return Err(format!("must be {}", Self::LEVELS));
+        }
+        directives.into_iter().try_for_each(Self::check)?;
+        tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Where the simulated chain keeps its ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerPlace {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Face;
 use crate::actors::order_manager::Standing;
 use crate::cluster::Cluster;
+use crate::telemetry;
 
 /// The cause may name other machines; that is for the log, which has it.
 const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";
@@ -98,6 +99,7 @@ async fn look(face: &Face) -> (Health, bool) {
     {
         reasons.push(format!("{} orders are stuck", standing.stuck));
     }
+    reasons.extend(telemetry::trouble());
     // Redis holds no truth: without it everything goes on.
     reasons.extend(face.cluster.as_ref().and_then(Cluster::trouble));
     let health = Health {

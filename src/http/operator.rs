@@ -17,6 +17,7 @@ use super::health;
 use super::problem::Problem;
 use crate::cluster::Cluster;
 use crate::metrics::Standing;
+use crate::telemetry;
 
 const METRICS: &str = "/metrics";
 
@@ -52,6 +53,7 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
         sockets_shut: face.sessions.shut(),
         connections: guard.connections.len(),
         connections_shut: guard.connections.shut(),
+        dropped_log_lines: telemetry::dropped_lines(),
         uptime: face.started.elapsed(),
     };
     HttpResponse::Ok()

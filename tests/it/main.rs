@@ -25,6 +25,7 @@ mod limits;
 mod one_engine;
 mod orders;
 mod outages;
+mod output;
 mod ownership;
 mod races;
 mod redis;

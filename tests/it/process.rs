@@ -90,6 +90,17 @@ impl Server {
     /// Starts it (again), and waits until it says where it listens; or until it has ended before.
     pub fn try_restart(&mut self) -> bool {
         self.spawn();
+        self.is_greeted()
+    }
+
+    /// Starts it (again) with its standard error in other hands, and waits until it says where it listens.
+    pub fn restart_logging_to(&mut self, stderr: impl Into<Stdio>) {
+        assert!(self.child.is_none(), "the engine still runs");
+        self.child = Some(self.command(&[]).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap());
+        assert!(self.is_greeted(), "the engine says where it listens");
+    }
+
+    fn is_greeted(&mut self) -> bool {
         let child = self.child.as_mut().expect("it was started just now");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
@@ -176,6 +187,10 @@ impl Server {
             .env("PORT", "0")
             .env("LOG_LEVEL", "warn")
             .stdin(Stdio::null());
+        // What the tests themselves are told is no setting of the engine.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ORDER_ENGINE_")) {
+            command.env_remove(name);
+        }
         if std::env::var_os("TEST_LOG").is_none() {
             command.stderr(Stdio::null());
         }

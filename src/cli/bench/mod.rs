@@ -7,7 +7,7 @@ mod statistics;
 
 use std::process::ExitCode;
 
-use super::Failure;
+use super::{Failure, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -55,12 +55,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(_) => "PostgreSQL",
         None => "SQLite",
     };
-    println!(
+    output::line(format_args!(
         "{} cores, {database}, {} runs each, engine and load generator on this machine",
         std::thread::available_parallelism()?,
         arguments.runs
-    );
-    println!("{:<58} {:>12} {:>12} {:>12}", "", "median", "least", "most");
+    ))?;
+    output::line(format_args!("{:<58} {:>12} {:>12} {:>12}", "", "median", "least", "most"))?;
     let plan = experiments::Plan { database_url: arguments.database_url, share: if arguments.smoke { 100 } else { 1 } };
     for experiment in chosen {
         let mut figures: Vec<(&'static str, &'static str, Vec<u64>)> = Vec::new();
@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         for (name, unit, mut runs) in figures {
             runs.sort_unstable();
             let [least, median, most] = [0, runs.len() / 2, runs.len() - 1].map(|at| format!("{} {unit}", runs[at]));
-            println!("{name:<58} {median:>12} {least:>12} {most:>12}");
+            output::line(format_args!("{name:<58} {median:>12} {least:>12} {most:>12}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
