@@ -23,6 +23,11 @@ pub trait Chain: Send + Sync + 'static {
 
     /// Looks for a definite outcome for as long as `patience`, and then says what was seen last.
     async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError>;
+
+    /// Why swaps are not taken just now, if that is known; fit for whoever may ask how the engine is.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The chain gave no answer; nothing follows from that.

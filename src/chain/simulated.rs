@@ -8,7 +8,7 @@
 
 mod ledger;
 
-pub use ledger::{Entry, Fate, Ledger, LedgerError};
+pub use ledger::{Entry, Fate, Ledger, LedgerError, Taken};
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -113,17 +113,36 @@ impl SimulatedChain {
         }
     }
 
+    /// Does something with the ledger, again for a moment while another process appends to it.
+    async fn on_ledger<T>(&self, act: impl Fn(&mut Ledger) -> Result<T, LedgerError>) -> Result<T, ChainError> {
+        const TRIES: u32 = 50;
+        let mut tries = 0;
+        loop {
+            match act(&mut self.ledger()) {
+                Err(LedgerError::Busy { .. }) if tries < TRIES => tries += 1,
+                done => return done.map_err(|error| ChainError(error.to_string())),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// What is known now, and when it is worth looking again.
-    fn look(&self, signature: Signature) -> (Observation, Option<DateTime<Utc>>) {
-        let now = self.clock.now();
-        let ledger = self.ledger();
-        let height = ledger.height(now);
-        let Some(entry) = ledger.entry(&signature) else {
-            return (Observation { height, outcome: None }, None);
-        };
-        let outcome: Option<Outcome> = ledger.outcome(entry, now);
-        let next = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
-        (Observation { height, outcome }, next)
+    async fn look(&self, signature: Signature) -> Result<(Observation, Option<DateTime<Utc>>), ChainError> {
+        self.on_ledger(|ledger| {
+            let now = self.clock.now();
+            if ledger.entry(&signature).is_none() {
+                // It may stand in the file all the same: another engine can have sent it.
+                ledger.refresh()?;
+            }
+            let height = ledger.height(now);
+            let Some(entry) = ledger.entry(&signature) else {
+                return Ok((Observation { height, outcome: None }, None));
+            };
+            let outcome: Option<Outcome> = ledger.outcome(entry, now);
+            let next = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
+            Ok((Observation { height, outcome }, next))
+        })
+        .await
     }
 }
 
@@ -135,37 +154,39 @@ impl Chain for SimulatedChain {
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
         let (signature, instruction) = unwire(bytes).ok_or_else(|| ChainError("these bytes are no swap".into()))?;
-        let now = self.clock.now();
-        let mut ledger = self.ledger();
-        if ledger.entry(&signature).is_some() {
-            return Ok(());
-        }
-        if ledger.height(now) > instruction.last_valid_block_height {
-            return Err(ChainError("the swap's blocks have gone by".into()));
-        }
-        let fate = self.draw(&instruction, now);
-        let lost = self.dice.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
-        ledger
-            .append(Entry {
+        let draw = |ledger: &Ledger| {
+            let now = self.clock.now();
+            (ledger.height(now) <= instruction.last_valid_block_height).then(|| Entry {
                 signature,
                 order_id: instruction.order_id,
                 attempt: instruction.attempt,
                 venue: instruction.venue,
                 last_valid_block_height: instruction.last_valid_block_height,
                 accepted_at: now,
-                fate,
+                fate: self.draw(&instruction, now),
             })
-            .map_err(|error| ChainError(error.to_string()))?;
+        };
+        let known = self.ledger().entry(&signature).is_some();
+        match self.on_ledger(|ledger| ledger.take(signature, draw)).await? {
+            Taken::TooLate => return Err(ChainError("the swap's blocks have gone by".into())),
+            Taken::Yes if known => return Ok(()),
+            Taken::Yes => {}
+        }
+        let lost = self.dice.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
         if self.settings.lost_answer_rate.holds(lost) {
             return Err(ChainError("the answer was lost".into()));
         }
         Ok(())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.ledger().trouble().map(|trouble| format!("the chain's ledger takes no swaps: {trouble}"))
+    }
+
     async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let (observation, next) = self.look(signature);
+            let (observation, next) = self.look(signature).await?;
             if observation.outcome.is_some() || tokio::time::Instant::now() >= deadline {
                 return Ok(observation);
             }

@@ -100,6 +100,8 @@ async fn look(face: &Face) -> (Health, bool) {
         reasons.push(format!("{} orders are stuck", standing.stuck));
     }
     reasons.extend(telemetry::trouble());
+    // Orders wait for their chain and lose nothing.
+    reasons.extend(face.chain.trouble());
     // Redis holds no truth: without it everything goes on.
     reasons.extend(face.cluster.as_ref().and_then(Cluster::trouble));
     let health = Health {

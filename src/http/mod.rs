@@ -41,6 +41,7 @@ pub use problem::{FieldError, Problem};
 
 use crate::actors::desk::Desk;
 use crate::auth::Auth;
+use crate::chain::Chain;
 use crate::cluster::{Cluster, Previews};
 use crate::config::Settings;
 use crate::domain::token::TokenList;
@@ -65,6 +66,8 @@ pub struct Face {
     pub previews: Previews,
     /// The way to Redis, where there is one.
     pub cluster: Option<Cluster>,
+    /// Where swaps land.
+    pub chain: Arc<dyn Chain>,
     /// What is counted.
     pub metrics: Metrics,
     /// Why the engine cannot go on, once it cannot.

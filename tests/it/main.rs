@@ -21,6 +21,7 @@ mod hardening;
 mod hostile;
 mod idempotency;
 mod input;
+mod ledger;
 mod limits;
 mod one_engine;
 mod orders;

@@ -156,6 +156,11 @@ impl Server {
         self.signal("CONT");
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the engine runs").id()
+    }
+
     fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("the engine runs");
         assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());

@@ -1,10 +1,18 @@
 //! The simulated chain's memory: an append-only file of what was taken and what it comes to.
+//!
+//! Several processes may use one file, as several engines use one chain. Each appends under an exclusive lock on the file
+//! and reads first what the others have appended, so the same swap is taken once.
+//!
+//! A line counts once its newline is there. What stands behind the last newline is what a failed or interrupted append
+//! left: readers pass over it, and whoever has the lock cuts it off. So an append that failed has taken nothing, also
+//! where its remains cannot be cut off just now; and as long as they cannot, nothing more is appended.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -88,10 +96,13 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The file is not a ledger.
-    #[error("ledger {path:?}, line {line}: {reason}")]
+    /// A line of it cannot be read.
+    #[error(
+        "ledger {path:?}, line {line}: {reason}. What the chain took there is unknown. Put a whole copy of the file back, \
+         or delete line {line}: a swap in it then counts as never taken"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -100,6 +111,48 @@ pub enum LedgerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file is something else than a ledger, and is left as it is.
+    #[error("ledger {path:?}, line 1: a ledger begins with its genesis; name another file in simulation.ledger")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was removed, replaced or cut short while it was used.
+    #[error(
+        "ledger {path:?} was removed, replaced or cut short while it was used: put it back as it was and start again"
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process writes to it just now.
+    #[error("ledger {path:?}: another process holds it for an append")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl LedgerError {
+    /// What is wrong, without the path: fit for whoever may ask how the engine is.
+    fn in_public(&self) -> String {
+        match self {
+            Self::Io { source, .. } => source.to_string(),
+            Self::Corrupt { line, .. } => format!("its line {line} cannot be read"),
+            Self::Foreign { .. } => "the file is something else".to_owned(),
+            Self::Replaced { .. } => "the file was removed, replaced or cut short".to_owned(),
+            Self::Busy { .. } => "another process holds it".to_owned(),
+        }
+    }
+}
+
+/// What came of handing a swap to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It stands in the ledger, now or since before.
+    Yes,
+    /// It may no longer be taken.
+    TooLate,
 }
 
 /// The ledger, in memory and, unless it was made for memory only, in its file.
@@ -110,64 +163,79 @@ pub struct Ledger {
     jumps: Vec<(DateTime<Utc>, u64)>,
     entries: Vec<Entry>,
     by_signature: HashMap<Signature, usize>,
-    file: Option<(PathBuf, File)>,
+    read: Read,
+    file: Option<LedgerFile>,
+}
+
+/// How far the file has been read, in whole lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Read {
+    bytes: u64,
+    lines: usize,
+}
+
+#[derive(Debug)]
+struct LedgerFile {
+    path: PathBuf,
+    file: File,
+    // Device and inode.
+    id: (u64, u64),
+    // What was wrong at the last use, and when that was.
+    trouble: Option<(String, Instant)>,
 }
 
 impl Ledger {
+    /// A ledger that cannot be written is tried again after so long, when somebody asks how it is.
+    const PROBED_EVERY: Duration = Duration::from_secs(1);
+
     /// A ledger that dies with the process.
     pub fn in_memory(now: DateTime<Utc>, block: Duration) -> Self {
-        Self { genesis: now, block, jumps: vec![], entries: vec![], by_signature: HashMap::new(), file: None }
+        Self {
+            genesis: now,
+            block,
+            jumps: vec![],
+            entries: vec![],
+            by_signature: HashMap::new(),
+            read: Read::default(),
+            file: None,
+        }
     }
 
     /// Opens the ledger in that file, or begins one; its genesis and block time hold, whatever the settings say.
+    ///
+    /// What a crash left of a last line is cut off, with a warning. A broken line before the end is an error.
     pub fn open(path: &Path, now: DateTime<Utc>, block: Duration) -> Result<Self, LedgerError> {
-        let io = |source| LedgerError::Io { path: path.to_owned(), source };
-        let (mut ledger, whole) =
-            if path.exists() { Self::read_whole(path)? } else { (Self::in_memory(now, block), 0) };
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-        file.set_len(whole).map_err(io)?;
-        ledger.file = Some((path.to_owned(), file));
-        if whole == 0 {
-            let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX);
-            (ledger.genesis, ledger.block) = (now, block);
-            ledger.write(&Line::Genesis { at: now, block_ms })?;
+        /// How often a start tries for the lock, which others have for the moment of an append.
+        const TRIES: u32 = 100;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let io = |source| LedgerError::Io { path: path.clone(), source };
+        let file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(io)?;
+        let found = file.metadata().map_err(io)?;
+        if !found.is_file() {
+            // Such as /dev/null, which takes everything and keeps nothing.
+            return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
         }
-        Ok(ledger)
+        let id = id(&found);
+        let mut ledger = Self::in_memory(now, block);
+        ledger.file = Some(LedgerFile { path: path.clone(), file, id, trouble: None });
+        let mut tries = 0;
+        loop {
+            match ledger.exclusively(|ledger| ledger.begin(now, block)) {
+                Err(LedgerError::Busy { .. }) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                begun => return begun.map(|()| ledger),
+            }
+        }
     }
 
     /// Reads the ledger in that file without changing it, also while an engine appends to it.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
-        Self::read_whole(path).map(|(ledger, _)| ledger)
-    }
-
-    /// The ledger and the length of its whole lines: the last one may be half written, and its send was never answered.
-    fn read_whole(path: &Path) -> Result<(Self, u64), LedgerError> {
-        let io = |source| LedgerError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
         let mut ledger = Self::in_memory(DateTime::UNIX_EPOCH, Duration::from_millis(1));
-        let mut reader = BufReader::new(File::open(path).map_err(io)?);
-        let (mut text, mut number, mut whole) = (String::new(), 0, 0);
-        loop {
-            text.clear();
-            let read = reader.read_line(&mut text).map_err(io)?;
-            if !text.ends_with('\n') {
-                return Ok((ledger, whole));
-            }
-            (number, whole) = (number + 1, whole + read as u64);
-            match serde_json::from_str(&text) {
-                Ok(Line::Genesis { at, block_ms }) => {
-                    (ledger.genesis, ledger.block) = (at, Duration::from_millis(block_ms.max(1)))
-                }
-                Ok(Line::Jump { at, blocks }) => ledger.jumps.push((at, blocks)),
-                Ok(Line::Swap(entry)) => ledger.remember(entry),
-                Err(error) => {
-                    return Err(LedgerError::Corrupt {
-                        path: path.to_owned(),
-                        line: number,
-                        reason: error.to_string(),
-                    });
-                }
-            }
-        }
+        ledger.absorb(path, file)?;
+        Ok(ledger)
     }
 
     /// The block height at a moment.
@@ -204,21 +272,69 @@ impl Ledger {
         })
     }
 
-    /// Takes a swap: written first, remembered after.
-    pub fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
-        let line = Line::Swap(entry);
-        self.write(&line)?;
-        if let Line::Swap(entry) = line {
-            self.remember(entry);
+    /// Takes a swap, unless it was taken before: written first, remembered after.
+    ///
+    /// `draw` makes its entry, or `None` where it is too late. It is asked under the lock, so that nobody who looks from
+    /// another process can decide otherwise in between. After an error the swap was not taken.
+    pub fn take(
+        &mut self,
+        signature: Signature,
+        draw: impl FnOnce(&Self) -> Option<Entry>,
+    ) -> Result<Taken, LedgerError> {
+        if self.entry(&signature).is_some() {
+            return Ok(Taken::Yes);
         }
-        Ok(())
+        self.exclusively(|ledger| {
+            if ledger.entry(&signature).is_some() {
+                return Ok(Taken::Yes);
+            }
+            let Some(entry) = draw(ledger) else { return Ok(Taken::TooLate) };
+            let line = Line::Swap(entry);
+            ledger.write(&line)?;
+            if let Line::Swap(entry) = line {
+                ledger.remember(entry);
+            }
+            Ok(Taken::Yes)
+        })
     }
 
     /// Moves the height on by so many blocks.
     pub fn jump(&mut self, at: DateTime<Utc>, blocks: u64) -> Result<(), LedgerError> {
-        self.write(&Line::Jump { at, blocks })?;
-        self.jumps.push((at, blocks));
-        Ok(())
+        self.exclusively(|ledger| {
+            ledger.write(&Line::Jump { at, blocks })?;
+            ledger.jumps.push((at, blocks));
+            Ok(())
+        })
+    }
+
+    /// Reads what other processes have appended. Only after that is it certain that a swap was not taken.
+    pub fn refresh(&mut self) -> Result<(), LedgerError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let path = file.path.clone();
+        match file.file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { path }),
+            Err(TryLockError::Error(source)) => return Err(LedgerError::Io { path, source }),
+        }
+        let refreshed = self.catch_up().map(drop);
+        self.unlock();
+        self.note(refreshed)
+    }
+
+    /// Why the ledger takes no swaps, if it does not; without the path.
+    pub fn trouble(&mut self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        // What is wrong is noted where it happens, so nothing is made of the answers here.
+        let _ = match &file.trouble {
+            None => {
+                let standing = file.check();
+                self.note(standing)
+            }
+            Some((_, since)) if since.elapsed() < Self::PROBED_EVERY => Ok(()),
+            // Whether there is room again shows only when something is written.
+            Some(_) => self.exclusively(Self::probe),
+        };
+        self.file.as_ref()?.trouble.as_ref().map(|(trouble, _)| trouble.clone())
     }
 
     /// The first entry of a signature is the one that holds: where two processes wrote to one file, the same bytes may
@@ -231,13 +347,179 @@ impl Ledger {
         self.entries.push(entry);
     }
 
+    /// Does something to the ledger that no other process may do meanwhile, knowing what the others have done before.
+    fn exclusively<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let Some(file) = &self.file else { return act(self) };
+        let path = file.path.clone();
+        let done = match file.file.try_lock() {
+            Ok(()) => {
+                let done = self.catch_up().and_then(|torn| self.cut(torn)).and_then(|()| act(self));
+                self.unlock();
+                done
+            }
+            Err(TryLockError::WouldBlock) => Err(LedgerError::Busy { path }),
+            Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
+        };
+        self.note(done)
+    }
+
+    fn unlock(&self) {
+        if let Some(file) = &self.file {
+            // It does not fail on a descriptor that is open; if it did, the next use would say so.
+            let _ = file.file.unlock();
+        }
+    }
+
+    /// Remembers what is wrong, for whoever asks, and says it once. What can be written again clears it.
+    fn note<T>(&mut self, done: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        match (&mut self.file, &done) {
+            // An append of another process takes a moment, and is tried again.
+            (None, _) | (_, Ok(_) | Err(LedgerError::Busy { .. })) => {}
+            (Some(file), Err(error)) => {
+                let trouble = error.in_public();
+                if file.trouble.as_ref().is_none_or(|(known, _)| *known != trouble) {
+                    tracing::warn!(%error, "the ledger takes no swaps");
+                }
+                file.trouble = Some((trouble, Instant::now()));
+            }
+        }
+        done
+    }
+
+    /// Reads what others have appended; gives what stands behind the last whole line, if anything.
+    fn catch_up(&mut self) -> Result<Vec<u8>, LedgerError> {
+        let Some(file) = &self.file else { return Ok(Vec::new()) };
+        file.check()?;
+        let path = file.path.clone();
+        let io = |source| LedgerError::Io { path: path.clone(), source };
+        let length = file.file.metadata().map_err(io)?.len();
+        if length < self.read.bytes {
+            return Err(LedgerError::Replaced { path });
+        }
+        if length == self.read.bytes {
+            return Ok(Vec::new());
+        }
+        let mut reader = file.file.try_clone().map_err(io)?;
+        reader.seek(SeekFrom::Start(self.read.bytes)).map_err(io)?;
+        self.absorb(&path, reader)
+    }
+
+    /// Reads whole lines from where the file has been read to; gives what stands behind the last of them.
+    fn absorb(&mut self, path: &Path, file: File) -> Result<Vec<u8>, LedgerError> {
+        let mut reader = BufReader::new(file);
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            let read = reader.read_until(b'\n', &mut text);
+            let read = read.map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+            if !text.ends_with(b"\n") {
+                return Ok(text);
+            }
+            let line = serde_json::from_slice(&text);
+            if self.read.lines == 0 && !matches!(line, Ok(Line::Genesis { .. })) {
+                return Err(LedgerError::Foreign { path: path.to_owned() });
+            }
+            match line {
+                Ok(Line::Genesis { at, block_ms }) => {
+                    (self.genesis, self.block) = (at, Duration::from_millis(block_ms.max(1)))
+                }
+                Ok(Line::Jump { at, blocks }) => self.jumps.push((at, blocks)),
+                Ok(Line::Swap(entry)) => self.remember(entry),
+                Err(error) => {
+                    let (path, line) = (path.to_owned(), self.read.lines + 1);
+                    return Err(LedgerError::Corrupt { path, line, reason: error.to_string() });
+                }
+            }
+            self.read.lines += 1;
+            self.read.bytes += read as u64;
+        }
+    }
+
+    /// Cuts off what an append left that failed or was interrupted.
+    fn cut(&mut self, torn: Vec<u8>) -> Result<(), LedgerError> {
+        const SHOWN: usize = 400;
+        let Some(file) = &self.file else { return Ok(()) };
+        if torn.is_empty() {
+            return Ok(());
+        }
+        if self.read.lines == 0 && !may_become_a_genesis(&torn) {
+            return Err(LedgerError::Foreign { path: file.path.clone() });
+        }
+        file.cut_to(self.read.bytes)?;
+        let line = self.read.lines + 1;
+        let text = String::from_utf8_lossy(&torn[..torn.len().min(SHOWN)]).into_owned();
+        tracing::warn!(file = %file.path.display(), line, text, "a torn last line was cut off; it was never answered for");
+        Ok(())
+    }
+
+    /// Writes the first line, where there is none yet.
+    fn begin(&mut self, now: DateTime<Utc>, block: Duration) -> Result<(), LedgerError> {
+        if self.read.lines > 0 {
+            return Ok(());
+        }
+        let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX);
+        self.write(&Line::Genesis { at: now, block_ms })
+    }
+
     fn write(&mut self, line: &Line) -> Result<(), LedgerError> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let Some(file) = &mut self.file else { return Ok(()) };
         let mut text = serde_json::to_vec(line).expect("a ledger line holds only strings and integers");
         text.push(b'\n');
-        // One write a line, so that a killed process leaves no line torn in the middle.
-        file.write_all(&text).map_err(|source| LedgerError::Io { path: path.clone(), source })
+        file.append(&text, self.read.bytes)?;
+        self.read.lines += 1;
+        self.read.bytes += text.len() as u64;
+        Ok(())
     }
+
+    /// Finds out whether the file takes a line, and leaves nothing of it.
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        const LONGER_THAN_A_LINE: [u8; 4096] = [b' '; 4096];
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.append(&LONGER_THAN_A_LINE, self.read.bytes)?;
+        file.cut_to(self.read.bytes)
+    }
+}
+
+impl LedgerFile {
+    /// Whether the path still leads to this file.
+    fn check(&self) -> Result<(), LedgerError> {
+        match fs::metadata(&self.path) {
+            Ok(found) if id(&found) == self.id => Ok(()),
+            Ok(_) => Err(LedgerError::Replaced { path: self.path.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(LedgerError::Replaced { path: self.path.clone() })
+            }
+            Err(source) => Err(LedgerError::Io { path: self.path.clone(), source }),
+        }
+    }
+
+    /// Appends, or leaves the file as long as it was.
+    fn append(&mut self, text: &[u8], length: u64) -> Result<(), LedgerError> {
+        if let Err(source) = self.file.write_all(text) {
+            // If that fails too the remains stand without a newline: they count for nothing, and the next use of the
+            // file has to cut them off first.
+            let _ = self.cut_to(length);
+            return Err(LedgerError::Io { path: self.path.clone(), source });
+        }
+        if self.trouble.take().is_some() {
+            tracing::info!(file = %self.path.display(), "the ledger takes swaps again");
+        }
+        Ok(())
+    }
+
+    fn cut_to(&self, length: u64) -> Result<(), LedgerError> {
+        self.file.set_len(length).map_err(|source| LedgerError::Io { path: self.path.clone(), source })
+    }
+}
+
+fn id(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Whether this is the beginning of a first line, or what a power cut leaves of one: then nothing else is lost with it.
+fn may_become_a_genesis(torn: &[u8]) -> bool {
+    const GENESIS: &[u8] = br#"{"line":"genesis","#;
+    torn.starts_with(GENESIS) || GENESIS.starts_with(torn) || torn.iter().all(|byte| *byte == 0)
 }
 
 const fn rejection(code: FailureCode) -> &'static str {
@@ -270,6 +552,14 @@ mod tests {
         }
     }
 
+    fn append(ledger: &mut Ledger, entry: Entry) -> Result<Taken, LedgerError> {
+        ledger.take(entry.signature, |_| Some(entry.clone()))
+    }
+
+    fn other(number: u8) -> Entry {
+        Entry { signature: Signature([number; 64]), ..entry(Fate::Dropped) }
+    }
+
     #[test]
     fn a_swap_lands_while_nobody_looks() {
         let ledger = Ledger::in_memory(at(0), BLOCK);
@@ -293,8 +583,8 @@ mod tests {
         let path = folder.path().join("chain.ledger");
         let mut one = Ledger::open(&path, at(0), BLOCK).unwrap();
         let mut other = Ledger::open(&path, at(0), BLOCK).unwrap();
-        one.append(entry(Fate::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
-        other.append(entry(Fate::Dropped)).unwrap();
+        append(&mut one, entry(Fate::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
+        append(&mut other, entry(Fate::Dropped)).unwrap();
         assert_eq!(Ledger::read(&path).unwrap().entries(), one.entries());
     }
 
@@ -303,13 +593,156 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
         let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
-        ledger.append(entry(Fate::Dropped)).unwrap();
+        append(&mut ledger, entry(Fate::Dropped)).unwrap();
         ledger.jump(at(400), 10).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":\"swap\",\"signa").unwrap();
         let mut again = Ledger::open(&path, at(9_999), Duration::from_millis(1)).unwrap();
         assert_eq!(again.entries(), ledger.entries());
-        again.append(Entry { signature: Signature([2; 64]), ..entry(Fate::Dropped) }).unwrap();
+        append(&mut again, other(2)).unwrap();
         assert_eq!(Ledger::read(&path).unwrap().entries().len(), 2);
         assert_eq!(again.height(at(800)), 12);
+    }
+
+    #[test]
+    fn two_processes_that_append_to_one_file_see_each_others_swaps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut one = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut two = Ledger::open(&path, at(99), Duration::from_millis(1)).unwrap();
+        for number in 1..=20 {
+            append(&mut one, other(2 * number)).unwrap();
+            append(&mut two, other(2 * number + 1)).unwrap();
+        }
+        assert!(one.entry(&Signature([41; 64])).is_none());
+        one.refresh().unwrap();
+        assert_eq!(one.entries(), two.entries());
+        assert_eq!(one.entries(), Ledger::read(&path).unwrap().entries());
+        one.jump(at(400), 10).unwrap();
+        two.refresh().unwrap();
+        assert_eq!(two.height(at(800)), 12);
+    }
+
+    #[test]
+    fn while_another_process_appends_nothing_is_said_of_a_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let other_process = File::open(&path).unwrap();
+        other_process.lock().unwrap();
+        assert!(matches!(append(&mut ledger, other(2)), Err(LedgerError::Busy { .. })));
+        assert!(matches!(ledger.refresh(), Err(LedgerError::Busy { .. })));
+        drop(other_process);
+        ledger.refresh().unwrap();
+        assert_eq!(ledger.entries(), []);
+        assert_eq!(ledger.trouble(), None);
+    }
+
+    #[test]
+    fn what_a_failed_append_left_is_cut_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        append(&mut ledger, other(2)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        // The write and the cut have failed: half a line stands there, whatever it says.
+        for torn in [&whole[..1], &whole[..whole.len() - 1], b"\0\0\0", b"\xff"] {
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(torn).unwrap();
+            ledger.refresh().unwrap();
+            assert_eq!(ledger.entries().len(), 1);
+            assert_eq!(Ledger::read(&path).unwrap().entries(), ledger.entries());
+            ledger.jump(at(0), 0).unwrap();
+            let lines = fs::read_to_string(&path).unwrap();
+            assert!(lines.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()), "{lines}");
+            fs::write(&path, &whole).unwrap();
+            ledger = Ledger::open(&path, at(9), BLOCK).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_no_line_takes_no_swap_and_is_whole_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        // Every write to it fails, as on a full disk.
+        let writable = std::mem::replace(&mut ledger.file.as_mut().unwrap().file, File::open(&path).unwrap());
+        assert!(matches!(append(&mut ledger, other(2)), Err(LedgerError::Io { .. })));
+        assert_eq!(ledger.entries(), []);
+        assert!(ledger.trouble().is_some());
+        let waited =
+            ledger.file.as_ref().unwrap().trouble.clone().map(|(trouble, at)| (trouble, at - Ledger::PROBED_EVERY));
+        ledger.file.as_mut().unwrap().trouble = waited.clone();
+        assert!(ledger.trouble().is_some(), "the probe fails too");
+        let file = ledger.file.as_mut().unwrap();
+        (file.file, file.trouble) = (writable, waited);
+        let before = fs::read(&path).unwrap();
+        assert_eq!(ledger.trouble(), None);
+        assert_eq!(fs::read(&path).unwrap(), before, "the probe leaves nothing");
+        append(&mut ledger, other(2)).unwrap();
+        assert_eq!(Ledger::read(&path).unwrap().entries(), ledger.entries());
+    }
+
+    #[test]
+    fn a_broken_line_before_the_end_stops_the_start_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        append(&mut ledger, other(2)).unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":\"swap\",\"signa\n").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":").unwrap();
+        let before = fs::read(&path).unwrap();
+        let error = Ledger::open(&path, at(0), BLOCK).unwrap_err().to_string();
+        assert!(
+            error.contains("chain.ledger") && error.contains("line 3") && error.contains("delete line 3"),
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), before, "nothing is cut off");
+        // The engine that runs meanwhile takes nothing more either.
+        assert!(append(&mut ledger, other(3)).is_err());
+        assert_eq!(ledger.trouble().unwrap(), "its line 3 cannot be read");
+    }
+
+    #[test]
+    fn a_file_that_is_no_ledger_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["a text without an end", "a text\n", "SQLite format 3\0", "{}\n", "\n"] {
+            let path = folder.path().join("other");
+            fs::write(&path, text).unwrap();
+            assert!(matches!(Ledger::open(&path, at(0), BLOCK), Err(LedgerError::Foreign { .. })), "{text:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert!(
+            Ledger::open(Path::new("/dev/null"), at(0), BLOCK).unwrap_err().to_string().contains("no regular file")
+        );
+    }
+
+    #[test]
+    fn a_first_line_that_a_full_disk_left_half_written_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["", "{", "{\"line\":\"genesis\",\"at\":\"19", "\0\0\0\0"] {
+            let path = folder.path().join("chain.ledger");
+            fs::write(&path, text).unwrap();
+            assert_eq!(Ledger::open(&path, at(0), BLOCK).unwrap().entries(), [], "{text:?}");
+            Ledger::read(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_ledger_that_is_removed_replaced_or_cut_short_takes_no_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("chain.ledger"), folder.path().join("moved"));
+        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        append(&mut ledger, other(2)).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        assert!(ledger.trouble().unwrap().contains("removed"));
+        assert!(matches!(append(&mut ledger, other(3)), Err(LedgerError::Replaced { .. })));
+        fs::copy(&moved, &path).unwrap();
+        assert!(matches!(append(&mut ledger, other(3)), Err(LedgerError::Replaced { .. })));
+        fs::rename(&moved, &path).unwrap();
+        append(&mut ledger, other(3)).unwrap();
+        assert_eq!(ledger.trouble(), None);
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert!(matches!(append(&mut ledger, other(4)), Err(LedgerError::Replaced { .. })));
+        assert_eq!(ledger.entries().len(), 2);
     }
 }
