@@ -2,24 +2,28 @@
 
 use std::time::Instant;
 
-use actix_web::dev::{AppService, HttpServiceFactory, Service};
+use actix_web::dev::{AppService, HttpServiceFactory, Service, ServiceRequest};
 use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, ResponseError, Route, web};
 
-use super::Face;
-use super::problem;
+use super::guard::Guard;
+use super::problem::{self, Problem};
+use super::{Face, body, caller};
 
 /// What is served at one path.
 pub(super) struct At {
     path: &'static str,
     methods: Vec<Method>,
     routes: Vec<Route>,
+    operators: bool,
+    takes_query: bool,
+    takes_anybody: bool,
 }
 
 /// Nothing yet at that path.
 pub(super) fn at(path: &'static str) -> At {
-    At { path, methods: Vec::new(), routes: Vec::new() }
+    At { path, methods: Vec::new(), routes: Vec::new(), operators: false, takes_query: false, takes_anybody: false }
 }
 
 impl At {
@@ -56,6 +60,24 @@ impl At {
         self
     }
 
+    /// It is the operator's: where the operator has an address of its own it is served there, and nowhere else.
+    pub(super) fn for_operators(mut self) -> Self {
+        self.operators = true;
+        self
+    }
+
+    /// It takes parameters in the query, and judges them itself.
+    pub(super) fn with_query(mut self) -> Self {
+        self.takes_query = true;
+        self
+    }
+
+    /// It is for whoever asks: nobody has to say who they are.
+    pub(super) fn for_anybody(mut self) -> Self {
+        self.takes_anybody = true;
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn path(&self) -> &'static str {
         self.path
@@ -69,7 +91,11 @@ impl At {
 
 impl HttpServiceFactory for At {
     fn register(self, config: &mut AppService) {
-        let Self { path, methods, routes } = self;
+        let Self { path, methods, routes, operators, takes_query, takes_anybody } = self;
+        // Probes, pages and metrics may be asked with anything: it changes nothing there.
+        let is_strict = !takes_query && (path.starts_with("/api") || path.starts_with("/ws"));
+        let without_query = if is_strict { methods.clone() } else { Vec::new() };
+        let rules = Rules { operators, takes_anybody, without_query };
         let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let allowed = HeaderValue::try_from(methods).expect("methods are words");
         let wrong_method = move |request: HttpRequest| {
@@ -81,9 +107,15 @@ impl HttpServiceFactory for At {
         let counted = resource.default_service(web::to(wrong_method)).wrap_fn(move |request, route| {
             let metrics = request.app_data::<web::Data<Face>>().map(|face| face.metrics.clone());
             let (begun, method) = (Instant::now(), method_name(request.method()));
-            let answer = route.call(request);
+            let answer = match rules.judge(&request) {
+                Ok(()) => Ok(route.call(request)),
+                Err(problem) => Err(request.into_response(problem.error_response())),
+            };
             async move {
-                let answer = answer.await?;
+                let answer = match answer {
+                    Ok(answer) => answer.await?,
+                    Err(refused) => refused,
+                };
                 if let Some(metrics) = metrics {
                     metrics.answered(path, method, answer.status().as_u16(), begun.elapsed());
                 }
@@ -91,6 +123,35 @@ impl HttpServiceFactory for At {
             }
         });
         counted.register(config);
+    }
+}
+
+/// What a route asks of every request that it matches. That is judged here and not by a request's path: a path has many
+/// spellings, of which the route has matched one.
+#[derive(Clone)]
+struct Rules {
+    operators: bool,
+    takes_anybody: bool,
+    // The methods that take nothing in the query.
+    without_query: Vec<Method>,
+}
+
+impl Rules {
+    fn judge(&self, request: &ServiceRequest) -> Result<(), Problem> {
+        let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard");
+        if !guard.serves(self.operators, request.app_config().local_addr()) {
+            return Err(problem::nothing_at(request.request()));
+        }
+        let query = request.query_string();
+        if query.is_empty() || !self.without_query.contains(request.method()) {
+            return Ok(());
+        }
+        // Whoever may not ask at all is told that first.
+        match self.takes_anybody {
+            true => caller::no_credential_in(query)?,
+            false => drop(caller::of(request.request())?),
+        }
+        body::refuse_query(query)
     }
 }
 

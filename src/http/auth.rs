@@ -141,8 +141,14 @@ pub(super) async fn me(face: web::Data<Face>, caller: Caller) -> Result<HttpResp
 }
 
 /// Makes the token worthless, and closes the sockets that were opened with it.
-pub(super) async fn log_out(face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn log_out(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let (credential, expires_at) = token_of(caller.identity()?)?;
+    body::read_nothing(&request, payload).await?;
     to_the_end(async move {
         face.auth.revoke_token(credential, expires_at).await?;
         face.sessions.sign_out(credential);
@@ -174,13 +180,16 @@ pub(super) async fn keys(face: web::Data<Face>, caller: Caller) -> Result<HttpRe
 }
 
 pub(super) async fn revoke_key(
+    request: HttpRequest,
     face: web::Data<Face>,
     caller: Caller,
     id: web::Path<String>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let identity = caller.identity()?;
     token_of(identity)?;
     let id: KeyId = id.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))?;
+    body::read_nothing(&request, payload).await?;
     to_the_end(async move {
         face.auth.revoke_key(identity.user, id).await?;
         face.sessions.sign_out(id.0);
@@ -190,8 +199,15 @@ pub(super) async fn revoke_key(
     Ok(HttpResponse::Ok().json(Done { success: true }))
 }
 
-pub(super) async fn ticket(face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let (ticket, expires_at) = face.auth.ticket(caller.identity()?)?;
+pub(super) async fn ticket(
+    request: HttpRequest,
+    face: web::Data<Face>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let identity = caller.identity()?;
+    body::read_nothing(&request, payload).await?;
+    let (ticket, expires_at) = face.auth.ticket(identity)?;
     let view = TicketView { success: true, ticket: ticket.expose(), expires_at };
     Ok(secret_answer(StatusCode::CREATED).json(view))
 }

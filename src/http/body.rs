@@ -53,6 +53,19 @@ pub(super) async fn read_optional(request: &HttpRequest, payload: web::Payload) 
     Ok(bytes)
 }
 
+/// Reads the body of a request that takes none: nothing, or a JSON object without fields.
+///
+/// A field in it is refused by its name: whoever sent it meant something by it that would not happen.
+pub(super) async fn read_nothing(request: &HttpRequest, payload: web::Payload) -> Result<(), Problem> {
+    let body = read_optional(request, payload).await?;
+    if body.is_empty() {
+        return Ok(());
+    }
+    let mut form = form_of(&body)?;
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(form.errors)) }
+}
+
 fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -105,20 +118,31 @@ pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Prob
     }
 }
 
-/// Whether a query string says `dryRun=true`.
+/// Whether a query string says `dryRun=true`; it may say nothing else.
 pub(super) fn parse_dry_run(query: &str) -> Result<bool, Problem> {
-    let said = pairs(query)?.into_iter().filter(|(name, _)| name == "dryRun").map(|(_, value)| value.parse::<bool>());
-    let said: Vec<_> = said.collect::<Result<_, _>>().map_err(|_| Problem::invalid_field("dryRun", MUST_BE_A_FLAG))?;
-    Ok(said.contains(&true))
+    let mut form = form_of_query(query)?;
+    let dry_run = form.take_one_of(&["dryRun"], |text| text.parse::<bool>().map_err(|_| MUST_BE_A_FLAG.to_owned()));
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(dry_run.unwrap_or_default()) } else { Err(Problem::invalid(form.errors)) }
+}
+
+/// Refuses every parameter of a query string, by its name.
+pub(super) fn refuse_query(query: &str) -> Result<(), Problem> {
+    let mut form = form_of_query(query)?;
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(form.errors)) }
 }
 
 /// Parses which orders a cancel is for: `status`, `tokenIn`, `tokenOut`, from the query string and the body.
+///
+/// A filter without a value is refused: to take it for an absent one would cancel everything.
 pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) -> Result<ListFilter, Problem> {
     let mut given = quoted(pairs(query)?);
     if !body.is_empty() {
         given.extend(fields(body).map_err(|reason| broken_body(&reason))?);
     }
     let mut form = Form::new(given)?;
+    form.refuse_valueless();
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
     let filter = ListFilter {
         status: form.take_one_of(&["status"], |text| match Status::from_name(text) {
@@ -136,12 +160,18 @@ pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) 
 
 /// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
 pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
-    let mut form = Form::new(quoted(pairs(query)?))?;
+    let mut form = form_of_query(query)?;
     order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
 }
 
 /// The members of a JSON object, each value as it was written; or what the text is instead.
 pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, String> {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        return Err("it is UTF-16, by the byte-order mark at its start; JSON is sent as UTF-8".to_owned());
+    }
+    // Some programs on Windows write this mark before each text; it is no part of the text.
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     serde_json::from_slice(text).map(|Fields(given)| given).map_err(|error| match error.classify() {
         // What is there instead may be a secret that went astray, and the error would repeat it.
         Category::Data => "it is something else".to_owned(),
@@ -210,6 +240,14 @@ pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
 
 fn form_of(body: &[u8]) -> Result<Form, Problem> {
     Form::new(fields(body).map_err(|reason| broken_body(&reason))?)
+}
+
+/// The parameters of a query string; one without a value is refused.
+pub(super) fn form_of_query(query: &str) -> Result<Form, Problem> {
+    let mut form = Form::new(quoted(pairs(query)?))?;
+    form.kind = "parameter";
+    form.refuse_valueless();
+    Ok(form)
 }
 
 fn broken_body(reason: &impl fmt::Display) -> Problem {
@@ -304,11 +342,13 @@ impl<'de> Deserialize<'de> for Fields {
 pub(super) struct Form {
     left: Vec<(String, Box<RawValue>)>,
     pub(super) errors: Vec<FieldError>,
+    // What errors call a field.
+    kind: &'static str,
 }
 
 impl Form {
     pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
-        let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new() };
+        let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new(), kind: "field" };
         for (name, value) in given {
             if form.left.iter().any(|(known, _)| *known == name) {
                 form.error(&name, "stands more than once");
@@ -359,15 +399,27 @@ impl Form {
         found
     }
 
-    /// A field that may be there and is `true` or `false`.
+    /// A field that may be there and is `true` or `false`. `null` is neither: it may have been meant as either.
     fn take_flag(&mut self, name: &str) -> bool {
-        match self.take_raw(name).as_deref().map(RawValue::get) {
-            Some("true") => true,
-            Some("false") | None => false,
-            Some(_) => {
+        let Some(index) = self.left.iter().position(|(known, _)| known == name) else { return false };
+        let (_, raw) = self.left.swap_remove(index);
+        match raw.get() {
+            "true" => true,
+            "false" => false,
+            _ => {
                 self.error(name, MUST_BE_A_FLAG);
                 false
             }
+        }
+    }
+
+    /// Refuses fields that are named and have no value: `null` and the empty text.
+    fn refuse_valueless(&mut self) {
+        let is_valueless = |(_, raw): &mut (String, Box<RawValue>)| matches!(raw.get(), "null" | r#""""#);
+        let valueless: Vec<_> = self.left.extract_if(.., is_valueless).collect();
+        for (name, _) in valueless {
+            let shown: String = name.chars().take(64).collect();
+            self.error(&shown, "has no value; give it one, or leave it out");
         }
     }
 
@@ -394,7 +446,7 @@ impl Form {
     pub(super) fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
             let shown: String = name.chars().take(64).collect();
-            self.error(&shown, "is not a field of this request");
+            self.error(&shown, format!("is not a {} of this request", self.kind));
         }
     }
 }
@@ -481,6 +533,10 @@ mod tests {
             (r#""amountIn":1,"type":"sniper""#, "type"),
             (r#""amountIn":1,"routing":"luck""#, "routing"),
             (r#""amountIn":1,"dryRun":"true""#, "dryRun"),
+            (r#""amountIn":1,"dryRun":null"#, "dryRun"),
+            (r#""amountIn":1,"dryRun":1"#, "dryRun"),
+            (r#""amountIn":1,"dry_run":true"#, "dry_run"),
+            (r#""amountIn":1,"dryrun":true"#, "dryrun"),
             (r#""amountIn":1,"amountIn":1"#, "amountIn"),
         ] {
             assert_eq!(wrong_fields(&order(field)), [name], "{field}");
@@ -499,6 +555,80 @@ mod tests {
     fn what_is_no_json_object_is_refused() {
         for body in ["", "{", "null", "[]", "\"x\"", "{\"a\":}", "{} {}", "\u{0}"] {
             assert_eq!(parsed(body).unwrap_err()["code"], "invalid_json", "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
+        let body = |mark: &[u8]| [mark, br#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1}"#].concat();
+        assert!(parse_order(&body(b"\xef\xbb\xbf"), &tokens()).is_ok());
+        for mark in [b"\xff\xfe", b"\xfe\xff"] {
+            let problem = parse_order(&body(mark), &tokens()).unwrap_err().to_string();
+            assert!(problem.starts_with("invalid_json: ") && problem.contains("UTF-16"), "{problem}");
+        }
+        assert!(parse_order(&body(b"\xef\xbb\xbf\xef\xbb\xbf"), &tokens()).is_err(), "one is enough");
+    }
+
+    #[test]
+    fn a_parameter_that_is_not_known_or_has_no_value_or_stands_twice_is_refused_by_name() {
+        assert!(parse_dry_run("dryRun=true").unwrap() && parse_dry_run("dry%52un=true&").unwrap());
+        assert!(!parse_dry_run("").unwrap() && !parse_dry_run("dryRun=false").unwrap());
+        for (query, field) in [
+            ("dryrun=true", "dryrun"),
+            ("dry_run=1", "dry_run"),
+            ("preview=true", "preview"),
+            ("dryRun", "dryRun"),
+            ("dryRun=", "dryRun"),
+            ("dryRun=1", "dryRun"),
+            ("dryRun=TRUE", "dryRun"),
+            ("dryRun=true;x=1", "dryRun"),
+            ("dryRun=true&dryRun=true", "dryRun"),
+            ("dryRun=false&dry%52un=true", "dryRun"),
+            ("dryRun=true&x", "x"),
+        ] {
+            let problem = serde_json::to_value(parse_dry_run(query).unwrap_err()).unwrap();
+            assert_eq!(problem["errors"][0]["field"], field, "{query}");
+        }
+        assert!(refuse_query("").is_ok() && refuse_query("x=1").is_err() && refuse_query("x").is_err());
+    }
+
+    #[test]
+    fn a_filter_without_a_value_does_not_cancel_everything() {
+        let filter = |query: &str, body: &str| parse_cancel_filter(query, body.as_bytes(), &tokens());
+        for (query, body) in [("", ""), ("", "{}"), ("", " {} ")] {
+            assert_eq!(filter(query, body).unwrap(), ListFilter::default(), "{query} {body}");
+        }
+        for (query, body) in [
+            ("status", ""),
+            ("status=", ""),
+            ("tokenIn=", ""),
+            ("tokenOut=", "{}"),
+            ("tokenOut=+", ""),
+            ("status=pending&status=pending", ""),
+            ("status=pending&tokenIn=", ""),
+            ("Status=pending", ""),
+            ("status=pending", r#"{"status":"pending"}"#),
+            ("all=true", ""),
+            ("orderId=x", ""),
+            ("", r#"{"status":null}"#),
+            ("", r#"{"status":""}"#),
+            ("", r#"{"status":"  "}"#),
+            ("", r#"{"status":[]}"#),
+            ("", r#"{"status":["pending"]}"#),
+            ("", r#"{"status":{}}"#),
+            ("", r#"{"status":false}"#),
+            ("", r#"{"status":0}"#),
+            ("", r#"{"tokenIn":null}"#),
+            ("", r#"{"tokenIn":""}"#),
+            ("", r#"{"tokenOut":null,"tokenIn":"SOL"}"#),
+            ("", r#"{"filter":{"status":"pending"}}"#),
+            ("", "null"),
+            ("", "[]"),
+            ("", r#""""#),
+            ("", "0"),
+            ("", "  "),
+        ] {
+            assert!(filter(query, body).is_err(), "{query} {body}");
         }
     }
 

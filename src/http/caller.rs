@@ -47,12 +47,30 @@ impl Caller {
     }
 }
 
+/// Whoever wants to open a socket: it may also come with a ticket, or with its token among the protocols it offers.
+///
+/// A type of its own, so that a ticket opens nothing else: only the routes of sockets take it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketCaller(pub(super) Caller);
+
 impl FromRequest for Caller {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(of(request))
+    }
+}
+
+impl FromRequest for SocketCaller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let upgrade = request.headers().get(UPGRADE).map(|value| value.as_bytes());
+        let is_upgrade = request.method() == Method::GET
+            && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+        ready(judged(request, is_upgrade).map(Self))
     }
 }
 
@@ -68,9 +86,14 @@ enum Given {
     Ticket(String),
 }
 
-fn of(request: &HttpRequest) -> Result<Caller, Problem> {
+/// Who sent a request that opens no socket.
+pub(super) fn of(request: &HttpRequest) -> Result<Caller, Problem> {
+    judged(request, false)
+}
+
+fn judged(request: &HttpRequest, opens_socket: bool) -> Result<Caller, Problem> {
     let face = request.app_data::<web::Data<Face>>().expect("every route can reach the face");
-    let given = given(request)?;
+    let given = given(request, opens_socket)?;
     let identity = match &given {
         None if face.auth.required() => {
             return Err(unauthorized("unauthenticated", "log in, and send the token as Authorization: Bearer"));
@@ -83,39 +106,45 @@ fn of(request: &HttpRequest) -> Result<Caller, Problem> {
 }
 
 /// The one credential of a request. More than one is a mistake of which nobody should find out who won.
-fn given(request: &HttpRequest) -> Result<Option<Given>, Problem> {
+fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Given>, Problem> {
     let mut all = Vec::new();
     for value in request.headers().get_all(AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(bearer);
         all.push(Given::Bearer(bearer.ok_or_else(|| invalid("Authorization must be: Bearer, a space, and a token"))?));
     }
-    let upgrade = request.headers().get(UPGRADE).map(|value| value.as_bytes());
-    let is_socket =
-        request.method() == Method::GET && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-    if is_socket {
+    no_credential_in(request.query_string())?;
+    if opens_socket {
         all.extend(offered(request)?.map(Given::Bearer));
-    }
-    let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-    for (name, value) in query.map(web::Query::into_inner).unwrap_or_default() {
-        match name.as_str() {
-            "ticket" if is_socket => all.push(Given::Ticket(value)),
-            "token" | "access_token" | "accessToken" | "jwt" | "apiKey" | "api_key" => {
-                return Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "credential_in_url",
-                    format!(
-                        "{name} must not stand in a URL, which is written down in many places; send Authorization: Bearer, \
-                         or for a browser's socket a ticket of POST /api/auth/ticket"
-                    ),
-                ));
-            }
-            _ => {}
-        }
+        let tickets = pairs(request.query_string()).into_iter().filter(|(name, _)| name == "ticket");
+        all.extend(tickets.map(|(_, ticket)| Given::Ticket(ticket)));
     }
     if all.len() > 1 {
         return Err(invalid("more than one credential was sent"));
     }
     Ok(all.pop())
+}
+
+/// Refuses a query in which a token or key stands.
+pub(super) fn no_credential_in(query: &str) -> Result<(), Problem> {
+    const CREDENTIALS: [&str; 6] = ["token", "access_token", "accessToken", "jwt", "apiKey", "api_key"];
+    match pairs(query).into_iter().find(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "credential_in_url",
+            format!(
+                "{name} must not stand in a URL, which is written down in many places; send Authorization: Bearer, or \
+                 for a browser's socket a ticket of POST /api/auth/ticket"
+            ),
+        )),
+    }
+}
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    if query.is_empty() {
+        return Vec::new();
+    }
+    web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default()
 }
 
 fn bearer(header: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::authority::{Authority, Host, Origin};
 use crate::config::{HostName, ServerSettings, WebOrigin};
 
 /// Judges by `Host` and `Origin`.
@@ -41,36 +42,42 @@ impl Doors {
 
     /// Judges a request by where it is sent to and by whose page sends it, if a page does.
     pub(super) fn judge(&self, host: &str, origin: Option<&str>) -> Result<Asker, Refused> {
-        if !self.is_ours(without_port(host)) {
-            return Err(Refused::Host);
-        }
+        let host = self.ours(host).ok_or(Refused::Host)?;
         let Some(origin) = origin else { return Ok(Asker::Own) };
-        if origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)) {
+        let origin = Origin::parse(origin).ok_or(Refused::Origin)?;
+        if origin.is_of(&host) {
             return Ok(Asker::Own);
         }
-        match self.origins.iter().any(|allowed| allowed.as_str().eq_ignore_ascii_case(origin)) {
+        match self.origins.iter().any(|allowed| Origin::parse(allowed.as_str()) == Some(origin)) {
             true => Ok(Asker::Foreign),
             false => Err(Refused::Origin),
         }
     }
 
-    // Behind an address no other name can hide; so a server that listens on all of them answers to each.
-    fn is_ours(&self, name: &str) -> bool {
-        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        match address.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback() || address == self.bound || self.bound.is_unspecified(),
-            Err(_) => {
+    /// Judges a request whose first line names its server too, as requests to a proxy do: both have to be this one.
+    pub(super) fn judge_target(&self, scheme: Option<&str>, authority: &str, host: &str) -> Result<(), Refused> {
+        let is_http = scheme.is_none_or(|scheme| scheme.eq_ignore_ascii_case("http"));
+        let named = self.ours(authority).filter(|_| is_http).ok_or(Refused::Host)?;
+        let host = Authority::parse(host).ok_or(Refused::Host)?;
+        if named.is_over_http(&host) { Ok(()) } else { Err(Refused::Host) }
+    }
+
+    /// What that text names, if it is this server.
+    ///
+    /// The port may be any: what forwards requests to this server may be reached by another one. Behind an address no
+    /// other name can hide, so a server that listens on all of them answers to each.
+    fn ours<'a>(&self, text: &'a str) -> Option<Authority<'a>> {
+        let named = Authority::parse(text)?;
+        let is_ours = match named.host {
+            Host::Address(address) => {
+                address.is_loopback() || address == self.bound.to_canonical() || self.bound.is_unspecified()
+            }
+            Host::Name(name) => {
                 name.eq_ignore_ascii_case("localhost")
                     || self.hosts.iter().any(|host| host.as_str().eq_ignore_ascii_case(name))
             }
-        }
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
+        };
+        is_ours.then_some(named)
     }
 }
 
@@ -92,8 +99,23 @@ mod tests {
             (
                 "127.0.0.1",
                 &["127.0.0.1:3000", "localhost", "LocalHost:3000", "[::1]:3000", "[::1]", "Engine.example.org"][..],
-                &["", ":", "evil.example", "localhost.evil.example", "localhost.", "10.0.0.7:3000", "[::2]", "0.0.0.0"]
-                    [..],
+                &[
+                    "",
+                    ":",
+                    "localhost:80@evil.example",
+                    "localhost:",
+                    "[127.0.0.1]",
+                    "::1",
+                    "2130706433",
+                    "0x7f.1",
+                    "127.1",
+                    "evil.example",
+                    "localhost.evil.example",
+                    "localhost.",
+                    "10.0.0.7:3000",
+                    "[::2]",
+                    "0.0.0.0",
+                ][..],
             ),
             ("10.0.0.7", &["10.0.0.7:3000", "localhost:3000"], &["10.0.0.8:3000", "evil.example:3000"]),
             ("0.0.0.0", &["10.0.0.7:3000", "[2001:db8::1]:80"], &["evil.example:3000", "10.0.0.7.evil.example"]),
@@ -106,16 +128,43 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_url_in_the_first_line_names_this_server_and_the_one_in_host() {
+        let judge = |scheme, authority| doors("127.0.0.1").judge_target(Some(scheme), authority, "localhost:3000");
+        assert_eq!(judge("http", "localhost:3000"), Ok(()));
+        assert_eq!(judge("HTTP", "LOCALHOST:3000"), Ok(()));
+        for (scheme, authority) in [
+            ("https", "localhost:3000"),
+            ("http", "localhost"),
+            ("http", "127.0.0.1:3000"),
+            ("http", "evil.example"),
+            ("http", "localhost:3000@evil.example"),
+            ("http", "evil.example@localhost:3000"),
+        ] {
+            assert_eq!(judge(scheme, authority), Err(Refused::Host), "{scheme} {authority}");
+        }
+    }
+
+    #[test]
     fn only_pages_of_this_server_and_of_those_allowed_may_speak_to_it() {
         let judge = |origin| doors("127.0.0.1").judge("localhost:3000", Some(origin));
-        for own in ["http://localhost:3000", "https://localhost:3000", "http://LOCALHOST:3000"] {
+        for own in ["http://localhost:3000", "HTTP://LOCALHOST:3000"] {
             assert_eq!(judge(own), Ok(Asker::Own), "{own}");
         }
-        assert_eq!(judge("https://desk.example.org"), Ok(Asker::Foreign));
+        for allowed in ["https://desk.example.org", "https://Desk.example.org:443"] {
+            assert_eq!(judge(allowed), Ok(Asker::Foreign), "{allowed}");
+        }
+        let by_default_port = doors("127.0.0.1").judge("localhost", Some("http://localhost:80"));
+        assert_eq!(by_default_port, Ok(Asker::Own));
         for foreign in [
             "null",
             "",
             "http://localhost",
+            "https://localhost:3000",
+            "ws://localhost:3000",
+            "http://me@localhost:3000",
+            "http://localhost:3000@evil.example",
+            "http://localhost:3000/",
+            "https://desk.example.org:444",
             "http://localhost:3001",
             "http://127.0.0.1:3000",
             "http://desk.example.org",

@@ -19,8 +19,7 @@ use super::caller;
 use super::connections::{Connection, Connections};
 use super::doors::{Asker, Doors, Refused};
 use super::limits::{Allowance, Client, Limiter};
-use super::operator;
-use super::problem::{self, Problem};
+use super::problem::Problem;
 use crate::config::{LimitSettings, Settings};
 use crate::metrics::Metrics;
 
@@ -55,23 +54,27 @@ impl Guard {
         let (headers, url) = (request.headers(), request.uri());
         let host = single(headers, &HOST).ok_or(Refused::Host).and_then(|host| host.ok_or(Refused::Host));
         let origin = single(headers, &ORIGIN).ok_or(Refused::Origin);
-        let asker = match (host, origin) {
-            (Ok(host), Ok(origin)) => self.doors.judge(host, origin),
+        let judged = match (host, origin) {
+            (Ok(host), Ok(origin)) => {
+                let target =
+                    url.authority().map(|named| self.doors.judge_target(url.scheme_str(), named.as_str(), host));
+                target.unwrap_or(Ok(())).and_then(|()| self.doors.judge(host, origin))
+            }
             (Err(refused), _) | (_, Err(refused)) => Err(refused),
         };
-        // A whole URL in the request's first line names its server there too.
-        let named = url.authority().map_or(Ok(Asker::Own), |named| self.doors.judge(named.as_str(), None));
-        let asker = named.and(asker).map_err(closed)?;
+        let asker = judged.map_err(closed)?;
         if url.path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URL) {
             let detail = format!("path and query must not be longer than {MAX_URL} bytes");
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "url_too_long", detail));
         }
-        if let Some(operator) = self.operator
-            && (request.app_config().local_addr() == operator) != operator::serves(request.path())
-        {
-            return Err(problem::nothing_at(request.request()));
-        }
         Ok(asker)
+    }
+
+    /// Whether requests that came in at that address are answered by the operator's routes, or by all others.
+    ///
+    /// The caller is a matched route: a path has many spellings, and each is matched as one of them.
+    pub(super) fn serves(&self, operators: bool, at: SocketAddr) -> bool {
+        self.operator.is_none_or(|operator| (at == operator) == operators)
     }
 
     /// What the client has left after this request, or how long it has to wait; `None` where nobody counts.

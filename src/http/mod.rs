@@ -2,6 +2,7 @@
 
 mod at;
 mod auth;
+mod authority;
 mod body;
 mod caller;
 mod cancel_all;
@@ -161,37 +162,37 @@ fn routes(config: &mut web::ServiceConfig) {
 fn served() -> Vec<At> {
     // Paths are compared in this order, so what is asked most stands first; those with `{}` cost a regular expression.
     let mut served = vec![
-        at("/api/orders/execute").post(orders::submit).get(ws::by_query),
-        at("/api/orders").post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
-        at("/health").get(health::health),
-        at("/api/health").get(health::health),
-        at("/live").get(health::live),
-        at("/api/live").get(health::live),
-        at("/ready").get(health::ready),
-        at("/api/ready").get(health::ready),
-        at("/api/openapi.json").get(documents::openapi),
-        at("/api/asyncapi.json").get(documents::asyncapi),
-        at("/api/postman.json").get(documents::postman),
-        at("/api/auth").post(auth::enter),
-        at("/api/auth/register").post(auth::register),
-        at("/api/auth/login").post(auth::log_in),
+        at("/api/orders/execute").with_query().post(orders::submit).get(ws::by_query),
+        at("/api/orders").with_query().post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
+        at("/health").for_anybody().get(health::health),
+        at("/api/health").for_anybody().get(health::health),
+        at("/live").for_anybody().get(health::live),
+        at("/api/live").for_anybody().get(health::live),
+        at("/ready").for_anybody().get(health::ready),
+        at("/api/ready").for_anybody().get(health::ready),
+        at("/api/openapi.json").for_anybody().get(documents::openapi),
+        at("/api/asyncapi.json").for_anybody().get(documents::asyncapi),
+        at("/api/postman.json").for_anybody().get(documents::postman),
+        at("/api/auth").for_anybody().post(auth::enter),
+        at("/api/auth/register").for_anybody().post(auth::register),
+        at("/api/auth/login").for_anybody().post(auth::log_in),
         at("/api/auth/logout").post(auth::log_out),
         at("/api/auth/me").get(auth::me),
         at("/api/auth/keys").post(auth::create_key).get(auth::keys),
         at("/api/auth/keys/{id}").delete(auth::revoke_key),
         at("/api/auth/ticket").post(auth::ticket),
-        at("/api/quotes").get(quotes::quotes),
+        at("/api/quotes").with_query().get(quotes::quotes),
         at("/api/tokens").get(tokens::tokens),
         at("/api/stats").get(stats::stats),
-        at("/api/orders/cancel").post(cancel_all::cancel_all),
-        at("/api/orders/history").get(orders::history),
+        at("/api/orders/cancel").with_query().post(cancel_all::cancel_all),
+        at("/api/orders/history").with_query().get(orders::history),
         at("/api/orders/by-client-id/{id}").get(orders::by_client_id),
         at("/api/orders/{id}").get(orders::get).delete(orders::cancel),
         at("/api/orders/{id}/events").get(orders::events),
         at("/api/orders/{id}/cancel").post(orders::cancel),
-        at("/api/orders/{id}/stream").get(ws::by_path),
-        at("/ws").get(ws::socket),
-        at("/ws/orders/{id}").get(ws::by_path),
+        at("/api/orders/{id}/stream").with_query().get(ws::by_path),
+        at("/ws").with_query().get(ws::socket),
+        at("/ws/orders/{id}").with_query().get(ws::by_path),
     ];
     served.extend(operator::served());
     served

@@ -26,13 +26,9 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 /// A browser asks its user, who gives the token as the password of any name.
 const CHALLENGE_OF_A_PAGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
 
-/// Whether a path is one of the operator's: those that an address of its own serves, and it alone.
-pub(super) fn serves(path: &str) -> bool {
-    path == METRICS || path == page::PATH || path.strip_prefix(page::PATH).is_some_and(|rest| rest.starts_with('/'))
-}
-
 pub(super) fn served() -> Vec<At> {
-    vec![at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)]
+    let served = [at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)];
+    served.map(At::for_operators).into()
 }
 
 /// Everything that is counted, as Prometheus text.
@@ -121,19 +117,6 @@ mod tests {
         assert_eq!(of(&format!("Basic {}", STANDARD.encode("me:s3:cret"))).as_deref(), Some("s3:cret"));
         for nothing in ["", "s3cret", "Basic", "Basic !", "Basic c2VjcmV0", "Digest x"] {
             assert_eq!(of(nothing), None, "{nothing}");
-        }
-    }
-
-    #[test]
-    fn the_operators_paths_are_known() {
-        for (path, operators) in [
-            ("/metrics", true),
-            ("/docs", true),
-            ("/docs/start.js", true),
-            ("/docsx", false),
-            ("/api/openapi.json", false),
-        ] {
-            assert_eq!(serves(path), operators, "{path}");
         }
     }
 }

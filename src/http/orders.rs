@@ -1,10 +1,10 @@
 //! Orders over HTTP: submit, get, list, follow up, cancel.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{HOST, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use super::Face;
 use super::body::{self, Asked};
 use super::caller::Caller;
 use super::dry_run::DryRun;
-use super::problem::{FieldError, Problem};
+use super::problem::Problem;
 use super::wire::{OrderView, TimelineView};
 use crate::actors::desk::CancelRefused;
 use crate::actors::order::CancelError;
@@ -67,9 +67,10 @@ pub(super) async fn submit(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Trade)?;
+    let only_asked = body::parse_dry_run(request.query_string())?;
     let body = body::read(&request, payload).await?;
     let Asked { order, dry_run } = body::parse_order(&body, face.tokens())?;
-    let dry_run = body::parse_dry_run(request.query_string())? || dry_run;
+    let dry_run = only_asked || dry_run;
     let order = Arc::new(order);
     let key = key(header_key(&request)?, &order)?;
     if dry_run {
@@ -77,7 +78,7 @@ pub(super) async fn submit(
     }
     let Submission { order, created } = face.desk.submit(owner, order, key).await.map_err(refused)?;
     let ws_path = format!("/ws/orders/{}", order.id);
-    let websocket_url = format!("ws://{}{ws_path}", request.connection_info().host());
+    let websocket_url = format!("ws://{}{ws_path}", authority(&request));
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.insert_header((LOCATION, path(order.id))).json(Submitted {
         success: true,
@@ -149,12 +150,16 @@ async fn page(request: &HttpRequest, face: &Face, caller: Caller, success: Optio
 }
 
 pub(super) async fn cancel(
+    request: HttpRequest,
     face: web::Data<Face>,
     caller: Caller,
     id: web::Path<String>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Trade)?;
-    let order = cancelled(&face, owner, order_id(&id)?).await?;
+    let id = order_id(&id)?;
+    body::read_nothing(&request, payload).await?;
+    let order = cancelled(&face, owner, id).await?;
     Ok(HttpResponse::Ok().json(Cancelled {
         success: true,
         order_id: order.id,
@@ -179,6 +184,13 @@ pub(super) async fn cancelled(face: &Face, owner: Owner, id: OrderId) -> Result<
         Err(CancelRefused::ByOrder(CancelError::Busy)) => Err(Problem::unavailable()),
         Err(CancelRefused::ByDesk(error)) => Err(error.into()),
     }
+}
+
+/// Where the client reaches this server: what it named in `Host`, which was compared with this server's names. Nothing
+/// else that a request says is believed, `X-Forwarded-Host` and `Forwarded` for example: anybody can send those.
+fn authority(request: &HttpRequest) -> Cow<'_, str> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    host.map_or_else(|| request.app_config().local_addr().to_string().into(), Cow::Borrowed)
 }
 
 /// The order's id in a path.
@@ -248,50 +260,114 @@ pub(super) fn refused(error: SubmitError) -> Problem {
 pub(super) fn filter(query: &str, tokens: &TokenList) -> Result<ListFilter, Problem> {
     const DEFAULT_LIMIT: u64 = 50;
     const MAX_LIMIT: u64 = 200;
-    let mut errors = Vec::new();
-    let mut filter = ListFilter { limit: DEFAULT_LIMIT, ..ListFilter::default() };
-    let query = web::Query::<BTreeMap<String, String>>::from_query(query)
-        .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
-    for (name, value) in query.into_inner() {
-        let result = match name.as_str() {
-            "status" => {
-                Status::from_name(&value).map(|status| filter.status = Some(status)).ok_or("is no status".to_owned())
-            }
-            "type" if value == "market" => Ok(()),
-            "type" => Err("only market orders exist so far".to_owned()),
-            "tokenIn" => tokens
-                .resolve(&value)
-                .map(|token| filter.token_in = Some(token.mint))
-                .map_err(|error| error.to_string()),
-            "tokenOut" => tokens
-                .resolve(&value)
-                .map(|token| filter.token_out = Some(token.mint))
-                .map_err(|error| error.to_string()),
-            "clientOrderId" => value.parse().map(|id| filter.client_order_id = Some(id)).map_err(str::to_owned),
-            "from" => time(&value).map(|from| filter.from = Some(from)),
-            "to" => time(&value).map(|to| filter.to = Some(to)),
-            "cursor" => value
-                .parse()
-                .map(|before| filter.before = Some(before))
-                .map_err(|_| "is no cursor of this list".to_owned()),
-            "limit" => match value.parse() {
-                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => {
-                    filter.limit = limit;
-                    Ok(())
-                }
-                _ => Err(format!("must be a whole number from 1 to {MAX_LIMIT}")),
-            },
-            _ => Err("is not a parameter of this list".to_owned()),
-        };
-        if let Err(message) = result {
-            errors.push(FieldError { field: name, message });
-        }
-    }
-    if errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(errors)) }
+    let mut form = body::form_of_query(query)?;
+    form.take_one_of(&["type"], |text| match text {
+        "market" => Ok(()),
+        _ => Err("only market orders exist so far".to_owned()),
+    });
+    let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
+    let limit = form.take_one_of(&["limit"], |text| match text.parse() {
+        Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+        _ => Err(format!("must be a whole number from 1 to {MAX_LIMIT}")),
+    });
+    let filter = ListFilter {
+        status: form.take_one_of(&["status"], |text| Status::from_name(text).ok_or_else(|| "is no status".to_owned())),
+        token_in: form.take_one_of(&["tokenIn"], mint),
+        token_out: form.take_one_of(&["tokenOut"], mint),
+        client_order_id: form.take_one_of(&["clientOrderId"], |text| text.parse().map_err(str::to_owned)),
+        from: form.take_one_of(&["from"], time),
+        to: form.take_one_of(&["to"], time),
+        before: form.take_one_of(&["cursor"], |text| text.parse().map_err(|_| "is no cursor of this list".to_owned())),
+        limit: limit.unwrap_or(DEFAULT_LIMIT),
+        ..ListFilter::default()
+    };
+    form.refuse_leftovers();
+    if form.errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(form.errors)) }
 }
 
+/// Reads a time, to the microsecond and within the years that both databases keep.
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())
+    /// The end of the year 9999. No order was made later, or before 1970: a time beyond means the same as these.
+    const LATEST: DateTime<Utc> = DateTime::from_timestamp_micros(253_402_300_799_999_999).expect("it is in range");
+    // In a query an unencoded `+` means a space, so the plus sign of an offset arrives as one.
+    let with_sign = match text.rsplit_once(' ') {
+        Some((time, offset)) if time.contains(['T', 't', ' ']) => format!("{time}+{offset}"),
+        _ => text.to_owned(),
+    };
+    let time = DateTime::parse_from_rfc3339(&with_sign).map_err(|_| {
+        "must be a time in RFC 3339, such as 2026-01-31T12:00:00Z; a + in a URL is written %2B".to_owned()
+    })?;
+    // Through the number, which has no place for a leap second.
+    let time = DateTime::from_timestamp_micros(time.timestamp_micros()).unwrap_or(LATEST);
+    Ok(time.clamp(DateTime::UNIX_EPOCH, LATEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn filtered(query: &str) -> Result<ListFilter, serde_json::Value> {
+        let tokens = Settings::with::<String, String>([]).unwrap().tokens;
+        filter(query, &tokens).map_err(|problem| serde_json::to_value(problem).unwrap())
+    }
+
+    #[test]
+    fn a_time_is_taken_also_where_its_plus_sign_was_not_encoded() {
+        let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
+        for spelled in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31t12:00:00z",
+            "2026-01-31T12:00:00%2B00:00",
+            "2026-01-31T12:00:00+00:00",
+            "2026-01-31T14:00:00.000+02:00",
+            "2026-01-31%2014:00:00%2002:00",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31T10:30:00-01:30",
+            "2026-01-31T11:59:60Z",
+        ] {
+            assert_eq!(filtered(&format!("from={spelled}")).unwrap().from, Some(noon), "{spelled}");
+        }
+        for odd in [
+            "yesterday",
+            "2026-01-31",
+            "12:00:00+00:00",
+            "2026-01-31T12:00:00",
+            "1769860800",
+            "+",
+            "2026-01-31T24:00:00Z",
+            "2026-02-30T12:00:00Z",
+        ] {
+            let refused = filtered(&format!("from={odd}")).unwrap_err();
+            assert_eq!(refused["errors"][0]["field"], "from", "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_time_at_the_end_of_the_calendar_is_taken_as_the_last_one() {
+        let year = |spelled: &str| chrono::Datelike::year(&filtered(&format!("to={spelled}")).unwrap().to.unwrap());
+        for last in ["9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:60Z"] {
+            assert_eq!(year(last), 9999, "{last}");
+        }
+        for first in ["0001-01-01T00:00:00Z", "0000-01-01T00:00:00%2B23:59", "1969-12-31T23:59:59Z"] {
+            assert_eq!(year(first), 1970, "{first}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_of_a_list_that_stands_twice_or_has_no_value_is_refused_by_name() {
+        for (query, field) in [
+            ("status=pending&status=routing", "status"),
+            ("status=pending&st%61tus=pending", "status"),
+            ("status=", "status"),
+            ("tokenIn", "tokenIn"),
+            ("clientOrderId=", "clientOrderId"),
+            ("cursor=", "cursor"),
+            ("limit=", "limit"),
+            ("Limit=5", "Limit"),
+            ("dryRun=true", "dryRun"),
+        ] {
+            assert_eq!(filtered(query).unwrap_err()["errors"][0]["field"], field, "{query}");
+        }
+    }
 }

@@ -45,6 +45,16 @@ async fn a_request_that_is_meant_for_another_server_is_refused_on_every_route() 
         "GET /live HTTP/1.0\r\n\r\n",
         "GET /live HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n",
         "GET http://evil.example/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET http://localhost/live HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+        "GET http://127.0.0.1/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET https://localhost/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET http://evil.example@localhost/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: localhost:80@evil.example\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: evil.example@localhost\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: 2130706433\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: 0x7f.1\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: [::1%lo]\r\n\r\n",
+        "GET /live HTTP/1.1\r\nhost: localhost:99999\r\n\r\n",
     ] {
         let answer = raw(&server.client, head.as_bytes());
         assert!(answer.contains(" 421 ") || answer.contains(" 400 "), "{head:?}: {answer:?}");
@@ -63,7 +73,14 @@ async fn a_page_of_another_server_may_neither_ask_nor_listen_unless_it_is_allowe
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    for foreign in ["https://evil.example", "null", "http://127.0.0.1:1", "http://desk.example.org"] {
+    for foreign in [
+        "https://evil.example",
+        "null",
+        &own.replace("http:", "https:"),
+        &own.replace("http:", "ws:"),
+        "http://127.0.0.1:1",
+        "http://desk.example.org",
+    ] {
         let origin = ("origin", foreign);
         let posted = server.client.send("POST", "/api/orders", &[JSON, origin], order(json!({})).to_string()).await;
         let listened = get(&server.client, &socket, &[&upgrade[..], &[origin]].concat()).await;
@@ -264,4 +281,86 @@ async fn metrics_can_have_an_address_of_their_own_that_serves_nothing_else() {
     }
     assert_eq!(server.client.get("/metrics").await.body["code"], "no_such_route");
     assert_eq!(server.client.get("/live").await.status, 200);
+}
+
+#[actix::test]
+async fn another_spelling_of_the_operators_paths_does_not_open_them_to_the_public() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::start([("metrics.bind", free.to_string().as_str())]);
+    let operator = Client::of(&format!("http://{free}"));
+    for path in [
+        "/metrics",
+        "/%6Detrics",
+        "/%6detrics",
+        "/metric%73",
+        "/%6D%65%74%72%69%63%73",
+        "//metrics",
+        "/./metrics",
+        "/metrics/",
+        "/metrics/.",
+        "/api/../metrics",
+        "/api/%2e%2e/metrics",
+        "/%2Fmetrics",
+        "/metrics%2F",
+        "/metrics;a=b",
+        "/METRICS",
+        "/Metrics",
+        "\\metrics",
+        "/%5Cmetrics",
+        "/%256Detrics",
+        "/metrics%00",
+        "/metrics%20",
+        "/metrics?x=1",
+        "/docs",
+        "/%64ocs",
+        "/doc%73",
+        "/docs/",
+        "/docs/openapi.json",
+        "/%64ocs/openapi.json",
+        "/docs/%6Fpenapi.json",
+        "/docs%2Fopenapi.json",
+        "//docs/openapi.json",
+        "/docs//openapi.json",
+        "/docs/./openapi.json",
+        "/docs?x=1",
+    ] {
+        let target = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let answer = raw(&server.client, target(path).as_bytes());
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        assert!(["400", "404"].contains(&status), "{path}: {answer}");
+        let whole = raw(&server.client, target(&format!("http://localhost{path}")).as_bytes());
+        let status = whole.split(' ').nth(1).unwrap_or_default();
+        assert!(["400", "404", "421"].contains(&status), "http://localhost{path}: {whole}");
+    }
+    for path in ["/metrics", "/%6Detrics", "/docs", "/%64ocs/openapi.json"] {
+        assert_eq!(operator.get(path).await.status, 200, "{path}");
+    }
+    // Neither does another spelling of a public path open it to whoever reaches the operator's address alone.
+    for path in ["/live", "/%6Cive", "/api/orders", "/%61pi/orders", "/ws"] {
+        assert_eq!(operator.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[actix::test]
+async fn a_socket_url_is_never_built_from_what_a_stranger_says_of_a_proxy() {
+    let server = Server::start([("server.allowed_hosts", "engine.example.org")]);
+    let port = server.client.url().rsplit(':').next().unwrap().to_owned();
+    let lies = [
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-port", "1"),
+        ("x-forwarded-for", "10.1.2.3"),
+        ("x-forwarded-server", "evil.example"),
+        ("x-original-host", "evil.example"),
+        ("x-host", "evil.example"),
+        ("forwarded", "for=10.1.2.3;host=evil.example;proto=https"),
+    ];
+    for host in [format!("127.0.0.1:{port}"), "engine.example.org".to_owned(), "[::1]:3000".to_owned()] {
+        let headers = [&lies[..], &[JSON, ("host", &host)]].concat();
+        let answer = server.client.send("POST", "/api/orders", &headers, order(json!({})).to_string()).await.unwrap();
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let url = format!("ws://{host}/ws/orders/{}", answer.order_id());
+        assert_eq!((&answer.body["websocketUrl"], &answer.body["socketUrl"]), (&json!(url), &json!(url)));
+        assert!(!format!("{answer:?}").contains("evil"), "{answer:?}");
+    }
 }

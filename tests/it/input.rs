@@ -88,3 +88,190 @@ async fn a_list_is_paged_newest_first_without_gaps_or_repeats() {
         assert_eq!(server.client.get(&format!("/api/orders?{wrong}")).await.status, 400, "{wrong}");
     }
 }
+
+#[actix::test]
+async fn a_misspelled_dry_run_does_not_buy() {
+    let server = Server::start([]);
+    for query in [
+        "dryrun=true",
+        "dry_run=1",
+        "DryRun=true",
+        "preview=true",
+        "dryRun",
+        "dryRun=",
+        "dryRun=1",
+        "dryRun=true&dryRun=true",
+        "dryRun=true&simulate=true",
+        "test",
+        "=true",
+    ] {
+        for path in ["/api/orders", "/api/orders/execute"] {
+            let answer = server.client.post(&format!("{path}?{query}"), &order(json!({}))).await;
+            assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_request")), "{query}: {answer:?}");
+            let name = query.rsplit('&').next().unwrap().split('=').next().unwrap();
+            assert_eq!(answer.body["errors"][0]["field"], name, "{query}");
+        }
+    }
+    for fields in [
+        json!({ "dryRun": null }),
+        json!({ "dryRun": "true" }),
+        json!({ "dryRun": 1 }),
+        json!({ "dryRun": [] }),
+        json!({ "dryrun": true }),
+        json!({ "dry_run": true }),
+        json!({ "preview": true }),
+    ] {
+        assert_eq!(server.client.submit(fields.clone()).await.status, 400, "{fields}");
+        let mut socket = server.client.socket("/ws").await;
+        let told = socket.ask(json!({ "type": "submit", "order": order(fields.clone()) })).await;
+        assert_eq!((&told["type"], &told["code"]), (&json!("error"), &json!("invalid_request")), "{fields}");
+    }
+    assert_eq!(server.client.get("/api/orders").await.body["orders"], json!([]));
+    let dry = server.client.post("/api/orders?dryRun=true", &order(json!({}))).await;
+    assert_eq!((dry.status, &dry.body["dryRun"]), (200, &json!(true)));
+}
+
+#[actix::test]
+async fn a_filter_without_a_value_cancels_nothing() {
+    let server = Server::start([("orders.rate_limit_per_minute", "1")]);
+    server.client.submit(json!({})).await;
+    let id = server.client.submit(json!({})).await.order_id();
+    for query in [
+        "status=",
+        "status",
+        "tokenIn=",
+        "tokenOut=",
+        "tokenOut=%20",
+        "Status=pending",
+        "all",
+        "x=1",
+        "status=pending&status=pending",
+    ] {
+        for (method, path) in [("DELETE", "/api/orders"), ("POST", "/api/orders/cancel")] {
+            let answer = server.client.send(method, &format!("{path}?{query}"), &[], String::new()).await.unwrap();
+            assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_request")), "{query}: {answer:?}");
+        }
+    }
+    for body in [
+        json!({ "status": null }),
+        json!({ "status": "" }),
+        json!({ "status": [] }),
+        json!({ "status": ["pending"] }),
+        json!({ "tokenIn": "" }),
+        json!({ "tokenIn": null }),
+        json!({ "tokenOut": {} }),
+        json!({ "tokenOut": false }),
+        json!({ "filter": { "status": "pending" } }),
+        json!([]),
+        json!(null),
+        json!(""),
+    ] {
+        assert_eq!(server.client.post("/api/orders/cancel", &body).await.status, 400, "{body}");
+        let answer = server.client.send("DELETE", "/api/orders", &[JSON], body.to_string()).await.unwrap();
+        assert_eq!(answer.status, 400, "{body}");
+    }
+    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
+    assert_eq!(server.client.post("/api/orders/cancel", &json!({})).await.status, 200);
+    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "cancelled");
+}
+
+#[actix::test]
+async fn a_request_that_says_more_than_its_route_understands_is_refused_and_does_nothing() {
+    let server = Server::start([("orders.rate_limit_per_minute", "1")]);
+    server.client.submit(json!({})).await;
+    let id = server.client.submit(json!({})).await.order_id();
+    let alice = server.client.registered("alice").await;
+    let key = alice.post("/api/auth/keys", &json!({ "name": "bot" })).await.body["id"].as_str().unwrap().to_owned();
+    let (one, of_key) = (format!("/api/orders/{id}"), format!("/api/auth/keys/{key}"));
+    let (cancel, events, stream, ws) =
+        (format!("{one}/cancel"), format!("{one}/events"), format!("{one}/stream"), format!("/ws/orders/{id}"));
+    let bodiless = [("POST", &*cancel), ("DELETE", &*one)];
+    let of_users = [("POST", "/api/auth/ticket"), ("POST", "/api/auth/logout"), ("DELETE", &*of_key)];
+    let others = [
+        ("GET", &*one),
+        ("GET", &*events),
+        ("GET", &*stream),
+        ("GET", &*ws),
+        ("GET", "/ws"),
+        ("GET", "/api/orders"),
+        ("GET", "/api/orders/history"),
+        ("GET", "/api/orders/execute"),
+        ("GET", "/api/orders/by-client-id/x"),
+        ("GET", "/api/quotes"),
+        ("GET", "/api/tokens"),
+        ("GET", "/api/stats"),
+        ("GET", "/api/openapi.json"),
+        ("GET", "/api/asyncapi.json"),
+        ("GET", "/api/postman.json"),
+        ("POST", "/api/auth"),
+        ("POST", "/api/auth/login"),
+        ("POST", "/api/auth/register"),
+    ];
+    let of_users_too = [("GET", "/api/auth/me"), ("GET", "/api/auth/keys"), ("POST", "/api/auth/keys")];
+    let asked = |client: &crate::client::Client, method: &'static str, target: String, body: &'static str| {
+        let client = client.clone();
+        async move { client.send(method, &target, &[JSON], body.to_owned()).await.unwrap() }
+    };
+    for (client, routes) in
+        [(&server.client, [&bodiless[..], &others].concat()), (&alice, [&of_users[..], &of_users_too].concat())]
+    {
+        for (method, path) in routes {
+            for query in ["surprise=1", "surprise", "surprise=1&surprise=2", "s%75rprise=1"] {
+                let answer = asked(client, method, format!("{path}?{query}"), "").await;
+                assert_eq!(
+                    (answer.status, &answer.body["code"]),
+                    (400, &json!("invalid_request")),
+                    "{method} {path}?{query}"
+                );
+                let named = answer.body["errors"].as_array().unwrap().iter().any(|error| error["field"] == "surprise");
+                assert!(named, "{method} {path}?{query}: {answer:?}");
+            }
+        }
+    }
+    for (client, routes) in [(&server.client, &bodiless[..]), (&alice, &of_users)] {
+        for (method, path) in routes {
+            for (body, code) in [
+                (r#"{"dryRun":true}"#, "invalid_request"),
+                ("[]", "invalid_json"),
+                ("null", "invalid_json"),
+                ("x", "invalid_json"),
+            ] {
+                let answer = asked(client, method, (*path).to_owned(), body).await;
+                assert_eq!((answer.status, &answer.body["code"]), (400, &json!(code)), "{method} {path} {body}");
+            }
+        }
+    }
+    assert_eq!(server.client.get(&one).await.body["status"], "pending");
+    assert_eq!(asked(&server.client, "POST", cancel, " {} ").await.status, 200);
+    assert_eq!(asked(&alice, "DELETE", of_key, "").await.status, 200);
+    assert_eq!(server.client.get("/live?from=a-monitor").await.status, 200);
+}
+
+#[actix::test]
+async fn a_byte_order_mark_and_an_unencoded_plus_sign_are_understood() {
+    let server = Server::start([]);
+    let body = format!("\u{feff}{}", order(json!({})));
+    let answer = server.client.send("POST", "/api/orders", &[JSON], body).await.unwrap();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let listed = |query: &'static str| {
+        let client = server.client.clone();
+        async move {
+            let answer = client.get(&format!("/api/orders?{query}")).await;
+            assert_eq!(answer.status, 200, "{query}: {answer:?}");
+            answer.body["orders"].as_array().unwrap().len()
+        }
+    };
+    for (query, found) in [
+        ("from=2020-01-01T00:00:00+00:00", 1),
+        ("from=2020-01-01T00:00:00%2B00:00", 1),
+        ("to=2020-01-01T00:00:00+05:30", 0),
+        ("to=9999-12-31T23:59:59-23:59", 1),
+        ("from=9999-12-31T23:59:59-23:59", 0),
+        ("from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:59.9999999Z", 1),
+        ("to=0000-01-01T00:00:00+23:59", 0),
+    ] {
+        assert_eq!(listed(query).await, found, "{query}");
+    }
+    let twice = server.client.get("/api/orders?status=pending&status=routing").await;
+    assert_eq!((twice.status, &twice.body["errors"][0]["field"]), (400, &json!("status")));
+}

@@ -44,6 +44,12 @@ impl Operation {
             answers: BTreeMap::new(),
             refusals: AT_THE_DOOR.to_vec(),
         }
+        .refuses_strange_parameters()
+    }
+
+    /// What takes no parameters in the query refuses them, as what takes some refuses all others.
+    fn refuses_strange_parameters(self) -> Self {
+        if self.path.starts_with("/api/") { self.refuses(&["invalid_request", "credential_in_url"]) } else { self }
     }
 
     pub(super) fn tagged(mut self, tag: &'static str) -> Self {
@@ -85,6 +91,11 @@ impl Operation {
         self.refuses(super::problems::BODY)
     }
 
+    /// No body, or an object without fields.
+    pub(super) fn takes_no_body(self) -> Self {
+        self.refuses(super::problems::BODY)
+    }
+
     pub(super) fn answers(self, answer: Answer) -> Self {
         let content = json!({ "schema": answer.schema, "examples": named(&answer.examples) });
         self.answers_with(answer.status, answer.means, json!({ "application/json": content }))
@@ -122,7 +133,11 @@ impl Operation {
     }
 
     pub(super) fn refuses(mut self, codes: &[&'static str]) -> Self {
-        self.refusals.extend(codes);
+        for code in codes {
+            if !self.refusals.contains(code) {
+                self.refusals.push(code);
+            }
+        }
         self
     }
 

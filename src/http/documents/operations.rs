@@ -106,6 +106,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .about("Cancelling a cancelled order is no error; once its swap is signed it is too late.")
             .for_callers()
             .takes([requests::id("order")])
+            .takes_no_body()
             .answers(answer::<orders::Cancelled>(generator, 200, "the order is cancelled", "cancelled"))
             .leads_to(200, &OF_AN_ORDER[..2])
             .refuses(&["invalid_request", "missing_scope", "order_not_found"])
@@ -168,6 +169,7 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
         Operation::new("post", "/api/auth/logout", "logOut", "Make the token worthless")
             .about("The sockets that were opened with it are closed.")
             .for_users()
+            .takes_no_body()
             .answers(answer::<auth::Done>(generator, 200, "the token is worth nothing any more", "done"))
             .refuses(&["login_required", "unavailable"]),
         Operation::new("get", "/api/auth/me", "getMe", "Who asks")
@@ -193,11 +195,13 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
         Operation::new("delete", "/api/auth/keys/{id}", "revokeKey", "Revoke an API key")
             .for_users()
             .takes([requests::id("key")])
+            .takes_no_body()
             .answers(answer::<auth::Done>(generator, 200, "the key is worth nothing any more", "done"))
             .refuses(&["invalid_request", "login_required", "key_not_found", "unavailable"]),
         Operation::new("post", "/api/auth/ticket", "createTicket", "Make a ticket that opens one socket")
             .about("For browsers, which cannot send a header with an upgrade: `?ticket=`, within 30 seconds.")
             .for_users()
+            .takes_no_body()
             .answers(answer::<auth::TicketView<'_>>(generator, 201, "the ticket", "ticket"))
             .tells(&["cache-control"])
             .refuses(&["too_many_tickets", "unavailable"]),

@@ -21,7 +21,8 @@ pub(super) fn schemas() -> Map<String, Value> {
         "OrderRequest": {
             "description": "An order as it is asked for. `amount` is another name for `amountIn`, `orderType` for \
                             `type`, `slippageBps` another way to say `slippage`; of two names one may be given. A \
-                            field that is null is as good as absent; one that is not listed is refused.",
+                            field that is null is as good as absent, except for `dryRun`; one that is not listed is \
+                            refused.",
             "type": "object",
             "properties": {
                 "type": { "type": ["string", "null"], "enum": ["market", null], "default": "market" },
@@ -53,7 +54,7 @@ pub(super) fn schemas() -> Map<String, Value> {
                 },
                 "dryRun": {
                     "description": "Only say what would happen: nothing is stored.",
-                    "type": ["boolean", "null"],
+                    "type": "boolean",
                     "default": false,
                 },
             },
@@ -62,12 +63,13 @@ pub(super) fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
         },
         "CancelFilter": {
-            "description": "Which orders to cancel; all that are open, where nothing is said.",
+            "description": "Which orders to cancel; all that are open, where nothing is said. A filter that is named \
+                            has a value: null and the empty text are refused.",
             "type": "object",
             "properties": {
-                "status": { "type": ["string", "null"], "enum": unfinished(&[Value::Null]) },
-                "tokenIn": { "type": ["string", "null"] },
-                "tokenOut": { "type": ["string", "null"] },
+                "status": { "type": "string", "enum": unfinished() },
+                "tokenIn": { "type": "string", "minLength": 1 },
+                "tokenOut": { "type": "string", "minLength": 1 },
             },
             "additionalProperties": false,
         },
@@ -146,9 +148,8 @@ pub(super) fn client_key() -> Value {
     json!({ "type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": ClientKey::MAX_LENGTH })
 }
 
-fn unfinished(or: &[Value]) -> Vec<Value> {
-    let statuses = Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| json!(status.name()));
-    statuses.chain(or.iter().cloned()).collect()
+fn unfinished() -> Vec<Value> {
+    Status::ALL.into_iter().filter(|status| !status.is_final()).map(|status| json!(status.name())).collect()
 }
 
 fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
@@ -213,7 +214,7 @@ pub(super) fn of_list() -> Vec<Value> {
 /// What a cancel of all takes beside its body.
 pub(super) fn of_cancel_all() -> [Value; 3] {
     [
-        query("status", "Only orders that stand there.", json!({ "type": "string", "enum": unfinished(&[]) })),
+        query("status", "Only orders that stand there.", json!({ "type": "string", "enum": unfinished() })),
         query("tokenIn", "Only orders that sell it.", token("What is sold")),
         query("tokenOut", "Only orders that buy it.", token("What is bought")),
     ]

@@ -17,7 +17,8 @@ use super::allowance::Allowance;
 use super::fragments::{Fragments, TooLarge};
 use super::frame::{AboutChannel, AboutOrder, Command, Frame, Nothing, RequestId, Told, WholeOrder, Wrong};
 use super::{
-    HOSTILE, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, close, go_away, open, tell, tell_step, throw_out,
+    HOSTILE, NO_WEBSOCKET, Pulse, Query, SIGNED_OUT, Session, TOO_LARGE, TOO_SLOW, close, go_away, open, tell,
+    tell_step, throw_out,
 };
 use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::{OrderUpdate, Outlet};
@@ -25,7 +26,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Recorded;
 use crate::domain::user::{Owner, Scope};
 use crate::http::body::{self, Asked};
-use crate::http::caller::Caller;
+use crate::http::caller::SocketCaller;
 use crate::http::dry_run::DryRun;
 use crate::http::problem::Problem;
 use crate::http::sessions::GoAway;
@@ -38,7 +39,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(in crate::http) async fn socket(
     request: HttpRequest,
     face: web::Data<Face>,
-    caller: Caller,
+    SocketCaller(caller): SocketCaller,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Read)?;
@@ -99,6 +100,9 @@ impl ManyOrders {
 
     fn message(&mut self, text: &[u8], ctx: &mut Context) {
         self.last_command = Instant::now();
+        if self.pulse.is_signed_out() {
+            return close(SIGNED_OUT, ctx);
+        }
         let Frame { request_id, command } = Frame::parse(text);
         if !self.commands.take(self.last_command) {
             let detail = "too many messages within a minute";

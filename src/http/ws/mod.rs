@@ -21,13 +21,12 @@ use serde::Serialize;
 pub(super) use many::socket;
 pub(super) use one::{by_path, by_query};
 
-use super::Face;
 use super::caller::{BEARER_PROTOCOL, Caller};
 use super::guard::Guard;
 use super::limits::Client;
 use super::problem::Problem;
 use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
-use super::wire;
+use super::{Face, body, wire};
 use crate::actors::order::Words;
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, Recorded};
@@ -101,7 +100,7 @@ impl Pulse {
         let entered = pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient());
         pulse.entered = Some(entered);
         // It may have ended between the upgrade and the entry; from here on the session is told.
-        if credential.is_some_and(|credential| !pulse.face.auth.holds(credential)) {
+        if pulse.is_signed_out() {
             close(SIGNED_OUT, ctx);
             return false;
         }
@@ -121,6 +120,11 @@ impl Pulse {
     /// Lets in a message that asks for something, if its client may ask so often.
     fn admit(&self) -> Result<(), Problem> {
         self.guard.admit_message(self.client, self.address)
+    }
+
+    /// Whether what the socket was opened with is worth nothing any more. The session is told so too, but a moment later.
+    fn is_signed_out(&self) -> bool {
+        self.caller.credential().is_some_and(|credential| !self.face.auth.holds(credential))
     }
 
     /// Called with every frame of the client's.
@@ -205,19 +209,17 @@ struct Query {
 
 impl Query {
     fn parse(query: &str) -> Result<Self, Problem> {
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
-            .map_err(|error| Problem::invalid_field("query", error.to_string()))?;
-        let mut parsed = Self { order_id: None, after_seq: 0 };
-        for (name, value) in pairs.into_inner() {
-            let wrong = |message| Problem::invalid_field(&name, message);
-            match name.as_str() {
-                "orderId" => parsed.order_id = Some(value.parse().map_err(|_| wrong("must be a UUID"))?),
-                "afterSeq" => parsed.after_seq = value.parse().map_err(|_| wrong("must be a whole number from 0"))?,
-                // Taken by the caller.
-                "ticket" => {}
-                _ => return Err(wrong("is not a parameter of this stream")),
-            }
+        let mut form = body::form_of_query(query)?;
+        let order_id = form.take_one_of(&["orderId"], |text| text.parse().map_err(|_| "must be a UUID".to_owned()));
+        let after_seq = form
+            .take_one_of(&["afterSeq"], |text| text.parse().map_err(|_| "must be a whole number from 0".to_owned()));
+        // The caller has taken it.
+        form.take_raw("ticket");
+        form.refuse_leftovers();
+        if form.errors.is_empty() {
+            Ok(Self { order_id, after_seq: after_seq.unwrap_or_default() })
+        } else {
+            Err(Problem::invalid(form.errors))
         }
-        Ok(parsed)
     }
 }

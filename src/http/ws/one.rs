@@ -16,7 +16,7 @@ use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Recorded};
 use crate::domain::user::{Owner, Scope};
-use crate::http::caller::Caller;
+use crate::http::caller::{Caller, SocketCaller};
 use crate::http::problem::Problem;
 use crate::http::sessions::GoAway;
 use crate::http::wire::SnapshotView;
@@ -29,7 +29,7 @@ const MAX_FRAME: usize = 16 * 1024;
 pub(in crate::http) async fn by_path(
     request: HttpRequest,
     face: web::Data<Face>,
-    caller: Caller,
+    SocketCaller(caller): SocketCaller,
     id: web::Path<String>,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -45,7 +45,7 @@ pub(in crate::http) async fn by_path(
 pub(in crate::http) async fn by_query(
     request: HttpRequest,
     face: web::Data<Face>,
-    caller: Caller,
+    SocketCaller(caller): SocketCaller,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string())?;
