@@ -5,8 +5,10 @@
 //! knows of revoked tokens and live keys, read at the start, is all there is to know. What is revoked is durable first
 //! and then forgotten here.
 
+mod line;
 mod password;
 mod secret_file;
+mod share;
 mod throttle;
 mod tickets;
 mod token;
@@ -24,7 +26,7 @@ use uuid::Uuid;
 
 pub use secret_file::SecretFileError;
 
-use self::password::Passwords;
+use self::password::{Asker, Passwords};
 use self::throttle::Throttle;
 use self::tickets::Tickets;
 use self::token::Signer;
@@ -64,8 +66,18 @@ pub struct Identity {
 pub struct Credential {
     /// The token's or key's identity.
     pub id: Uuid,
-    /// When the token expires; a key does not.
+    /// When the token expires, by the machine's clock; a key does not.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The same moment as it was when the credential was shown, on a clock that nobody sets: what was opened with it
+    /// ends then, whatever becomes of the machine's clock meanwhile.
+    pub ends: Option<Instant>,
+}
+
+impl Credential {
+    /// Whether its time is over.
+    pub fn has_ended(&self, now: Instant) -> bool {
+        self.ends.is_some_and(|ends| ends <= now)
+    }
 }
 
 /// A fresh login.
@@ -130,16 +142,21 @@ pub enum AuthStartError {
 /// What is looked up with each request.
 #[derive(Default)]
 struct Known {
-    // Bounded by the logins of a token's lifetime, each of which costs a password's hash.
+    // By when each expires. Bounded by `forget_at` and the logins of some weeks, each of which costs a password's hash.
     revoked: HashMap<Uuid, DateTime<Utc>>,
-    // Those that have expired are forgotten when so many are remembered.
+    // Those that expired long ago are forgotten when so many are remembered.
     forget_at: usize,
     keys: HashMap<Digest, (KeyId, UserId, Scopes)>,
     live_keys: HashSet<Uuid>,
 }
 
 impl Known {
-    const FORGET_FROM: usize = 1024;
+    /// Fewer are kept for ever: that costs a few megabytes, and no clock that ran ahead can make a token good again whose
+    /// revocation was forgotten meanwhile.
+    const FORGET_FROM: usize = 50_000;
+    /// Beyond that number those are forgotten that expired so long ago. A machine's clock is the only one there is, and it
+    /// may run ahead by days unnoticed.
+    const FORGET_AFTER: TimeDelta = TimeDelta::days(60);
 
     fn add_key(&mut self, StoredKey { key, digest }: StoredKey) {
         self.keys.insert(digest, (key.id, key.user, key.scopes));
@@ -152,12 +169,17 @@ impl Known {
         removed && self.live_keys.remove(&id.0)
     }
 
-    fn revoke_token(&mut self, id: Uuid, expires_at: DateTime<Utc>, now: DateTime<Utc>) {
-        if self.revoked.len() >= self.forget_at {
-            self.revoked.retain(|_, until| *until > now);
-            self.forget_at = Self::FORGET_FROM.max(2 * self.revoked.len());
-        }
+    /// Remembers that a token is revoked. Where there are so many that old ones are forgotten, says which: those that
+    /// expired by then.
+    fn revoke_token(&mut self, id: Uuid, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.revoked.insert(id, expires_at);
+        if self.revoked.len() <= self.forget_at.max(Self::FORGET_FROM) {
+            return None;
+        }
+        let by = now - Self::FORGET_AFTER;
+        self.revoked.retain(|_, until| *until > by);
+        self.forget_at = 2 * self.revoked.len();
+        Some(by)
     }
 }
 
@@ -170,7 +192,7 @@ struct Attempts {
 impl Auth {
     const KEY_PREFIX: &str = "oek_";
     /// More keys one user may not have.
-    const MAX_KEYS: usize = 50;
+    const MAX_KEYS: u32 = 50;
 
     /// Reads or makes the secret, and reads what is revoked.
     ///
@@ -191,8 +213,7 @@ impl Auth {
         let known = match users.store {
             None => Known::default(),
             Some(_) => {
-                let now = clock.now();
-                let revoked = users.ask(move |store| async move { Ok(store.revoked_tokens(now).await?) }).await;
+                let revoked = users.ask(|store| async move { Ok(store.revoked_tokens().await?) }).await;
                 let keys = users.ask(|store| async move { Ok(store.live_keys().await?) }).await;
                 let (revoked, keys) =
                     revoked.and_then(|revoked| Ok((revoked, keys?))).map_err(|_| AuthStartError::Unreadable)?;
@@ -227,10 +248,14 @@ impl Auth {
     pub fn identify(&self, bearer: &str) -> Result<Identity, AuthError> {
         if bearer.starts_with(Self::KEY_PREFIX) {
             let (id, user, scopes) = *self.known().keys.get(&digest(bearer)).ok_or(AuthError::InvalidCredential)?;
-            return Ok(Identity { user, scopes, credential: Credential { id: id.0, expires_at: None } });
+            let credential = Credential { id: id.0, expires_at: None, ends: None };
+            return Ok(Identity { user, scopes, credential });
         }
-        let token = self.signer.read(bearer, self.clock.now()).ok_or(AuthError::InvalidCredential)?;
-        let credential = Credential { id: token.token, expires_at: Some(token.expires_at) };
+        let now = self.clock.now();
+        let token = self.signer.read(bearer, now).ok_or(AuthError::InvalidCredential)?;
+        let left = (token.expires_at - now).to_std().unwrap_or_default();
+        let ends = Instant::now().checked_add(left);
+        let credential = Credential { id: token.token, expires_at: Some(token.expires_at), ends };
         let identity = Identity { user: token.user, scopes: Scopes::ALL, credential };
         if self.holds(credential) { Ok(identity) } else { Err(AuthError::InvalidCredential) }
     }
@@ -239,15 +264,15 @@ impl Auth {
     pub fn holds(&self, credential: Credential) -> bool {
         let known = self.known();
         match credential.expires_at {
-            Some(until) => self.clock.now() < until && !known.revoked.contains_key(&credential.id),
+            Some(_) => !credential.has_ended(Instant::now()) && !known.revoked.contains_key(&credential.id),
             None => known.live_keys.contains(&credential.id),
         }
     }
 
     /// A pass for one socket on behalf of that identity, and when it expires.
-    pub fn ticket(&self, identity: Identity) -> Result<(Secret, DateTime<Utc>), AuthError> {
+    pub fn ticket(&self, identity: Identity, from: IpAddr) -> Result<(Secret, DateTime<Utc>), AuthError> {
         let ticket = random_text();
-        if !self.tickets().add(digest(ticket.expose()), identity, Instant::now()) {
+        if !self.tickets().add(digest(ticket.expose()), identity, network(from), Instant::now()) {
             return Err(AuthError::TooManyTickets);
         }
         Ok((ticket, self.clock.now() + Tickets::TTL))
@@ -262,14 +287,14 @@ impl Auth {
     /// Makes an account and logs it in.
     pub async fn register(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt_from(from)?;
-        self.create(name, password).await
+        self.create(Asker { from, name: &name }, password).await
     }
 
     /// Logs somebody in.
     pub async fn log_in(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt(&name, from)?;
         let login = match self.account(&name).await {
-            Ok(account) => self.check(account, password).await,
+            Ok(account) => self.check(Asker { from, name: &name }, account, password).await,
             Err(error) => Err(error),
         };
         self.attempted(&name, from, &login);
@@ -279,21 +304,21 @@ impl Auth {
     /// Logs somebody in, or makes the account where nobody has the name and registration is open.
     pub async fn enter(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt(&name, from)?;
-        let login = self.enter_unhindered(&name, password).await;
+        let login = self.enter_unhindered(Asker { from, name: &name }, password).await;
         self.attempted(&name, from, &login);
         login
     }
 
-    async fn enter_unhindered(&self, name: &Username, password: Secret) -> Result<Login, AuthError> {
-        let mut account = self.account(name).await?;
+    async fn enter_unhindered(&self, asker: Asker<'_>, password: Secret) -> Result<Login, AuthError> {
+        let mut account = self.account(asker.name).await?;
         if account.is_none() && self.settings.registration_open {
-            match self.create(name.clone(), password.clone()).await {
+            match self.create(asker, password.clone()).await {
                 // Somebody was quicker; perhaps it was the same somebody.
-                Err(AuthError::NameTaken) => account = self.account(name).await?,
+                Err(AuthError::NameTaken) => account = self.account(asker.name).await?,
                 login => return login,
             }
         }
-        self.check(account, password).await
+        self.check(asker, account, password).await
     }
 
     /// The user behind an identity.
@@ -306,8 +331,12 @@ impl Auth {
     /// Makes that token worthless, durably.
     pub async fn revoke_token(&self, id: Uuid, expires_at: DateTime<Utc>) -> Result<(), AuthError> {
         let (token, now) = (RevokedToken { id, expires_at }, self.clock.now());
-        self.users.ask(move |store| async move { Ok(store.revoke_token(token, now).await?) }).await?;
-        self.known_mut().revoke_token(id, expires_at, now);
+        self.users.ask(move |store| async move { Ok(store.revoke_token(token).await?) }).await?;
+        let forgotten = self.known_mut().revoke_token(id, expires_at, now);
+        if let Some(by) = forgotten {
+            // Where that is not done, their rows stay until the next time.
+            let _ = self.users.ask(move |store| async move { Ok(store.forget_revoked_tokens(by).await?) }).await;
+        }
         Ok(())
     }
 
@@ -315,16 +344,13 @@ impl Auth {
     pub async fn create_key(&self, user: UserId, name: String, scopes: Scopes) -> Result<(ApiKey, Secret), AuthError> {
         /// So many characters of the random part show which key it is, and too few to be of use.
         const SHOWN: usize = Auth::KEY_PREFIX.len() + 6;
-        if self.known().keys.values().filter(|(_, owner, _)| *owner == user).count() >= Self::MAX_KEYS {
-            return Err(AuthError::TooManyKeys);
-        }
         let text = Secret::new(format!("{}{}", Self::KEY_PREFIX, random_text().expose()));
         let prefix = text.expose().chars().take(SHOWN).collect();
         let (id, created_at) = (KeyId(Uuid::now_v7()), self.clock.now());
         let key = ApiKey { id, user, name, scopes, prefix, created_at };
         let stored = StoredKey { key: key.clone(), digest: digest(text.expose()) };
         let row = stored.clone();
-        self.users.ask(move |store| async move { Ok(store.create_key(&row).await?) }).await?;
+        self.users.ask(move |store| async move { Ok(store.create_key(&row, Self::MAX_KEYS).await?) }).await?;
         self.known_mut().add_key(stored);
         tracing::info!(user_id = %user, key_id = %id.0, "an API key was made");
         Ok((key, text))
@@ -352,12 +378,12 @@ impl Auth {
         self.users.ask(move |store| async move { Ok(store.account(&name).await?) }).await
     }
 
-    async fn create(&self, name: Username, password: Secret) -> Result<Login, AuthError> {
+    async fn create(&self, asker: Asker<'_>, password: Secret) -> Result<Login, AuthError> {
         if !self.settings.registration_open {
             return Err(AuthError::RegistrationClosed);
         }
-        let password_hash = self.passwords.hash(password).await?;
-        let user = User { id: UserId(Uuid::now_v7()), name, created_at: self.clock.now() };
+        let password_hash = self.passwords.hash(asker, password).await?;
+        let user = User { id: UserId(Uuid::now_v7()), name: asker.name.clone(), created_at: self.clock.now() };
         let account = Account { user: user.clone(), password_hash };
         self.users.ask(move |store| async move { Ok(store.create_account(&account).await?) }).await?;
         // By the identity alone: a name may be a password that went into the wrong field.
@@ -366,9 +392,9 @@ impl Auth {
     }
 
     /// Checks a password. Whether nobody has the name or the password is wrong, is the same answer after the same work.
-    async fn check(&self, account: Option<Account>, password: Secret) -> Result<Login, AuthError> {
+    async fn check(&self, asker: Asker<'_>, account: Option<Account>, password: Secret) -> Result<Login, AuthError> {
         let (user, hash) = account.map(|account| (account.user, account.password_hash)).unzip();
-        match (self.passwords.fits(password, hash).await?, user) {
+        match (self.passwords.fits(asker, password, hash).await?, user) {
             (true, Some(user)) => Ok(self.login(user, false)),
             _ => Err(AuthError::InvalidLogin),
         }
@@ -439,6 +465,7 @@ impl Users {
         let reason = match timeout(self.patience, self.home.run(answered)).await {
             Ok(Some(Ok(Ok(answer)))) => return Ok(answer),
             Ok(Some(Ok(Err(Trouble::NameTaken)))) => return Err(AuthError::NameTaken),
+            Ok(Some(Ok(Err(Trouble::TooManyKeys)))) => return Err(AuthError::TooManyKeys),
             Ok(Some(Ok(Err(Trouble::NoAnswer(reason))))) => reason,
             Ok(Some(Err(_))) | Err(_) => format!("not within {:?}", self.patience),
             Ok(None) => "its thread has stopped".to_owned(),
@@ -451,6 +478,7 @@ impl Users {
 /// Why the store has not done as asked.
 enum Trouble {
     NameTaken,
+    TooManyKeys,
     NoAnswer(String),
 }
 
@@ -464,6 +492,7 @@ impl From<UserWriteError> for Trouble {
     fn from(error: UserWriteError) -> Self {
         match error {
             UserWriteError::NameTaken => Self::NameTaken,
+            UserWriteError::TooManyKeys => Self::TooManyKeys,
             UserWriteError::Unavailable(reason) => Self::NoAnswer(reason),
         }
     }
@@ -488,5 +517,37 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             std::net::Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revocation_is_not_forgotten_because_a_clock_runs_ahead() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let mut known = Known::default();
+        let first = Uuid::from_u128(0);
+        assert_eq!(known.revoke_token(first, now + TimeDelta::days(1), now), None);
+        for number in 1..Known::FORGET_FROM as u128 {
+            let in_years = now + TimeDelta::days(4_000);
+            assert_eq!(known.revoke_token(Uuid::from_u128(number), in_years, in_years), None, "{number}");
+        }
+        assert!(known.revoked.contains_key(&first));
+    }
+
+    #[test]
+    fn of_very_many_revocations_those_are_forgotten_that_expired_long_ago() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let mut known = Known::default();
+        let by = now - Known::FORGET_AFTER;
+        let mut forgotten = Vec::new();
+        for number in 0..=Known::FORGET_FROM as u128 {
+            let expires_at = if number % 2 == 0 { by } else { by + TimeDelta::seconds(1) };
+            forgotten.extend(known.revoke_token(Uuid::from_u128(number), expires_at, now));
+        }
+        assert_eq!(forgotten, [by]);
+        assert_eq!(known.revoked.len(), Known::FORGET_FROM / 2);
     }
 }

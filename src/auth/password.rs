@@ -1,20 +1,22 @@
-//! Passwords: argon2id, away from the threads that serve, and only a few at once.
+//! Passwords: argon2id, away from the threads that serve, only a few at once, and by turns between addresses.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::AuthError;
+use super::line::Line;
+use super::{AuthError, network};
 use crate::domain::secret::Secret;
+use crate::domain::user::Username;
 
 /// Hashes passwords: 19 MiB, two passes, one lane, which is what the crate has as its default.
 pub(super) struct Passwords {
-    at_once: Arc<Semaphore>,
-    in_line: Arc<Semaphore>,
+    turns: Arc<Mutex<Turns>>,
     patience: Duration,
 }
 
@@ -22,26 +24,35 @@ pub(super) struct Passwords {
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// Whose password is worked on: what turns are dealt out by.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) from: IpAddr,
+    pub(super) name: &'a Username,
+}
+
 impl Passwords {
     /// More may not wait for their turn.
     const LINE: usize = 64;
 
     pub(super) fn new(at_once: usize, patience: Duration) -> Self {
-        Self {
-            at_once: Arc::new(Semaphore::new(at_once)),
-            in_line: Arc::new(Semaphore::new(at_once + Self::LINE)),
-            patience,
-        }
+        let turns = Turns { free: at_once, line: Line::new(Self::LINE) };
+        Self { turns: Arc::new(Mutex::new(turns)), patience }
     }
 
     /// A password's hash, with a salt of its own.
-    pub(super) async fn hash(&self, password: Secret) -> Result<Secret, AuthError> {
-        self.aside(move || hash(&password)).await
+    pub(super) async fn hash(&self, asker: Asker<'_>, password: Secret) -> Result<Secret, AuthError> {
+        self.aside(asker, move || hash(&password)).await
     }
 
     /// Whether a password fits a hash. Without a hash it does not, and that takes as long.
-    pub(super) async fn fits(&self, password: Secret, hash: Option<Secret>) -> Result<bool, AuthError> {
-        self.aside(move || {
+    pub(super) async fn fits(
+        &self,
+        asker: Asker<'_>,
+        password: Secret,
+        hash: Option<Secret>,
+    ) -> Result<bool, AuthError> {
+        self.aside(asker, move || {
             let fits = fits(&password, hash.as_ref().map_or(NOBODYS, Secret::expose));
             fits && hash.is_some()
         })
@@ -49,20 +60,77 @@ impl Passwords {
     }
 
     /// Runs something slow on a thread for such work, when it is its turn.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AuthError> {
-        let place = self.in_line.clone().try_acquire_owned().map_err(|_| AuthError::Busy)?;
-        let turn = match timeout(self.patience, self.at_once.clone().acquire_owned()).await {
+    async fn aside<T: Send + 'static>(
+        &self,
+        asker: Asker<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let called = self.stand_in_line(asker);
+        // The sender is dropped where another has more right to the place in the line.
+        let turn = match timeout(self.patience, called).await {
             Ok(Ok(turn)) => turn,
             Ok(Err(_)) | Err(_) => return Err(AuthError::Busy),
         };
         // The turn goes with the work, which runs to its end also where the client has left.
-        let held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, turn);
         let work = move || {
-            let _held = held;
+            let _turn = turn;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| AuthError::Busy)
     }
+
+    fn stand_in_line(&self, asker: Asker<'_>) -> oneshot::Receiver<Turn> {
+        let (call, called) = oneshot::channel();
+        let mut turns = lock(&self.turns);
+        let free = turns.free.checked_sub(1);
+        // Dropped after the lock is given back: what is in it may be a turn, whose end takes the lock.
+        let left = match free {
+            Some(free) => {
+                turns.free = free;
+                call.send(Turn(Some(self.turns.clone()))).err().map(Left::Turn)
+            }
+            None => {
+                turns.line.retain(|call| !call.is_closed());
+                turns.line.enter(network(asker.from), &asker.name.folded(), call).map(Left::Place)
+            }
+        };
+        drop(turns);
+        drop(left);
+        called
+    }
+}
+
+/// What is dropped once the lock is given back.
+enum Left {
+    Turn(#[expect(dead_code, reason = "it is dropped")] Turn),
+    Place(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<Turn>),
+}
+
+struct Turns {
+    free: usize,
+    line: Line<oneshot::Sender<Turn>>,
+}
+
+/// The right to work on one password. At its end whoever is next in the line has it.
+struct Turn(Option<Arc<Mutex<Turns>>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(turns) = self.0.take() else { return };
+        let mut open = lock(&turns);
+        while let Some(next) = open.line.next() {
+            match next.send(Turn(Some(turns.clone()))) {
+                Ok(()) => return,
+                // It has given up waiting. Its turn is taken back without an end of its own.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+        open.free += 1;
+    }
+}
+
+fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn hash(password: &Secret) -> Secret {
@@ -100,11 +168,44 @@ mod tests {
         assert_eq!(costs(NOBODYS).2, "m=19456,t=2,p=1");
     }
 
+    fn asker(name: &Username, last: u8) -> Asker<'_> {
+        Asker { from: std::net::Ipv4Addr::new(10, 0, 0, last).into(), name }
+    }
+
     #[actix::test]
-    async fn no_more_than_fit_into_the_line_may_wait() {
+    async fn no_more_than_fit_into_the_line_may_wait_and_another_address_still_finds_a_place() {
+        let passwords = Passwords::new(1, Duration::from_secs(60));
+        let (alice, bob) = ("alice".parse().unwrap(), "bob".parse().unwrap());
+        let _busy = passwords.stand_in_line(asker(&alice, 1)).await.unwrap();
+        let mut waiting: Vec<_> = (0..Passwords::LINE).map(|_| passwords.stand_in_line(asker(&alice, 1))).collect();
+        let mut refused = passwords.stand_in_line(asker(&alice, 1));
+        assert_eq!(refused.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
+        let mut other = passwords.stand_in_line(asker(&bob, 2));
+        assert_eq!(other.try_recv().err(), Some(oneshot::error::TryRecvError::Empty), "it waits");
+        let newest = waiting.last_mut().unwrap();
+        assert_eq!(newest.try_recv().err(), Some(oneshot::error::TryRecvError::Closed), "it gave way");
+    }
+
+    #[actix::test]
+    async fn a_turn_goes_on_to_who_still_waits_and_is_free_again_after_them() {
+        let passwords = Passwords::new(1, Duration::from_secs(60));
+        let alice = "alice".parse().unwrap();
+        let busy = passwords.stand_in_line(asker(&alice, 1)).await.unwrap();
+        let (gone, waiting) = (passwords.stand_in_line(asker(&alice, 1)), passwords.stand_in_line(asker(&alice, 1)));
+        drop(gone);
+        drop(busy);
+        drop(waiting.await.unwrap());
+        // Nobody took this turn before it was dropped.
+        drop(passwords.stand_in_line(asker(&alice, 1)));
+        assert_eq!(lock(&passwords.turns).free, 1);
+        assert!(passwords.hash(asker(&alice, 1), Secret::new("correct horse")).await.is_ok());
+    }
+
+    #[actix::test]
+    async fn who_waits_too_long_for_its_turn_is_told_that_all_are_busy() {
         let passwords = Passwords::new(1, Duration::ZERO);
-        let places = u32::try_from(Passwords::LINE + 1).unwrap();
-        let _all = passwords.in_line.clone().acquire_many_owned(places).await.unwrap();
-        assert!(matches!(passwords.hash(Secret::new("correct horse")).await, Err(AuthError::Busy)));
+        let alice = "alice".parse().unwrap();
+        let _busy = passwords.stand_in_line(asker(&alice, 1)).await.unwrap();
+        assert!(matches!(passwords.hash(asker(&alice, 1), Secret::new("correct horse")).await, Err(AuthError::Busy)));
     }
 }

@@ -21,6 +21,9 @@ const AUDIENCE: &str = "order-engine-api";
 /// A longer token is none of ours.
 const MAX_LENGTH: usize = 1024;
 
+/// A token may have been made so far in the future: the clock was set back since. Its end has no such leeway.
+const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+
 /// Signs tokens, and reads those that it has signed.
 pub(super) struct Signer {
     signs: EncodingKey,
@@ -100,8 +103,8 @@ impl Signer {
         let Claims { sub, jti, iat, nbf, exp, .. } = token.claims;
         // Nothing in the header but what we write: no key of the sender's choice, nothing "critical".
         let is_ours = token.header == Header::new(Algorithm::HS256);
-        let now = now.timestamp();
-        let is_its_time = iat <= now && nbf <= now && now < exp;
+        let begun_by = (now + LEEWAY).timestamp();
+        let is_its_time = iat <= begun_by && nbf <= begun_by && now.timestamp() < exp;
         let expires_at = DateTime::from_timestamp(exp, 0)?;
         (is_ours && is_its_time).then_some(Bearer { user: UserId(sub), token: jti, expires_at })
     }
@@ -179,7 +182,8 @@ mod tests {
         assert_eq!((bearer.user, bearer.expires_at), (user, expires_at));
         assert_eq!(signer.read(text.expose(), expires_at - TimeDelta::microseconds(1)), Some(bearer));
         assert_eq!(signer.read(text.expose(), expires_at), None);
-        assert_eq!(signer.read(text.expose(), now - TimeDelta::seconds(1)), None);
+        assert_eq!(signer.read(text.expose(), now - LEEWAY), Some(bearer), "the clock was set back a little");
+        assert_eq!(signer.read(text.expose(), now - LEEWAY - TimeDelta::seconds(1)), None);
         assert_eq!(super::tests::signer("another secret of as many letters").read(text.expose(), now), None);
         let mut longer = text.expose().to_owned();
         longer.push_str(&"A".repeat(MAX_LENGTH));

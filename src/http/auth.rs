@@ -207,7 +207,7 @@ pub(super) async fn ticket(
 ) -> Result<HttpResponse, Problem> {
     let identity = caller.identity()?;
     body::read_nothing(&request, payload).await?;
-    let (ticket, expires_at) = face.auth.ticket(identity)?;
+    let (ticket, expires_at) = face.auth.ticket(identity, address(&request))?;
     let view = TicketView { success: true, ticket: ticket.expose(), expires_at };
     Ok(secret_answer(StatusCode::CREATED).json(view))
 }

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use socket2::Socket;
 use uuid::Uuid;
 
@@ -170,8 +169,8 @@ impl Sessions {
     }
 
     /// Tells every session whose token has expired.
-    fn sign_out_expired(&self, now: DateTime<Utc>) {
-        self.sign_out_where(|opened_with| opened_with.expires_at.is_some_and(|until| until <= now));
+    fn sign_out_expired(&self, now: Instant) {
+        self.sign_out_where(|opened_with| opened_with.has_ended(now));
     }
 
     fn sign_out_where(&self, is_over: impl Fn(&Credential) -> bool) {
@@ -209,7 +208,7 @@ pub async fn watchdog(sessions: Arc<Sessions>, patience: Duration) {
     loop {
         tick.tick().await;
         sessions.shut_stalled(patience - look);
-        sessions.sign_out_expired(Utc::now());
+        sessions.sign_out_expired(Instant::now());
     }
 }
 

@@ -36,7 +36,7 @@ pub struct StoredKey {
 pub struct RevokedToken {
     /// Its identity (`jti`).
     pub id: Uuid,
-    /// When it need not be remembered any longer.
+    /// When it expires by itself.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -46,6 +46,9 @@ pub enum UserWriteError {
     /// Somebody has that name.
     #[error("the name is taken")]
     NameTaken,
+    /// The user has as many keys as one may have.
+    #[error("no more keys")]
+    TooManyKeys,
     /// It is not known whether it was stored.
     #[error("the database gave no answer: {0}")]
     Unavailable(String),
@@ -63,8 +66,8 @@ pub trait UserStore: Send + Sync + 'static {
     /// A user.
     async fn user(&self, id: UserId) -> Result<Option<User>, ReadError>;
 
-    /// Makes an API key.
-    async fn create_key(&self, key: &StoredKey) -> Result<(), UserWriteError>;
+    /// Makes an API key, unless its user has `most` already that are not revoked. Of many at once no more are made.
+    async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError>;
 
     /// Revokes a key of that user for ever; whether there was one to revoke.
     async fn revoke_key(&self, user: UserId, id: KeyId, at: DateTime<Utc>) -> Result<bool, UserWriteError>;
@@ -75,9 +78,12 @@ pub trait UserStore: Send + Sync + 'static {
     /// Every key that is not revoked.
     async fn live_keys(&self) -> Result<Vec<StoredKey>, ReadError>;
 
-    /// Revokes a token, and forgets those that have expired by `now`. Once more is no mistake.
-    async fn revoke_token(&self, token: RevokedToken, now: DateTime<Utc>) -> Result<(), UserWriteError>;
+    /// Revokes a token. Once more is no mistake.
+    async fn revoke_token(&self, token: RevokedToken) -> Result<(), UserWriteError>;
 
-    /// The revoked tokens that have not expired by `now`.
-    async fn revoked_tokens(&self, now: DateTime<Utc>) -> Result<Vec<RevokedToken>, ReadError>;
+    /// Forgets the revoked tokens that had expired by then.
+    async fn forget_revoked_tokens(&self, by: DateTime<Utc>) -> Result<(), UserWriteError>;
+
+    /// Every revoked token that is remembered.
+    async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError>;
 }

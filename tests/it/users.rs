@@ -243,6 +243,23 @@ async fn a_ticket_opens_one_socket_and_nothing_else() {
     let submit = format!("/api/orders/execute?ticket={ticket}");
     let answer = server.client.send("POST", &submit, &upgrade, order(json!({})).to_string()).await.unwrap();
     assert_problem(&answer, 401, "unauthenticated");
+    // Asking for a socket where there is none makes no other route take it.
+    let routes =
+        ["/api/orders", "/api/auth/keys", "/api/auth/me", "/api/tokens", "/api/stats", "/api/quotes", "/metrics"];
+    for path in
+        routes.map(str::to_owned).into_iter().chain([format!("/api/orders/{id}"), format!("/api/orders/{id}/events")])
+    {
+        let answer =
+            server.client.send("GET", &format!("{path}?ticket={ticket}"), &upgrade, String::new()).await.unwrap();
+        assert_problem(&answer, 401, "unauthenticated");
+        let protocols = format!("bearer, {}", alice.bearer());
+        let offered = [&upgrade[..], &[("sec-websocket-protocol", protocols.as_str())]].concat();
+        assert_problem(
+            &server.client.send("GET", &path, &offered, String::new()).await.unwrap(),
+            401,
+            "unauthenticated",
+        );
+    }
     let path = format!("/ws/orders/{id}?ticket={ticket}");
     server.client.socket(&path).await.until_closed().await.assert_gapless();
     assert!(server.client.try_socket(&path).await.is_err(), "it was good once");
@@ -511,4 +528,141 @@ async fn no_secret_is_found_in_logs_or_answers_or_anything_that_is_printed() {
         found.len()
     );
     assert!(found.is_empty(), "{found:?}");
+}
+
+#[actix::test]
+async fn four_hundred_keys_at_once_are_no_more_than_fifty() {
+    let server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let make = async || alice.post("/api/auth/keys", &json!({ "name": "bot" })).await;
+    let made = at_once(100, (0..400).map(|_| make())).await;
+    for answer in &made {
+        assert!(
+            answer.status == 201 || (answer.status, answer.body["code"].as_str()) == (409, Some("too_many_keys")),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(made.iter().filter(|answer| answer.status == 201).count(), 50);
+    let keys = alice.get("/api/auth/keys").await.body["keys"].as_array().unwrap().clone();
+    assert_eq!(keys.len(), 50);
+    let path = format!("/api/auth/keys/{}", keys[0]["id"].as_str().unwrap());
+    assert_eq!(alice.send("DELETE", &path, &[], String::new()).await.unwrap().status, 200);
+    let refill = at_once(10, (0..10).map(|_| make())).await;
+    assert_eq!(refill.iter().filter(|answer| answer.status == 201).count(), 1);
+}
+
+#[actix::test]
+async fn of_many_registrations_of_one_name_at_once_one_makes_the_account() {
+    let server = guarded([]);
+    let names = ["alice", "ALICE", "Alice", "aLiCe"];
+    let made = at_once(
+        16,
+        (0..16).map(|number| {
+            let body = login(names[number % names.len()], PASSWORD);
+            async { server.client.post("/api/auth/register", &{ body }).await }
+        }),
+    )
+    .await;
+    assert_eq!(made.iter().filter(|answer| answer.status == 201).count(), 1, "{made:?}");
+    assert!(made.iter().all(|answer| [201, 409].contains(&answer.status)), "{made:?}");
+}
+
+#[actix::test]
+async fn nothing_is_submitted_on_a_socket_after_its_token_has_expired() {
+    // The watchdog of sockets looks only every few minutes, so a message meets the end of the token first.
+    let settings = [("auth.token_ttl_ms", "4000"), ("ws.stall_timeout_ms", "6000000"), ("ws.heartbeat_ms", "60000")];
+    let server = guarded(settings);
+    let alice = server.client.registered("alice").await;
+    let mut socket = alice.socket("/ws").await;
+    let mut accepted = 0;
+    let close = loop {
+        socket.say(&json!({ "type": "submit", "order": order(json!({})) })).await;
+        match socket.next().await {
+            Ok(told) if told["type"] == "order:submitted" => accepted += 1,
+            Ok(told) => panic!("{told}"),
+            Err(close) => break close,
+        }
+        // The order of questions: what was accepted was accepted before the token ended.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(close, Some(4401));
+    assert_problem(&alice.get("/api/orders").await, 401, "invalid_token");
+    let again = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await;
+    let again = server.client.with(again.body["token"].as_str().unwrap());
+    let orders = again.get("/api/orders?limit=200").await.body["orders"].as_array().unwrap().len();
+    assert_eq!(orders, accepted.min(200));
+}
+
+#[actix::test]
+async fn a_logged_out_token_stays_worthless_though_a_clock_ran_two_days_ahead() {
+    let mut server = guarded([("auth.token_ttl_ms", "259200000")]);
+    let alice = server.client.registered("alice").await;
+    assert_eq!(alice.post("/api/auth/logout", &json!({})).await.status, 200);
+    let token = alice.bearer().to_owned();
+    server.terminate();
+    for ahead in ["+5d", "+400d"] {
+        server.set("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
+        server.set("FAKETIME", ahead);
+        server.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        server.restart();
+        // What would have had revocations forgotten whose tokens have expired by now.
+        let again = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await;
+        let again = server.client.with(again.body["token"].as_str().unwrap());
+        assert_eq!(again.post("/api/auth/logout", &json!({})).await.status, 200, "{ahead}");
+        server.terminate();
+        server.set("LD_PRELOAD", "");
+        server.restart();
+        assert_problem(&server.client.with(&token).get("/api/orders").await, 401, "invalid_token");
+        server.terminate();
+    }
+}
+
+#[actix::test]
+async fn a_clock_that_was_set_back_a_little_logs_nobody_out() {
+    let mut server = guarded([]);
+    let alice = server.client.registered("alice").await;
+    let token = alice.bearer().to_owned();
+    for (back, status) in [("-20s", 200), ("-120s", 401)] {
+        server.terminate();
+        server.set("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
+        server.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        server.set("FAKETIME", back);
+        server.restart();
+        assert_eq!(server.client.with(&token).get("/api/auth/me").await.status, status, "{back}");
+    }
+}
+
+#[actix::test]
+async fn correct_logins_from_one_address_leave_turns_for_others() {
+    let settings =
+        [("auth.hashes_at_once", "1"), ("auth.attempts_per_address", "10000"), ("auth.attempts_per_name", "1000")];
+    let server = guarded(settings);
+    let accounts: Vec<_> = (0..10).map(|number| format!("greedy{number}")).collect();
+    for account in &accounts {
+        server.client.registered(account).await;
+    }
+    server.client.registered("alice").await;
+    let port = server.client.url().rsplit(':').next().unwrap();
+    let alice = Client::of(&format!("http://127.0.0.1:{port}"));
+    let done = std::cell::Cell::new(false);
+    let greedy = at_once(
+        200,
+        (0..200).map(|number| {
+            let (client, done) = (&server.client, &done);
+            let body = login(&accounts[number % accounts.len()], PASSWORD);
+            async move {
+                while !done.get() {
+                    let answer = client.post("/api/auth/login", &body).await;
+                    assert!([200, 503].contains(&answer.status), "{answer:?}");
+                }
+            }
+        }),
+    );
+    let waits = async {
+        for _ in 0..10 {
+            assert_eq!(alice.post("/api/auth/login", &login("alice", PASSWORD)).await.status, 200);
+        }
+        done.set(true);
+    };
+    futures_util::future::join(greedy, waits).await;
 }

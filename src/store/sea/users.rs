@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use entity::{api_keys, revoked_tokens, users};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, Query, Value};
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, SqlErr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, SqlErr,
 };
 
 use super::{SeaStore, unread};
@@ -46,18 +46,20 @@ impl UserStore for SeaStore {
         users::Entity::find_by_id(id.0).one(&self.reader).await.map_err(unread)?.map(user).transpose()
     }
 
-    async fn create_key(&self, StoredKey { key, digest }: &StoredKey) -> Result<(), UserWriteError> {
-        let row = api_keys::ActiveModel {
-            id: Set(key.id.0),
-            user_id: Set(key.user.0),
-            name: Set(key.name.clone()),
-            scopes: Set(key.scopes.to_string()),
-            digest: Set(digest.0.to_vec()),
-            prefix: Set(key.prefix.clone()),
-            created_at: Set(key.created_at),
-            revoked_at: NotSet,
+    async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError> {
+        let made = if self.writer.get_database_backend() == DbBackend::Postgres {
+            // Statements at once do not see each other's rows there; so keys of one user are made one after the other.
+            let transaction = self.begin().await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
+            let user = users::Entity::find_by_id(key.key.user.0).lock_exclusive();
+            user.one(&transaction).await.map_err(unwritten)?;
+            let made = transaction.execute(&key_unless_there_are(key, most)?).await.map_err(unwritten)?;
+            transaction.commit().await.map_err(unwritten)?;
+            made
+        } else {
+            // A statement that writes is alone.
+            self.writer.execute(&key_unless_there_are(key, most)?).await.map_err(unwritten)?
         };
-        api_keys::Entity::insert(row).exec_without_returning(&self.writer).await.map(drop).map_err(unwritten)
+        if made.rows_affected() == 0 { Err(UserWriteError::TooManyKeys) } else { Ok(()) }
     }
 
     async fn revoke_key(&self, user: UserId, id: KeyId, at: DateTime<Utc>) -> Result<bool, UserWriteError> {
@@ -82,23 +84,51 @@ impl UserStore for SeaStore {
         live.all(&self.reader).await.map_err(unread)?.into_iter().map(stored_key).collect()
     }
 
-    async fn revoke_token(&self, token: RevokedToken, now: DateTime<Utc>) -> Result<(), UserWriteError> {
+    async fn revoke_token(&self, token: RevokedToken) -> Result<(), UserWriteError> {
         let row = revoked_tokens::ActiveModel { id: Set(token.id), expires_at: Set(token.expires_at) };
         let once = revoked_tokens::Entity::insert(row).on_conflict_do_nothing_on([revoked_tokens::Column::Id]);
-        once.exec_without_returning(&self.writer).await.map_err(unwritten)?;
-        revoked_tokens::Entity::delete_many()
-            .filter(revoked_tokens::Column::ExpiresAt.lte(now))
-            .exec(&self.writer)
-            .await
-            .map(drop)
-            .map_err(unwritten)
+        once.exec_without_returning(&self.writer).await.map(drop).map_err(unwritten)
     }
 
-    async fn revoked_tokens(&self, now: DateTime<Utc>) -> Result<Vec<RevokedToken>, ReadError> {
-        let live = revoked_tokens::Entity::find().filter(revoked_tokens::Column::ExpiresAt.gt(now));
-        let rows = live.all(&self.reader).await.map_err(unread)?;
+    async fn forget_revoked_tokens(&self, by: DateTime<Utc>) -> Result<(), UserWriteError> {
+        let ended = revoked_tokens::Entity::delete_many().filter(revoked_tokens::Column::ExpiresAt.lte(by));
+        ended.exec(&self.writer).await.map(drop).map_err(unwritten)
+    }
+
+    async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError> {
+        let rows = revoked_tokens::Entity::find().all(&self.reader).await.map_err(unread)?;
         Ok(rows.into_iter().map(|row| RevokedToken { id: row.id, expires_at: row.expires_at }).collect())
     }
+}
+
+/// Inserts a key where its user has fewer than `most` that are not revoked: one statement counts and inserts.
+fn key_unless_there_are(StoredKey { key, digest }: &StoredKey, most: u32) -> Result<InsertStatement, UserWriteError> {
+    use api_keys::Column;
+    let live = Query::select()
+        .expr(Expr::col(Column::Id).count())
+        .from(api_keys::Entity)
+        .and_where(Column::UserId.eq(key.user.0))
+        .and_where(Column::RevokedAt.is_null())
+        .to_owned();
+    let values: [Value; 7] = [
+        key.id.0.into(),
+        key.user.0.into(),
+        key.name.clone().into(),
+        key.scopes.to_string().into(),
+        digest.0.to_vec().into(),
+        key.prefix.clone().into(),
+        key.created_at.into(),
+    ];
+    let row = Query::select()
+        .exprs(values.map(Expr::value))
+        .and_where(Expr::SubQuery(None, Box::new(live.into())).lt(i64::from(most)))
+        .to_owned();
+    let columns =
+        [Column::Id, Column::UserId, Column::Name, Column::Scopes, Column::Digest, Column::Prefix, Column::CreatedAt];
+    let mut insert = Query::insert();
+    insert.into_table(api_keys::Entity).columns(columns);
+    insert.select_from(row).map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
+    Ok(insert)
 }
 
 fn user(row: users::Model) -> Result<User, ReadError> {
