@@ -1,13 +1,17 @@
 //! The open connections: a client may have so many, and one on which no request comes to its end is shut from outside.
 //!
+//! Where all that fit are open, a newcomer takes the place of one on which no request is under way: the one that has been
+//! idle for longest, of whoever has most. Where there is no such connection, the newcomer is shut at once.
+//!
 //! The server's own deadlines leave gaps: the head of a second request on the same connection, the rest of a body whose
 //! request is answered already, an answer that nobody reads. So each connection leaves a sign of life when a request
 //! begins and when it is answered, and a watchdog shuts those that have left none for longer than any honest client
 //! needs. A connection that has become a WebSocket is watched over by its session (see [`super::sessions`]).
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,14 +27,38 @@ pub(super) struct Connections {
     open: Mutex<Open>,
     shut: AtomicU64,
     limits: LimitSettings,
+    // Of all clients together, and of one client that is limited.
+    most: usize,
+    most_of_one: usize,
     metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
 struct Open {
+    // Those that have not had to make room for another.
+    all: usize,
     connections: Vec<Weak<Connection>>,
-    // How many each client has that is limited.
+    // How many each client has.
     of: HashMap<Client, usize>,
+}
+
+impl Open {
+    fn count(&mut self, client: Client) -> usize {
+        self.all += 1;
+        let many = self.of.entry(client).or_default();
+        *many += 1;
+        *many
+    }
+
+    fn discount(&mut self, client: Client) {
+        self.all -= 1;
+        if let Some(many) = self.of.get_mut(&client) {
+            *many -= 1;
+            if *many == 0 {
+                self.of.remove(&client);
+            }
+        }
+    }
 }
 
 /// One connection, kept with it and gone with it.
@@ -38,20 +66,17 @@ struct Open {
 pub(super) struct Connection {
     socket: SocketHandle,
     seen_ms: AtomicU64,
-    // None where nobody counts.
-    client: Option<Client>,
+    is_busy: AtomicBool,
+    // False once it has made room for another.
+    is_counted: AtomicBool,
+    client: Client,
     all: Arc<Connections>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(client) = self.client else { return };
-        let mut open = self.all.open();
-        if let Some(many) = open.of.get_mut(&client) {
-            *many -= 1;
-            if *many == 0 {
-                open.of.remove(&client);
-            }
+        if *self.is_counted.get_mut() {
+            self.all.open().discount(self.client);
         }
     }
 }
@@ -59,14 +84,31 @@ impl Drop for Connection {
 impl Connection {
     const HANDED_OVER: u64 = u64::MAX;
 
-    /// A request begins, or is answered.
-    pub(super) fn leave_sign(&self) {
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.is_busy.store(true, Ordering::Relaxed);
+        self.leave_sign();
+    }
+
+    /// A request is answered.
+    pub(super) fn end(&self) {
+        self.leave_sign();
+        self.is_busy.store(false, Ordering::Relaxed);
+    }
+
+    fn leave_sign(&self) {
         self.seen_ms.store(millis(self.all.epoch.elapsed()), Ordering::Relaxed);
     }
 
     /// From here on somebody else watches over it.
     pub(super) fn hand_over(&self) {
         self.seen_ms.store(Self::HANDED_OVER, Ordering::Relaxed);
+    }
+
+    /// Whether no request is under way on it, and it has its place still.
+    fn is_idle(&self) -> bool {
+        let handed_over = self.seen_ms.load(Ordering::Relaxed) == Self::HANDED_OVER;
+        !handed_over && !self.is_busy.load(Ordering::Relaxed) && self.is_counted.load(Ordering::Relaxed)
     }
 
     fn is_stalled(&self, now_ms: u64, patience: Duration) -> bool {
@@ -76,26 +118,56 @@ impl Connection {
 }
 
 impl Connections {
-    pub(super) fn new(limits: LimitSettings, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { epoch: Instant::now(), open: Mutex::default(), shut: AtomicU64::default(), limits, metrics })
+    /// For so many connections at once. One client that is limited may have half of them, and no more than its limit.
+    pub(super) fn new(limits: LimitSettings, most: usize, metrics: Metrics) -> Arc<Self> {
+        let most_of_one = limits.connections.min((most / 2).max(1));
+        let (open, shut) = (Mutex::default(), AtomicU64::default());
+        Arc::new(Self { epoch: Instant::now(), open, shut, limits, most, most_of_one, metrics })
     }
 
-    /// A client has connected; one that has too many connections already loses this one.
+    /// A client has connected; where there are too many connections already, its own or all, it loses this one.
     pub(super) fn enter(self: &Arc<Self>, socket: SocketHandle, address: IpAddr) -> Arc<Connection> {
-        let client = self.limits.cover(address).then(|| Client::at(address));
+        let client = Client::at(address);
         let seen_ms = millis(self.epoch.elapsed()).into();
-        let connection = Arc::new(Connection { socket, seen_ms, client, all: self.clone() });
+        let (is_busy, is_counted) = (AtomicBool::new(false), AtomicBool::new(true));
+        let connection = Arc::new(Connection { socket, seen_ms, is_busy, is_counted, client, all: self.clone() });
         let mut open = self.open();
+        let of_client = open.count(client);
+        let is_full = open.all > self.most;
         open.connections.push(Arc::downgrade(&connection));
-        if let Some(client) = client {
-            let many = open.of.entry(client).or_default();
-            *many += 1;
-            if *many > self.limits.connections {
-                self.metrics.refused("too_many_connections");
-                connection.socket.shut();
-            }
+        drop(open);
+        let has_too_many = self.limits.cover(address) && of_client > self.most_of_one;
+        if has_too_many || (is_full && !self.make_room(&connection)) {
+            self.metrics.refused("too_many_connections");
+            connection.socket.shut();
         }
         connection
+    }
+
+    /// Shuts an idle connection of whoever has most, for the sake of a newcomer that would have no more than that; whether
+    /// there was one.
+    fn make_room(&self, newcomer: &Arc<Connection>) -> bool {
+        let mut open = self.open();
+        let all: Vec<_> = open.connections.iter().filter_map(Weak::upgrade).collect();
+        let many = |client| open.of.get(&client).copied().unwrap_or_default();
+        let own = many(newcomer.client);
+        // The last of equals is taken: the one that came first.
+        let gives_way = all
+            .iter()
+            .rev()
+            .filter(|other| !Arc::ptr_eq(other, newcomer) && other.is_idle())
+            .filter(|other| other.client == newcomer.client || many(other.client) > own)
+            .max_by_key(|other| (many(other.client), Reverse(other.seen_ms.load(Ordering::Relaxed))));
+        if let Some(other) = gives_way {
+            other.is_counted.store(false, Ordering::Relaxed);
+            open.discount(other.client);
+            other.socket.shut();
+        }
+        let made = gives_way.is_some();
+        // The lock is given back first: whoever is the last to let go of a connection takes it.
+        drop(open);
+        drop(all);
+        made
     }
 
     /// How many are open.
@@ -162,7 +234,7 @@ mod tests {
 
     fn connections(limit: usize) -> Arc<Connections> {
         let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: limit, loopback: true };
-        Connections::new(limits, Metrics::default())
+        Connections::new(limits, 2 * limit, Metrics::default())
     }
 
     fn open(connections: &Arc<Connections>, listener: &TcpListener) -> (TcpStream, Arc<Connection>) {
@@ -215,5 +287,46 @@ mod tests {
         assert_open(fourth);
         drop((one, again));
         assert!(connections.open().of.is_empty());
+    }
+
+    #[test]
+    fn where_no_more_connections_fit_the_longest_idle_gives_way_and_none_that_is_busy() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: 1_000, loopback: false };
+        let connections = Connections::new(limits, 3, Metrics::default());
+        let open = || open(&connections, &listener);
+        let ((busy, at_work), (idle, _idle), (socket, session)) = (open(), open(), open());
+        at_work.begin();
+        session.hand_over();
+        let (newcomer, asks) = open();
+        assert_shut(idle);
+        assert_open(newcomer.try_clone().unwrap());
+        asks.begin();
+        let (refused, _refused) = open();
+        assert_shut(refused);
+        [busy, socket, newcomer].into_iter().for_each(assert_open);
+        drop((at_work, session, asks, _idle, _refused));
+        assert_eq!(connections.open().all, 0);
+        assert!(connections.open().of.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_is_limited_never_has_all_connections_and_gives_way_to_others() {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: 1_000, loopback: true };
+        let connections = Connections::new(limits, 4, Metrics::default());
+        let open_from = |last: u8| {
+            let client = TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            (client, connections.enter(SocketHandle::new(server.into()), [127, 0, 0, last].into()))
+        };
+        let mut greedy = vec![open_from(1), open_from(1)];
+        let (third, _third) = open_from(1);
+        assert_shut(third);
+        drop(_third);
+        let one = open_from(2);
+        let (two, three) = (open_from(3), open_from(4));
+        assert_shut(greedy.remove(0).0);
+        [greedy.remove(0).0, one.0, two.0, three.0].into_iter().for_each(assert_open);
     }
 }

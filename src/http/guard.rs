@@ -38,13 +38,19 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(settings: &Settings, operator: Option<SocketAddr>, metrics: Metrics) -> Self {
+    /// A guard that lets so many connections be open at once.
+    pub(super) fn new(
+        settings: &Settings,
+        operator: Option<SocketAddr>,
+        most_connections: usize,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             doors: Doors::new(&settings.server),
             limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
             operator,
-            connections: Connections::new(settings.limits.clone(), metrics.clone()),
+            connections: Connections::new(settings.limits.clone(), most_connections, metrics.clone()),
             metrics,
         }
     }
@@ -108,7 +114,7 @@ pub(super) async fn keep(
     let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
     let connection = request.conn_data::<Arc<Connection>>().cloned();
     if let Some(connection) = &connection {
-        connection.leave_sign();
+        connection.begin();
     }
     let counted = guard.count(&request);
     let asker = match counted {
@@ -129,7 +135,7 @@ pub(super) async fn keep(
     };
     match &connection {
         Some(connection) if response.status() == StatusCode::SWITCHING_PROTOCOLS => connection.hand_over(),
-        Some(connection) => connection.leave_sign(),
+        Some(connection) => connection.end(),
         None => {}
     }
     let headers = response.headers_mut();

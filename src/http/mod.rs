@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod cancel_all;
 mod connections;
+mod descriptors;
 mod documents;
 mod doors;
 mod dry_run;
@@ -27,7 +28,7 @@ pub mod wire;
 mod ws;
 
 use std::any::Any;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,7 +123,8 @@ fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
 pub fn serve(listeners: Listeners, face: Face) -> std::io::Result<Server> {
     let settings = face.settings.clone();
     let operator = listeners.operator.as_ref().map(|(_, address)| *address);
-    let guard = web::Data::new(Guard::new(&settings, operator, face.metrics.clone()));
+    let most = descriptors::connections(&settings);
+    let guard = web::Data::new(Guard::new(&settings, operator, most, face.metrics.clone()));
     let face = web::Data::new(face);
     let connections = guard.connections.clone();
     let (watched, patience) = (Arc::downgrade(&connections), connections::patience(&settings.server));
@@ -135,7 +137,8 @@ pub fn serve(listeners: Listeners, face: Face) -> std::io::Result<Server> {
             .configure(routes)
     })
     .workers(settings.server.workers)
-    .max_connections(settings.server.max_connections.div_ceil(settings.server.workers))
+    // One that is too many is taken and closed at once (see `connections`); the server itself would let it wait untold.
+    .max_connections((most + descriptors::REFUSED_AT_ONCE).div_ceil(settings.server.workers))
     .keep_alive(settings.server.keep_alive)
     .client_request_timeout(settings.server.head_timeout)
     .shutdown_timeout(settings.server.shutdown_timeout.as_secs().max(1))
@@ -202,10 +205,15 @@ fn served() -> Vec<At> {
 fn keep_handle(connections: &Arc<Connections>, connection: &dyn Any, extensions: &mut Extensions) {
     if let Some(stream) = connection.downcast_ref::<TcpStream>() {
         let _ = stream.set_nodelay(true);
-        if let (Ok(socket), Ok(client)) = (socket2::SockRef::from(stream).try_clone(), stream.peer_addr()) {
-            let socket = SocketHandle::new(socket);
-            extensions.insert(connections.enter(socket.clone(), client.ip()));
-            extensions.insert(socket);
+        let socket = socket2::SockRef::from(stream);
+        match (socket.try_clone(), stream.peer_addr()) {
+            (Ok(handle), Ok(client)) => {
+                let handle = SocketHandle::new(handle);
+                extensions.insert(connections.enter(handle.clone(), client.ip()));
+                extensions.insert(handle);
+            }
+            // Nobody could watch over it. It may be closed already.
+            (Err(_), _) | (_, Err(_)) => drop(socket.shutdown(Shutdown::Both)),
         }
     }
 }

@@ -192,7 +192,7 @@ async fn one_client_has_so_many_connections_and_the_next_is_closed() {
 }
 
 #[actix::test]
-async fn no_more_connections_are_taken_than_may_be_open_and_the_rest_wait() {
+async fn no_more_connections_are_open_than_may_be_and_a_newcomer_is_served_all_the_same() {
     let server = Server::start([
         ("server.max_connections", "8"),
         ("server.head_timeout_ms", "1000"),
@@ -203,6 +203,78 @@ async fn no_more_connections_are_taken_than_may_be_open_and_the_rest_wait() {
     for _ in 0..32 {
         silent.push(TcpStream::connect(&address).await.unwrap());
     }
-    // Behind all of them, and answered when those before it have had their time.
+    // Behind all of them, and answered in the place of one that asks for nothing.
     assert_eq!(server.client.get("/live").await.status, 200);
+}
+
+/// An engine that may open so many files, with its greeting's address; `ulimit` takes what stands before the number.
+fn with_open_files(server: &Server, limits: &str) -> (std::process::Child, String) {
+    use std::io::BufRead;
+    let command = server.command(&["serve"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", &format!("{limits} && exec \"$0\" serve")]).arg(command.get_program());
+    limited.current_dir(command.get_current_dir().unwrap());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = limited.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut greeting = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+    (child, greeting.split("http://").nth(1).unwrap().trim().to_owned())
+}
+
+#[actix::test]
+async fn where_few_files_may_be_open_a_crowd_of_connections_leaves_nobody_hanging() {
+    let server = Server::idle(crate::process::SWIFT);
+    let (mut child, address) = with_open_files(&server, "ulimit -n 256");
+    let client = crate::client::Client::of(&format!("http://{address}"));
+    assert_eq!(client.submit(serde_json::json!({})).await.status, 201);
+    // Sockets do not give way.
+    let mut sockets = Vec::new();
+    for _ in 0..300 {
+        match client.try_socket("/ws").await {
+            Ok(socket) => sockets.push(socket),
+            Err(_) => break,
+        }
+    }
+    assert!((8..128).contains(&sockets.len()), "{} sockets", sockets.len());
+    let newcomer = timeout(PATIENCE, client.send("GET", "/live", &[], String::new())).await;
+    assert!(newcomer.expect("it is told at once").is_err(), "no place is left");
+    // The database has its descriptors, and work goes on for those who are in.
+    let told = sockets[0]
+        .ask(serde_json::json!({ "type": "submit", "order": crate::client::order(serde_json::json!({})) }))
+        .await;
+    assert_eq!(told["type"], "order:submitted", "{told}");
+    sockets.truncate(4);
+    let again = async {
+        while client.send("GET", "/live", &[], String::new()).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("where some have gone others are let in");
+    // Idle connections of one address do give way: whoever comes after them is served.
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+    }
+    for _ in 0..10 {
+        assert_eq!(client.get("/live").await.status, 200);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[actix::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_the_system_allows() {
+    let server = Server::idle(crate::process::SWIFT);
+    let (mut child, address) = with_open_files(&server, "ulimit -Sn 128 && ulimit -Hn 2048");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["2048", "2048"], "{limits}");
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        open.push(TcpStream::connect(&address).await.unwrap());
+    }
+    let client = crate::client::Client::of(&format!("http://{address}"));
+    assert_eq!(client.get("/live").await.status, 200);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
