@@ -1,6 +1,7 @@
 //! Settings: layered, typed, and checked all at once before anything starts.
 
 mod database_url;
+mod environment;
 mod parse;
 mod reader;
 mod sources;
@@ -11,12 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Config, File};
+use config::Config;
 use thiserror::Error;
 
 pub use self::database_url::{DatabasePlace, DatabaseUrl, SqliteFile};
+pub use self::environment::{mistakes as environment_mistakes, variable};
 use self::reader::Reader;
-use self::sources::{Named, defaults, environment};
+use self::sources::{Named, defaults};
 pub use self::values::{
     HostName, LedgerPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
 };
@@ -227,11 +229,21 @@ pub struct Entry {
 impl Settings {
     /// The settings in force: defaults, then `{directory}/{profile}.toml`, then the environment.
     pub fn load(directory: &Path, profile: Option<&str>) -> Result<(Self, Vec<Entry>), ConfigError> {
+        let (variables, mut errors) = environment::settings(std::env::vars_os());
         let mut builder = Config::builder().add_source(defaults());
-        if let Some(profile) = profile {
-            builder = builder.add_source(File::from(directory.join(profile).with_extension("toml")));
+        match profile.map(|profile| sources::profile(directory, profile)).transpose() {
+            Ok(Some(profile)) => builder = builder.add_source(profile),
+            Ok(None) => {}
+            Err(error) => errors.push(error),
         }
-        Self::read(builder.add_source(environment(std::env::vars())))
+        match Self::read(builder.add_source(variables)) {
+            Ok(settings) if errors.is_empty() => Ok(settings),
+            Ok(_) => Err(ConfigError(errors)),
+            Err(ConfigError(more)) => {
+                errors.extend(more);
+                Err(ConfigError(errors))
+            }
+        }
     }
 
     /// The defaults with some keys set otherwise: for embedding and for tests.
@@ -303,8 +315,10 @@ mod tests {
     fn the_environment_overrides_and_is_named_as_the_source() {
         let variables =
             [("PORT", "4000"), ("ORDER_ENGINE__SERVER__PORT", "5000"), ("MAX_CONCURRENT_ORDERS", "7"), ("HOST", "")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let builder = Config::builder().add_source(defaults()).add_source(environment(variables.into_iter()));
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let (variables, errors) = environment::settings(variables);
+        assert!(errors.is_empty(), "{errors:?}");
+        let builder = Config::builder().add_source(defaults()).add_source(variables);
         let (settings, entries) = Settings::read(builder).unwrap();
         assert_eq!(settings.server.port, 5000);
         assert_eq!(settings.orders.max_concurrent, 7);

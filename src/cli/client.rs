@@ -7,19 +7,28 @@ use actix_web::rt::System;
 use awc::http::StatusCode;
 use awc::ws::{CloseCode, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
+use order_engine::config::{ConfigError, environment_mistakes, variable};
 use order_engine::domain::secret::Secret;
 use serde_json::Value;
+use url::Url;
 
 use super::output::{self, OutputError};
 use super::{Failure, exit};
 
 #[derive(clap::Args)]
 pub(super) struct Server {
-    /// Where the engine is served.
-    #[arg(long, default_value = "http://127.0.0.1:3000", env = "ORDER_ENGINE_URL")]
+    /// Where the engine is served [env: ORDER_ENGINE_URL] [default: http://127.0.0.1:3000]
+    #[arg(long)]
+    url: Option<String>,
+    /// Who asks: the token of a login, or an API key [env: ORDER_ENGINE_TOKEN]
+    #[arg(long)]
+    token: Option<Secret>,
+}
+
+/// Where the engine is served and who asks, both checked.
+struct Target {
+    /// Without a slash at the end.
     url: String,
-    /// Who asks: the token of a login, or an API key.
-    #[arg(long, env = "ORDER_ENGINE_TOKEN", hide_env_values = true)]
     token: Option<Secret>,
 }
 
@@ -27,22 +36,83 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a command that waits for something.
 pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    // A misspelled ORDER_ENGINE_URL would have another engine asked.
+    let mistakes = environment_mistakes();
+    if !mistakes.is_empty() {
+        return Err(ConfigError(mistakes).into());
+    }
     System::new().block_on(command)
 }
 
 impl Server {
     /// `GET` with a query, or the problem it was answered with.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
-        let answer = self.client().get(self.at(path)).query(&query)?.send().await;
-        self.answer(answer).await
+        let target = self.target()?;
+        let answer = target.client().get(target.at(path)).query(&query)?.send().await;
+        target.answer(answer).await
     }
 
     /// `POST` with a JSON body.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let answer = self.client().post(self.at(path)).send_json(body).await;
-        self.answer(answer).await
+        let target = self.target()?;
+        let answer = target.client().post(target.at(path)).send_json(body).await;
+        target.answer(answer).await
     }
 
+    /// Follows an order to its end, printing each step, and says by the exit code how it ended.
+    ///
+    /// A lost connection is taken up again where it broke off.
+    pub(super) async fn follow(&self, id: &str, after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
+        self.target()?.follow(id, after_seq, json).await
+    }
+
+    fn target(&self) -> Result<Target, ConfigError> {
+        let (url, token) =
+            (given(self.url.as_deref(), "--url"), given(self.token.as_ref().map(Secret::expose), "--token"));
+        let url = match url.or_else(|| environment("ORDER_ENGINE_URL").transpose()) {
+            Some(url) => usable_url(url?)?,
+            None => "http://127.0.0.1:3000".to_owned(),
+        };
+        let token = token.or_else(|| environment("ORDER_ENGINE_TOKEN").transpose());
+        Ok(Target { url, token: token.map(|token| usable_token(token?)).transpose()? })
+    }
+}
+
+/// A text and where it was given, for errors that must not repeat it.
+type Given = (String, &'static str);
+
+fn given(text: Option<&str>, name: &'static str) -> Option<Result<Given, ConfigError>> {
+    text.map(|text| Ok((text.to_owned(), name)))
+}
+
+fn environment(name: &'static str) -> Result<Option<Given>, ConfigError> {
+    let text = variable(name).map_err(|error| ConfigError(vec![error]))?;
+    Ok(text.map(|text| (text, name)))
+}
+
+fn usable_url((text, name): Given) -> Result<String, ConfigError> {
+    let wrong = |reason: &str| Err(ConfigError(vec![format!("{name}: {reason}")]));
+    match Url::parse(text.trim()) {
+        Ok(url) if url.scheme() != "http" => wrong("must begin with http://; TLS is not built in"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            wrong("must not hold a user or a password, which would not be sent; say who asks with a token")
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => wrong("must end with its path"),
+        Ok(url) => Ok(url.as_str().trim_end_matches('/').to_owned()),
+        Err(_) => wrong("is no URL, such as http://127.0.0.1:3000"),
+    }
+}
+
+fn usable_token((text, name): Given) -> Result<Secret, ConfigError> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(Secret::new(text)),
+        false => {
+            Err(ConfigError(vec![format!("{name}: is empty, or holds a line break or another character of no token")]))
+        }
+    }
+}
+
+impl Target {
     fn client(&self) -> awc::Client {
         let client = awc::Client::builder().timeout(PATIENCE);
         match &self.token {
@@ -52,7 +122,7 @@ impl Server {
     }
 
     fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.url.trim_end_matches('/'))
+        format!("{}{path}", self.url)
     }
 
     async fn answer<S>(
@@ -71,10 +141,7 @@ impl Server {
         Err(problem(response.status(), &body).into())
     }
 
-    /// Follows an order to its end, printing each step, and says by the exit code how it ended.
-    ///
-    /// A lost connection is taken up again where it broke off.
-    pub(super) async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
+    async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
         const TRIES: u32 = 5;
         let mut tries = 0;
         loop {

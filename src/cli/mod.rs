@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use order_engine::config::Entry;
+use order_engine::config::{ConfigError, Entry, variable};
 use order_engine::store::lock::LockError;
 use order_engine::{Settings, telemetry};
 
@@ -53,11 +53,11 @@ struct Cli {
 
 #[derive(clap::Args)]
 struct Place {
-    /// Where {profile}.toml is looked for.
-    #[arg(long, global = true, default_value = "config", env = "ORDER_ENGINE_CONFIG_DIR")]
-    config_dir: PathBuf,
-    /// Settings of {config-dir}/{profile}.toml override the defaults.
-    #[arg(long, global = true, env = "ORDER_ENGINE_PROFILE")]
+    /// Where {profile}.toml is looked for [env: ORDER_ENGINE_CONFIG_DIR] [default: config]
+    #[arg(long, global = true)]
+    config_dir: Option<PathBuf>,
+    /// Settings of {config-dir}/{profile}.toml override the defaults [env: ORDER_ENGINE_PROFILE]
+    #[arg(long, global = true)]
     profile: Option<String>,
 }
 
@@ -94,19 +94,34 @@ pub(crate) fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(answer) => return print_answer(&answer),
     };
-    let result = match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
-        Command::Serve(arguments) => with_settings(&place, |settings, _| serve::run(settings, &arguments)),
-        Command::Migrate => with_settings(&place, |settings, _| migrate::run(&settings)),
-        Command::Ledger(arguments) => with_settings(&place, |settings, _| ledger::run(&settings, &arguments)),
-        Command::Config => with_settings(&place, |_, entries| config::run(&entries)),
+    let code = run_command(&place, command).unwrap_or_else(|failure| exit_code(&failure));
+    telemetry::flush();
+    code
+}
+
+fn run_command(place: &Place, command: Option<Command>) -> Result<ExitCode, Failure> {
+    match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
+        Command::Serve(arguments) => with_settings(place, |settings, _| serve::run(settings, &arguments)),
+        Command::Migrate => with_settings(place, |settings, _| migrate::run(&settings)),
+        Command::Ledger(arguments) => with_settings(place, |settings, _| ledger::run(&settings, &arguments)),
+        Command::Config => with_settings(place, |_, entries| config::run(&entries)),
         Command::Submit(arguments) => client::block_on(submit::run(arguments)),
         Command::Watch(arguments) => client::block_on(watch::run(arguments)),
         Command::Orders(arguments) => client::block_on(orders::run(arguments)),
         Command::Cancel(arguments) => client::block_on(orders::cancel(arguments)),
         Command::Bench(arguments) => client::block_on(bench::run(arguments)),
         Command::Quote(arguments) => client::block_on(quote::run(arguments)),
-    };
-    let code = result.unwrap_or_else(|failure| match failure.downcast_ref() {
+    }
+}
+
+/// Says why a command did not go well, and which exit code says the same.
+fn exit_code(failure: &Failure) -> ExitCode {
+    if let Some(ConfigError(errors)) = failure.downcast_ref() {
+        output::note("order-engine: the settings are wrong:");
+        errors.iter().for_each(|line| output::note(format_args!("  {line}")));
+        return ExitCode::from(exit::CONFIG);
+    }
+    match failure.downcast_ref() {
         // Whoever has closed the pipe has read what they wanted.
         Some(OutputError::Closed) => ExitCode::SUCCESS,
         Some(OutputError::Lost(_)) => {
@@ -117,9 +132,7 @@ pub(crate) fn run() -> ExitCode {
             output::note(format_args!("order-engine: {failure}"));
             ExitCode::FAILURE
         }
-    });
-    telemetry::flush();
-    code
+    }
 }
 
 /// What the parser of the command line says instead of a command: help, the version, or what is wrong.
@@ -153,12 +166,22 @@ fn with_settings(
     place: &Place,
     run: impl FnOnce(Settings, Vec<Entry>) -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
-    match Settings::load(&place.config_dir, place.profile.as_deref()) {
-        Ok((settings, entries)) => run(settings, entries),
-        Err(error) => {
-            output::note("order-engine: the settings are wrong:");
-            error.0.iter().for_each(|line| output::note(format_args!("  {line}")));
-            Ok(ExitCode::from(exit::CONFIG))
+    let profile = place.profile().map_err(|error| ConfigError(vec![error]))?;
+    let (settings, entries) = Settings::load(&place.config_dir(), profile.as_deref())?;
+    run(settings, entries)
+}
+
+impl Place {
+    fn config_dir(&self) -> PathBuf {
+        let variable =
+            || std::env::var_os("ORDER_ENGINE_CONFIG_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config_dir.clone().or_else(variable).unwrap_or_else(|| "config".into())
+    }
+
+    fn profile(&self) -> Result<Option<String>, String> {
+        match &self.profile {
+            Some(profile) => Ok(Some(profile.clone())),
+            None => variable("ORDER_ENGINE_PROFILE"),
         }
     }
 }

@@ -9,6 +9,8 @@ use percent_encoding::percent_decode_str;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
+use crate::domain::secret;
+
 /// Where orders are kept. A PostgreSQL URL may hold a password, so there is no plain `Debug` or `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
@@ -62,10 +64,10 @@ impl DatabaseUrl {
 
     /// The URL without user, password and parameters, fit for logs.
     pub fn redacted(&self) -> String {
-        let shown = self.text.split('?').next().unwrap_or(&self.text);
-        match (&self.place, shown.split_once("://"), shown.rsplit_once('@')) {
-            (DatabasePlace::Postgres, Some((scheme, _)), Some((_, place))) => format!("{scheme}://***@{place}"),
-            _ => shown.to_owned(),
+        match &self.place {
+            DatabasePlace::Memory => self.text.clone(),
+            DatabasePlace::File(file) => format!("sqlite://{}", file.path.display()),
+            DatabasePlace::Postgres => secret::url_without_secrets(&self.text),
         }
     }
 }

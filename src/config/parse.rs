@@ -12,6 +12,9 @@ use super::{
 };
 use crate::domain::secret::Secret;
 
+/// More would not start on any machine.
+const MOST_THREADS: usize = 512;
+
 /// A token that is good for longer is good for ever.
 const MOST_TOKEN_TTL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -20,7 +23,7 @@ impl Settings {
     pub(super) fn parse(from: &mut Reader) -> Option<Self> {
         let host = from.take("server.host");
         let port = from.take("server.port");
-        let workers = from.at_least("server.workers", 1);
+        let workers = from.within("server.workers", 1, MOST_THREADS);
         let request_timeout = from.duration("server.request_timeout_ms");
         let shutdown_timeout = from.duration("server.shutdown_timeout_ms");
         let server_max_connections = from.at_least("server.max_connections", 1);
@@ -48,24 +51,24 @@ impl Settings {
         let max_attempts = from.at_least("orders.max_attempts", 1);
         let backoff_initial = from.duration("orders.backoff_initial_ms");
         let max_subscribers = from.at_least("orders.max_subscribers", 1);
-        let threads = from.take("orders.threads");
+        let threads = from.within("orders.threads", 0, MOST_THREADS);
         let routing_timeout = from.duration("routing.timeout_ms");
         let quote_max_age = from.duration("quote.max_age_ms");
         let resend = from.duration("chain.resend_ms");
         let alarm = from.duration("chain.alarm_ms");
-        let mailbox = from.at_least("ws.mailbox", 1);
+        let mailbox = from.within("ws.mailbox", 1, 1_000_000);
         let heartbeat = from.duration("ws.heartbeat_ms");
         let stall_timeout = from.duration("ws.stall_timeout_ms");
         let requests_per_second = from.take("limits.requests_per_second");
         let burst = from.at_least("limits.burst", 1);
         let client_connections = from.at_least("limits.connections", 1);
-        let limit_loopback = from.take("limits.loopback");
+        let limit_loopback = from.flag("limits.loopback");
         let metrics_token = from.optional::<Secret>("metrics.token");
         let metrics_bind = from.optional("metrics.bind");
         let ws_idle_timeout = from.duration("ws.idle_timeout_ms");
         let max_sockets_per_client = from.at_least("ws.max_sockets_per_client", 1);
         let max_subscriptions = from.at_least("ws.max_subscriptions", 1);
-        let max_message_bytes = from.at_least("ws.max_message_bytes", 1024);
+        let max_message_bytes = from.within("ws.max_message_bytes", 1024, 16 * 1024 * 1024);
         let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
         let mistakes_per_minute = from.take("ws.mistakes_per_minute");
         let ledger = from.take::<LedgerText>("simulation.ledger");
@@ -82,11 +85,11 @@ impl Settings {
         let delay = from.duration_or_zero("simulation.delay_ms");
         let lost_answer_rate = from.take("simulation.lost_answer_rate");
         let block = from.duration("simulation.block_ms");
-        let valid_blocks = from.at_least("simulation.valid_blocks", 1);
+        let valid_blocks = from.within("simulation.valid_blocks", 1, 1_000_000_000);
         let seed = from.take("simulation.seed");
         let level = from.take("log.level");
         let format = from.take("log.format");
-        let required = from.take("auth.required");
+        let required = from.flag("auth.required");
         let registration = from.take::<Registration>("auth.registration");
         let secret = from.optional::<Secret>("auth.secret");
         let secret_file = from.take::<String>("auth.secret_file");
@@ -101,6 +104,14 @@ impl Settings {
             && token.expose().len() < MetricsSettings::TOKEN_BYTES
         {
             from.error("metrics.token", format!("must have at least {} bytes", MetricsSettings::TOKEN_BYTES));
+        }
+        if let Some(Some(token)) = &metrics_token
+            && !token.expose().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
+            from.error(
+                "metrics.token",
+                "must be letters, digits and signs of ASCII: nothing else can be sent in a header",
+            );
         }
         if let Some(Some(secret)) = &secret
             && secret.expose().len() < AuthSettings::SECRET_BYTES

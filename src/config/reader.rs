@@ -11,12 +11,18 @@ use rust_decimal::Decimal;
 
 use super::Entry;
 use super::database_url::DatabaseUrl;
+use super::environment::nearest;
+use super::sources::{known_keys, place_in};
 use super::values::RedisUrl;
+use crate::domain::secret;
 use crate::domain::token::{KnownToken, Token, TokenList};
 
 const TOKENS: &str = include_str!("../../config/tokens.toml");
 /// More decimals would not leave a whole token within 2^64 base units.
 const MOST_DECIMALS: u8 = 18;
+
+/// Ten years: sums and multiples of durations stay far within what clocks can tell.
+const MOST_MILLISECONDS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
 
 /// Takes keys out of the merged tree one by one and gathers what is wrong.
 pub(super) struct Reader {
@@ -39,14 +45,16 @@ impl Reader {
                 let text = value.trim();
                 let shown = match key.as_str() {
                     "database.url" => {
-                        text.parse::<DatabaseUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted())
+                        text.parse::<DatabaseUrl>().map_or_else(|_| secret::HIDDEN.to_owned(), |url| url.redacted())
                     }
                     "auth.secret" if text.is_empty() => String::new(),
                     "auth.secret" => "***".to_owned(),
                     "redis.url" if text.is_empty() => String::new(),
-                    "redis.url" => text.parse::<RedisUrl>().map_or_else(|_| "***".to_owned(), |url| url.redacted()),
+                    "redis.url" => {
+                        text.parse::<RedisUrl>().map_or_else(|_| secret::HIDDEN.to_owned(), |url| url.redacted())
+                    }
                     "metrics.token" if !text.is_empty() => "***".to_owned(),
-                    _ => value.clone(),
+                    _ => secret::shown(value).to_owned(),
                 };
                 Entry { key: key.clone(), value: shown, source: source.clone() }
             })
@@ -73,6 +81,8 @@ impl Reader {
                 None
             }
             Err(error) => {
+                let error = error.to_string();
+                let (error, text) = (secret::shown(&error), secret::shown(&text));
                 self.error(key, format!("{error}, not {text:?} (from {source})"));
                 None
             }
@@ -103,12 +113,37 @@ impl Reader {
         Some(value)
     }
 
+    pub(super) fn within<T: FromStr<Err: Display> + PartialOrd + Display>(
+        &mut self,
+        key: &str,
+        least: T,
+        most: T,
+    ) -> Option<T> {
+        let value = self.at_least(key, least)?;
+        if value > most {
+            self.error(key, format!("must be at most {most}, not {value}"));
+            return None;
+        }
+        Some(value)
+    }
+
     pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
-        self.at_least(key, 1).map(Duration::from_millis)
+        self.within(key, 1, MOST_MILLISECONDS).map(Duration::from_millis)
     }
 
     pub(super) fn duration_or_zero(&mut self, key: &str) -> Option<Duration> {
-        self.take(key).map(Duration::from_millis)
+        self.within(key, 0, MOST_MILLISECONDS).map(Duration::from_millis)
+    }
+
+    pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
+        match self.take::<String>(key)?.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            other => {
+                self.error(key, format!("must be true or false, not {:?}", secret::shown(other)));
+                None
+            }
+        }
     }
 
     pub(super) fn list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Vec<T>> {
@@ -117,7 +152,7 @@ impl Reader {
         match names.map(str::parse).collect() {
             Ok(list) => Some(list),
             Err(error) => {
-                self.error(key, error);
+                self.error(key, secret::shown(&error.to_string()));
                 None
             }
         }
@@ -146,7 +181,10 @@ impl Reader {
 
     pub(super) fn refuse_leftovers(&mut self) {
         for (key, (_, source)) in std::mem::take(&mut self.left) {
-            self.error(&key, format!("is no setting (from {source})"));
+            match nearest(&key, known_keys().iter().cloned()) {
+                Some(known) => self.error(&key, format!("is no setting (from {source}); did you mean {known}?")),
+                None => self.error(&key, format!("is no setting (from {source})")),
+            }
         }
     }
 }
@@ -186,7 +224,7 @@ fn parse_tokens(text: &str) -> Result<TokenList, String> {
         decimals: u8,
         simulated_usd: Decimal,
     }
-    let file: TokenFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let file: TokenFile = toml::from_str(text).map_err(|error| place_in(text, &error))?;
     let known = |row: Row| {
         if row.decimals > MOST_DECIMALS {
             return Err(format!("{}: more than {MOST_DECIMALS} decimals", row.symbol));

@@ -1,29 +1,25 @@
-//! Where settings come from: the defaults, the environment, or the program itself.
+//! Where settings come from: the defaults, a profile's file, or the program itself; see [`super::environment`] too.
 
-use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use config::{File, FileFormat, Map, Source, Value};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
-const PREFIX: &str = "ORDER_ENGINE__";
-
-/// Environment names that are honoured as they are, weaker than `ORDER_ENGINE__…`.
-const SHORT_NAMES: [(&str, &str); 11] = [
-    ("HOST", "server.host"),
-    ("PORT", "server.port"),
-    ("DATABASE_URL", "database.url"),
-    ("REDIS_URL", "redis.url"),
-    ("LOG_LEVEL", "log.level"),
-    ("MAX_CONCURRENT_ORDERS", "orders.max_concurrent"),
-    ("QUEUE_MAX_CONCURRENCY", "orders.max_concurrent"),
-    ("QUEUE_RATE_LIMIT_PER_MINUTE", "orders.rate_limit_per_minute"),
-    ("ORDER_TIMEOUT_MS", "orders.timeout_ms"),
-    ("ROUTING_TIMEOUT_MS", "routing.timeout_ms"),
-    ("RUST_LOG", "log.level"),
-];
 
 pub(super) fn defaults() -> impl Source + Send + Sync + 'static {
     File::from_str(DEFAULTS, FileFormat::Toml)
+}
+
+/// Every key that there is.
+pub(super) fn known_keys() -> &'static [String] {
+    static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let table = DEFAULTS.parse().expect("the defaults are TOML, as a test has it");
+        let mut values = Vec::new();
+        flatten("", &table, &mut values);
+        values.into_iter().map(|(key, _)| key).collect()
+    });
+    &KEYS
 }
 
 /// Values with keys and the name of where each came from.
@@ -42,15 +38,50 @@ impl Source for Named {
     }
 }
 
-pub(super) fn environment(variables: impl Iterator<Item = (String, String)>) -> Named {
-    let variables: BTreeMap<_, _> = variables.filter(|(_, value)| !value.is_empty()).collect();
-    let origin = |name: &str| format!("environment {name}");
-    let short = SHORT_NAMES
-        .iter()
-        .filter_map(|(name, key)| Some(((*key).to_owned(), variables.get(*name)?.clone(), origin(name))));
-    let long = variables.iter().filter_map(|(name, value)| {
-        let key = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
-        Some((key, value.clone(), origin(name)))
-    });
-    Named(short.chain(long).collect())
+/// The settings of `{directory}/{profile}.toml`, or why they cannot be used.
+pub(super) fn profile(directory: &Path, profile: &str) -> Result<Named, String> {
+    const MOST_LETTERS: usize = 64;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    // Nothing that names another file than the profile's own: no dot, no slash.
+    if profile.is_empty() || profile.len() > MOST_LETTERS || !profile.bytes().all(plain) {
+        return Err(format!(
+            "profile: must be 1 to {MOST_LETTERS} letters, digits, '-' and '_', such as production, not {profile:?}"
+        ));
+    }
+    let path = directory.join(format!("{profile}.toml"));
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("profile: {origin}: {error}"))?;
+    let table = text.parse().map_err(|error| format!("{origin}: {}", place_in(&text, &error)))?;
+    let mut values = Vec::new();
+    flatten("", &table, &mut values);
+    let is_section =
+        |key: &str| known_keys().iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
+    if let Some((section, _)) = values.iter().find(|(key, _)| is_section(key)) {
+        return Err(format!("{section}: is a section, not a setting (from {origin})"));
+    }
+    Ok(Named(values.into_iter().map(|(key, value)| (key, value, origin.clone())).collect()))
+}
+
+/// Where a text is no TOML, and why, without the line itself: it may hold a secret.
+pub(super) fn place_in(text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
+}
+
+fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
+    let text = |value: &toml::Value| match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match value {
+            toml::Value::Table(table) => flatten(&path, table, into),
+            toml::Value::Array(items) => into.push((path, items.iter().map(text).collect::<Vec<_>>().join(","))),
+            single => into.push((path, text(single))),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
-use crate::domain::secret::Secret;
+use crate::domain::secret::{self, Secret};
 
 /// Where the secret is that tokens are signed with.
 #[derive(Clone, Debug)]
@@ -75,9 +75,11 @@ impl LogFilter {
     fn check(directive: &str) -> Result<(), String> {
         let level = directive.rsplit_once('=').filter(|(_, level)| !level.contains(']'));
         let level = level.map_or(directive, |(_, level)| level).trim();
-        if level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok() {
+        // Nothing behind the sign is an error to `tracing`.
+        if !level.is_empty() && level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok() {
             return Ok(());
         }
+        let level = secret::shown(level);
         Err(format!("{level:?} is no level; must be {} or targets with one, such as sqlx=warn", Self::LEVELS))
     }
 }
@@ -193,10 +195,14 @@ impl FromStr for RedisUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str =
+            "must be redis://[user:password@]host[:port][/database], with / ? # @ : and % in them percent-encoded";
+        // With a / ? or # in it a password is cut in two, and half of it would be taken for a port.
+        if secret::url_without_secrets(text) == secret::HIDDEN {
+            return Err(ERROR);
+        }
         // What the crate says of a wrong URL may quote it, so it is not repeated.
-        redis::IntoConnectionInfo::into_connection_info(text)
-            .map(Self)
-            .map_err(|_| "must be redis://[user:password@]host[:port][/database]")
+        redis::IntoConnectionInfo::into_connection_info(text).map(Self).map_err(|_| ERROR)
     }
 }
 

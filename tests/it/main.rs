@@ -30,6 +30,7 @@ mod output;
 mod ownership;
 mod races;
 mod redis;
+mod settings;
 mod slow_readers;
 mod sockets;
 mod store;

@@ -1,0 +1,206 @@
+//! The environment: the variables that are read, and those that were probably meant to be.
+//!
+//! A variable that is empty counts as unset. Variables of other programs are left alone, whatever they hold.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use super::sources::{Named, known_keys};
+
+const PREFIX: &str = "ORDER_ENGINE__";
+
+/// Environment names that are honoured as they are, weaker than `ORDER_ENGINE__…`; a later one is stronger.
+const SHORT_NAMES: [(&str, &str); 11] = [
+    ("HOST", "server.host"),
+    ("PORT", "server.port"),
+    ("DATABASE_URL", "database.url"),
+    ("REDIS_URL", "redis.url"),
+    ("LOG_LEVEL", "log.level"),
+    ("MAX_CONCURRENT_ORDERS", "orders.max_concurrent"),
+    ("QUEUE_MAX_CONCURRENCY", "orders.max_concurrent"),
+    ("QUEUE_RATE_LIMIT_PER_MINUTE", "orders.rate_limit_per_minute"),
+    ("ORDER_TIMEOUT_MS", "orders.timeout_ms"),
+    ("ROUTING_TIMEOUT_MS", "routing.timeout_ms"),
+    ("RUST_LOG", "log.level"),
+];
+
+/// What the command line reads.
+const OF_THE_COMMAND_LINE: [&str; 4] =
+    ["ORDER_ENGINE_CONFIG_DIR", "ORDER_ENGINE_PROFILE", "ORDER_ENGINE_TOKEN", "ORDER_ENGINE_URL"];
+
+/// What the tests of this project read; engines that they start inherit it.
+const OF_THE_TESTS: [&str; 2] = ["ORDER_ENGINE_TEST_", "ORDER_ENGINE_CAMPAIGN"];
+
+/// A variable's text, or why it cannot be used; `None` where it is unset or empty.
+pub fn variable(name: &str) -> Result<Option<String>, String> {
+    std::env::var_os(name).map_or(Ok(None), |value| text(name, value))
+}
+
+/// The settings in the environment, and every mistake in it.
+pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> (Named, Vec<String>) {
+    let keys = known_keys();
+    let long: BTreeMap<String, &str> = keys.iter().map(|key| (long_name(key), key.as_str())).collect();
+    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    for (name, value) in variables {
+        let name = match name.to_str() {
+            Some(name) if long.contains_key(name) || SHORT_NAMES.iter().any(|(short, _)| *short == name) => name,
+            _ => {
+                errors.extend(mistake(&name, &value));
+                continue;
+            }
+        };
+        match text(name, value) {
+            Ok(value) => found.extend(value.map(|value| (name.to_owned(), value))),
+            Err(error) => errors.push(error),
+        }
+    }
+    let take = |name: &str, key: &str| Some((key.to_owned(), found.get(name)?.clone(), format!("environment {name}")));
+    let short = SHORT_NAMES.iter().filter_map(|(name, key)| take(name, key));
+    let long = long.iter().filter_map(|(name, key)| take(name, key));
+    (Named(short.chain(long).collect()), errors)
+}
+
+/// The variables that look like ours and are not: what they were meant to say would be ignored without a word.
+pub fn mistakes() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, value)| mistake(&name, &value)).collect()
+}
+
+/// What is wrong with a variable that no setting is read from, if it seems to be meant for this program.
+fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
+    let name = name.to_string_lossy();
+    let known = || {
+        known_keys().iter().map(|key| long_name(key)).chain(OF_THE_COMMAND_LINE.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    if value.is_empty() || OF_THE_COMMAND_LINE.contains(&&*name) || OF_THE_TESTS.iter().any(|own| name.starts_with(own))
+    {
+        return None;
+    }
+    let is_ours = letters(&name).starts_with("ORDERENGINE")
+        || name.contains("__") && known().iter().any(|known| similarity(&name, known) > 0.85);
+    if !is_ours || known().contains(&name.to_string()) || is_service_link(&name, value) {
+        return None;
+    }
+    Some(match nearest(&name, known()) {
+        Some(known) => format!("{name}: is no setting; did you mean {known}?"),
+        None => format!("{name}: is no setting; settings are ORDER_ENGINE__SECTION__KEY"),
+    })
+}
+
+/// The most similar of some names, if one is similar at all.
+pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
+    // A section or a prefix that was left out is the most likely mistake.
+    let end = letters(name).replace("ORDERENGINE", "");
+    let bonus = |known: &str| if end.len() >= 3 && letters(known).ends_with(&end) { 0.3 } else { 0.0 };
+    let rated = known.into_iter().map(|known| (similarity(name, &known) + bonus(&known), known));
+    let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (best.0 > 0.6).then_some(best.1)
+}
+
+fn similarity(name: &str, known: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&letters(name), &letters(known))
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_ascii_alphanumeric()).map(|letter| letter.to_ascii_uppercase()).collect()
+}
+
+/// What Kubernetes tells every container of a service that is called `order-engine`, or of `order-engine-db`.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_port = |rest: &str| rest.starts_with(|digit: char| digit.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.split_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
+        || name.ends_with("_PORT") && value.to_string_lossy().contains("://")
+}
+
+fn long_name(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase().replace('.', "__"))
+}
+
+fn text(name: &str, value: OsString) -> Result<Option<String>, String> {
+    match value.into_string() {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(_) => Err(format!("{name}: is not UTF-8")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> (Named, Vec<String>) {
+        settings(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    }
+
+    #[test]
+    fn a_misspelled_variable_is_refused_with_the_right_spelling() {
+        for (name, right) in [
+            ("ORDER_ENGINE_AUTH__REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE__AUTH_REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE_AUTH_REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE___AUTH__REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE__AUTH__REQUIERD", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("order_engine__auth__required", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("Order_Engine__Auth__Required", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE__auth__required", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDERENGINE__AUTH__REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER-ENGINE__AUTH__REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGIN__AUTH__REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE.AUTH.REQUIRED", "ORDER_ENGINE__AUTH__REQUIRED"),
+            ("ORDER_ENGINE_DATABASE_URL", "ORDER_ENGINE__DATABASE__URL"),
+            ("ORDER_ENGINE_LOG_LEVEL", "ORDER_ENGINE__LOG__LEVEL"),
+            ("ORDER_ENGINE__PROFILE", "ORDER_ENGINE_PROFILE"),
+            ("ORDER_ENGINE_PROFIL", "ORDER_ENGINE_PROFILE"),
+            ("order_engine_url", "ORDER_ENGINE_URL"),
+            ("ORDER_ENGINE_PORT", "ORDER_ENGINE__SERVER__PORT"),
+        ] {
+            let (_, errors) = read(&[(name, "true")]);
+            assert_eq!(errors, [format!("{name}: is no setting; did you mean {right}?")]);
+        }
+    }
+
+    #[test]
+    fn variables_of_others_and_empty_ones_are_left_alone() {
+        for (name, value) in [
+            ("AUTH__REQUIRED", "true"),
+            ("ORDERS", "many"),
+            ("NODE__AUTH__REQUIRED", "x"),
+            ("ORDER_ENGINE_AUTH__REQUIRED", ""),
+            ("ORDER_ENGINE__AUTH__REQUIRED", ""),
+            ("ORDER_ENGINE_SERVICE_HOST", "10.0.0.1"),
+            ("ORDER_ENGINE_SERVICE_PORT", "3000"),
+            ("ORDER_ENGINE_SERVICE_PORT_HTTP", "3000"),
+            ("ORDER_ENGINE_PORT", "tcp://10.0.0.1:3000"),
+            ("ORDER_ENGINE_PORT_3000_TCP_ADDR", "10.0.0.1"),
+            ("ORDER_ENGINE_DB_PORT_5432_TCP", "tcp://10.0.0.2:5432"),
+            ("ORDER_ENGINE_TOKEN", "secret"),
+        ] {
+            let (Named(found), errors) = read(&[(name, value)]);
+            assert!(found.is_empty() && errors.is_empty(), "{name}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_variables_have_to_be_utf_8() {
+        let garbled = || OsString::from_vec(vec![b'x', 0xff]);
+        let (Named(found), errors) = settings([
+            (OsString::from("SOMEBODY_ELSES"), garbled()),
+            (garbled(), garbled()),
+            (OsString::from("DATABASE_URL"), garbled()),
+            (OsString::from("ORDER_ENGINE__SERVER__PORT"), garbled()),
+        ]);
+        assert!(found.is_empty());
+        assert_eq!(errors, ["DATABASE_URL: is not UTF-8", "ORDER_ENGINE__SERVER__PORT: is not UTF-8"]);
+    }
+
+    #[test]
+    fn the_long_name_is_stronger_than_a_short_one_and_a_later_short_one_than_an_earlier() {
+        let value = |variables: &[(&str, &str)]| read(variables).0.0.last().cloned().unwrap().1;
+        assert_eq!(value(&[("ORDER_ENGINE__DATABASE__URL", "long"), ("DATABASE_URL", "short")]), "long");
+        assert_eq!(value(&[("RUST_LOG", "stronger"), ("LOG_LEVEL", "weaker")]), "stronger");
+        assert_eq!(value(&[("QUEUE_MAX_CONCURRENCY", "stronger"), ("MAX_CONCURRENT_ORDERS", "weaker")]), "stronger");
+    }
+}
