@@ -105,6 +105,14 @@ impl Connection {
         self.seen_ms.store(Self::HANDED_OVER, Ordering::Relaxed);
     }
 
+    /// Shuts it. From here on it is not counted, though it takes a moment to be gone.
+    fn give_way(&self, open: &mut Open) {
+        if self.is_counted.swap(false, Ordering::Relaxed) {
+            open.discount(self.client);
+        }
+        self.socket.shut();
+    }
+
     /// Whether no request is under way on it, and it has its place still.
     fn is_idle(&self) -> bool {
         let handed_over = self.seen_ms.load(Ordering::Relaxed) == Self::HANDED_OVER;
@@ -139,7 +147,7 @@ impl Connections {
         let has_too_many = self.limits.cover(address) && of_client > self.most_of_one;
         if has_too_many || (is_full && !self.make_room(&connection)) {
             self.metrics.refused("too_many_connections");
-            connection.socket.shut();
+            connection.give_way(&mut self.open());
         }
         connection
     }
@@ -159,9 +167,7 @@ impl Connections {
             .filter(|other| other.client == newcomer.client || many(other.client) > own)
             .max_by_key(|other| (many(other.client), Reverse(other.seen_ms.load(Ordering::Relaxed))));
         if let Some(other) = gives_way {
-            other.is_counted.store(false, Ordering::Relaxed);
-            open.discount(other.client);
-            other.socket.shut();
+            other.give_way(&mut open);
         }
         let made = gives_way.is_some();
         // The lock is given back first: whoever is the last to let go of a connection takes it.
@@ -302,8 +308,13 @@ mod tests {
         assert_shut(idle);
         assert_open(newcomer.try_clone().unwrap());
         asks.begin();
-        let (refused, _refused) = open();
-        assert_shut(refused);
+        // Also one that is refused and not yet gone is no place for the next.
+        let refused = [open(), open(), open()];
+        assert_eq!(connections.open().all, 3);
+        let _refused = refused.map(|(client, connection)| {
+            assert_shut(client);
+            connection
+        });
         [busy, socket, newcomer].into_iter().for_each(assert_open);
         drop((at_work, session, asks, _idle, _refused));
         assert_eq!(connections.open().all, 0);
