@@ -82,6 +82,23 @@ impl Server {
         self.log = Some(file.to_owned());
     }
 
+    /// Forgets what was set, for the next start.
+    pub fn unset(&mut self, key: &str) {
+        let name = variable(key);
+        self.settings.retain(|(known, _)| *known != name);
+    }
+
+    /// From the next start on the engine's clock differs from the machine's by so much, such as `+5d`; `+0` for not at all.
+    /// The clock by which durations are measured is left alone.
+    pub fn set_clock(&mut self, offset: &str) {
+        let folders = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok).map(|entry| entry.path());
+        let library = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
+        let library = library.expect("libfaketime is wanted (Debian: libfaketime)");
+        self.set("LD_PRELOAD", library.to_str().unwrap());
+        self.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        self.set("FAKETIME", offset);
+    }
+
     /// Starts it (again), and waits until it says where it listens.
     pub fn restart(&mut self) {
         assert!(self.try_restart(), "the engine says where it listens");

@@ -601,16 +601,14 @@ async fn a_logged_out_token_stays_worthless_though_a_clock_ran_two_days_ahead() 
     let token = alice.bearer().to_owned();
     server.terminate();
     for ahead in ["+5d", "+400d"] {
-        server.set("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
-        server.set("FAKETIME", ahead);
-        server.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        server.set_clock(ahead);
         server.restart();
         // What would have had revocations forgotten whose tokens have expired by now.
         let again = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await;
         let again = server.client.with(again.body["token"].as_str().unwrap());
         assert_eq!(again.post("/api/auth/logout", &json!({})).await.status, 200, "{ahead}");
         server.terminate();
-        server.set("LD_PRELOAD", "");
+        server.set_clock("+0");
         server.restart();
         assert_problem(&server.client.with(&token).get("/api/orders").await, 401, "invalid_token");
         server.terminate();
@@ -624,11 +622,53 @@ async fn a_clock_that_was_set_back_a_little_logs_nobody_out() {
     let token = alice.bearer().to_owned();
     for (back, status) in [("-20s", 200), ("-120s", 401)] {
         server.terminate();
-        server.set("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1");
-        server.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        server.set("FAKETIME", back);
+        server.set_clock(back);
         server.restart();
         assert_eq!(server.client.with(&token).get("/api/auth/me").await.status, status, "{back}");
+    }
+}
+
+#[actix::test]
+async fn a_step_of_the_clock_ends_no_socket_and_no_ticket_and_opens_no_throttle() {
+    let mut server = guarded([("auth.attempts_per_name", "3")]);
+    let clock = server.file("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    server.terminate();
+    server.set_clock("+0");
+    // Instead of the fixed offset: the file is read anew whenever somebody asks for the time.
+    server.set("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap());
+    server.set("FAKETIME_NO_CACHE", "1");
+    server.unset("FAKETIME");
+    server.restart();
+    let (alice, _) = (server.client.registered("alice").await, server.client.registered("bob").await);
+    let log_in = async || server.client.post("/api/auth/login", &login("bob", PASSWORD)).await;
+    for _ in 0..3 {
+        let answer = server.client.post("/api/auth/login", &login("bob", "wrong password")).await;
+        assert_problem(&answer, 401, "invalid_credentials");
+    }
+    let mut socket = alice.socket("/ws").await;
+    for offset in ["+2d", "-1h", "+0"] {
+        let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
+        std::fs::write(&clock, offset).unwrap();
+        if offset != "+0" {
+            let look = async {
+                while alice.get("/api/auth/me").await.status != 401 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, look).await.expect("the engine's clock has stepped");
+        }
+        assert_problem(&log_in().await, 429, "too_many_attempts");
+        assert_eq!(socket.ask(json!({ "type": "ping" })).await["type"], "pong", "{offset}");
+        let mut by_ticket = server.client.socket(&format!("/ws?ticket={ticket}")).await;
+        assert_eq!(by_ticket.ask(json!({ "type": "ping" })).await["type"], "pong", "{offset}");
+        std::fs::write(&clock, "+0").unwrap();
+        let look = async {
+            while alice.get("/api/auth/me").await.status != 200 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("the engine's clock is right again");
     }
 }
 
