@@ -7,7 +7,7 @@ mod reader;
 mod sources;
 mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub use self::environment::{mistakes as environment_mistakes, variable};
 use self::reader::Reader;
 use self::sources::{Named, defaults};
 pub use self::values::{
-    HostName, LedgerPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
+    HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
+    WebOrigin,
 };
 use crate::domain::id::VenueId;
 use crate::domain::secret::Secret;
@@ -50,7 +51,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
 pub struct ServerSettings {
-    pub host: IpAddr,
+    pub host: ListenHost,
     pub port: u16,
     pub workers: usize,
     pub request_timeout: Duration,
@@ -151,7 +152,7 @@ impl LimitSettings {
 #[allow(missing_docs, reason = "config/default.toml is where each key is explained")]
 pub struct MetricsSettings {
     pub token: Option<Secret>,
-    pub bind: Option<SocketAddr>,
+    pub bind: Option<ListenPlace>,
 }
 
 /// `[simulation]`
@@ -266,7 +267,7 @@ impl Settings {
 
     /// Whether it is reached from other machines.
     pub fn is_beyond_this_machine(&self) -> bool {
-        !self.server.host.to_canonical().is_loopback()
+        !self.server.host.is_loopback()
     }
 
     fn read(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<(Self, Vec<Entry>), ConfigError> {

@@ -1,7 +1,7 @@
 //! The engine: starts every part in order, and stops them in the one order that loses nothing.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// The host and the port, as the settings have them.
+        address: String,
         /// What the system says.
         source: std::io::Error,
     },
@@ -84,7 +84,7 @@ pub enum StartError {
     #[error(
         "server.host: whoever reaches {0} may trade, for auth.required is false; set it to true, or serve --insecure"
     )]
-    Open(IpAddr),
+    Open(String),
     /// Nobody's tokens or keys can be judged.
     #[error(transparent)]
     Auth(#[from] AuthStartError),
@@ -303,7 +303,7 @@ impl Running {
         }
         let listeners = match parts.without_http {
             true => None,
-            false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host)),
+            false if settings.is_open_to_strangers() => return Err(StartError::Open(settings.server.host.to_string())),
             false => {
                 Some(Listeners::bind(&settings).map_err(|(address, source)| StartError::Listen { address, source })?)
             }
@@ -410,7 +410,8 @@ impl Running {
                 fatal,
                 started: Instant::now(),
             };
-            let server = http::serve(listeners, face).map_err(|source| StartError::Listen { address, source })?;
+            let server = http::serve(listeners, face)
+                .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
             running.server = Some(server.handle());
             running.address = Some(address);
             actix::spawn(server);

@@ -76,7 +76,7 @@ fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
         return None;
     }
     let is_ours = letters(&name).starts_with("ORDERENGINE")
-        || name.contains("__") && known().iter().any(|known| similarity(&name, known) > 0.85);
+        || name.contains("__") && known().iter().any(|known| similarity(&name, known) > 850);
     if !is_ours || known().contains(&name.to_string()) || is_service_link(&name, value) {
         return None;
     }
@@ -90,14 +90,17 @@ fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
 pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
     // A section or a prefix that was left out is the most likely mistake.
     let end = letters(name).replace("ORDERENGINE", "");
-    let bonus = |known: &str| if end.len() >= 3 && letters(known).ends_with(&end) { 0.3 } else { 0.0 };
+    let bonus = |known: &str| if end.len() >= 3 && letters(known).ends_with(&end) { 300 } else { 0 };
     let rated = known.into_iter().map(|known| (similarity(name, &known) + bonus(&known), known));
-    let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
-    (best.0 > 0.6).then_some(best.1)
+    let best = rated.max_by_key(|(likeness, _)| *likeness)?;
+    (best.0 > 600).then_some(best.1)
 }
 
-fn similarity(name: &str, known: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(&letters(name), &letters(known))
+/// From 0 to 1,000; the signs between words and the case of letters make no difference.
+fn similarity(name: &str, known: &str) -> usize {
+    let (name, known) = (letters(name), letters(known));
+    let edits = strsim::damerau_levenshtein(&name, &known);
+    1_000 - 1_000 * edits / name.len().max(known.len()).max(1)
 }
 
 fn letters(name: &str) -> String {

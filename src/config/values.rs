@@ -1,5 +1,6 @@
 //! What single settings can be, each parsed from its text.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -98,9 +99,11 @@ impl FromStr for LogFilter {
         if directives.is_empty() {
             return Err(format!("must be {}", Self::LEVELS));
         }
-        directives.into_iter().try_for_each(Self::check)?;
-        tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-        Ok(Self(text.to_owned()))
+        directives.iter().copied().try_for_each(Self::check)?;
+        // `tracing` takes no spaces.
+        let filter = directives.join(",");
+        tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| error.to_string())?;
+        Ok(Self(filter))
     }
 }
 
@@ -203,6 +206,86 @@ impl FromStr for RedisUrl {
         }
         // What the crate says of a wrong URL may quote it, so it is not repeated.
         redis::IntoConnectionInfo::into_connection_info(text).map(Self).map_err(|_| ERROR)
+    }
+}
+
+/// The host part of where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenHost {
+    /// One address; all of the machine's where it is unspecified.
+    Address(IpAddr),
+    /// `localhost`: 127.0.0.1, and ::1 where the machine has it.
+    Loopback,
+    /// All addresses that a name has when the engine starts.
+    Name(HostName),
+}
+
+impl ListenHost {
+    /// Whether it is reached from this machine alone. Nobody knows of a name.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.to_canonical().is_loopback(),
+            Self::Loopback => true,
+            Self::Name(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ListenHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address @ IpAddr::V6(_)) => write!(f, "[{address}]"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Loopback => f.write_str("localhost"),
+            Self::Name(name) => f.write_str(name.as_str()),
+        }
+    }
+}
+
+/// Not a name but `localhost`: which addresses another name has may change between two starts, and with it who may trade.
+impl FromStr for ListenHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.eq_ignore_ascii_case("localhost") {
+            return Ok(Self::Loopback);
+        }
+        let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        address.parse().map(Self::Address).map_err(|_| "must be localhost or an IP address, such as 127.0.0.1 or ::1")
+    }
+}
+
+/// Where to listen: `host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenPlace {
+    /// The host part.
+    pub host: ListenHost,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+}
+
+impl std::fmt::Display for ListenPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for ListenPlace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ERROR: &str = "must be an address or a name with a port, such as 127.0.0.1:9100 or engine:9100";
+        let (host, port) = text.rsplit_once(':').ok_or(ERROR)?;
+        let port = port.parse().map_err(|_| ERROR)?;
+        // An IPv6 address stands in brackets, so that its end is not taken for the port.
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(ERROR);
+        }
+        let host = match host.parse() {
+            Ok(host) => host,
+            Err(_) => ListenHost::Name(host.parse().map_err(|_| ERROR)?),
+        };
+        Ok(Self { host, port })
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct At {
     path: &'static str,
     methods: Vec<Method>,
     routes: Vec<Route>,
+    /// `HEAD`, which is answered as `GET` is, without the body.
+    head: Option<Route>,
     operators: bool,
     takes_query: bool,
     takes_anybody: bool,
@@ -23,17 +25,33 @@ pub(super) struct At {
 
 /// Nothing yet at that path.
 pub(super) fn at(path: &'static str) -> At {
-    At { path, methods: Vec::new(), routes: Vec::new(), operators: false, takes_query: false, takes_anybody: false }
+    At {
+        path,
+        methods: Vec::new(),
+        routes: Vec::new(),
+        head: None,
+        operators: false,
+        takes_query: false,
+        takes_anybody: false,
+    }
 }
 
 impl At {
-    pub(super) fn get<F, Args>(self, handler: F) -> Self
+    /// `GET`, and `HEAD`, of whose answer the server leaves out the body.
+    pub(super) fn get<F, Args>(mut self, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
+        self.head = Some(web::head().to(handler.clone()));
         self.takes(Method::GET, web::get().to(handler))
+    }
+
+    /// It is a WebSocket, which is opened by `GET` alone.
+    pub(super) fn without_head(mut self) -> Self {
+        self.head = None;
+        self
     }
 
     pub(super) fn post<F, Args>(self, handler: F) -> Self
@@ -91,7 +109,11 @@ impl At {
 
 impl HttpServiceFactory for At {
     fn register(self, config: &mut AppService) {
-        let Self { path, methods, routes, operators, takes_query, takes_anybody } = self;
+        let Self { path, mut methods, mut routes, head, operators, takes_query, takes_anybody } = self;
+        if let Some(head) = head {
+            methods.push(Method::HEAD);
+            routes.push(head);
+        }
         // Probes, pages and metrics may be asked with anything: it changes nothing there.
         let is_strict = !takes_query && (path.starts_with("/api") || path.starts_with("/ws"));
         let without_query = if is_strict { methods.clone() } else { Vec::new() };
@@ -157,7 +179,7 @@ impl Rules {
 
 /// A method's name; one for all that no route takes, for a client may make up as many as it likes.
 fn method_name(method: &Method) -> &'static str {
-    [("GET", Method::GET), ("POST", Method::POST), ("DELETE", Method::DELETE)]
+    [("GET", Method::GET), ("HEAD", Method::HEAD), ("POST", Method::POST), ("DELETE", Method::DELETE)]
         .into_iter()
         .find(|(_, known)| known == method)
         .map_or("other", |(name, _)| name)

@@ -6,7 +6,7 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use actix_web::http::header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
 
@@ -110,7 +110,7 @@ fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Given>, Pro
     let mut all = Vec::new();
     for value in request.headers().get_all(AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(bearer);
-        all.push(Given::Bearer(bearer.ok_or_else(|| invalid("Authorization must be: Bearer, a space, and a token"))?));
+        all.push(Given::Bearer(bearer.ok_or_else(|| invalid(no_bearer(value)))?));
     }
     no_credential_in(request.query_string())?;
     if opens_socket {
@@ -145,6 +145,18 @@ fn pairs(query: &str) -> Vec<(String, String)> {
         return Vec::new();
     }
     web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default()
+}
+
+/// What is wrong with a header that holds no bearer token.
+fn no_bearer(header: &HeaderValue) -> &'static str {
+    let scheme = header.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    match scheme.eq_ignore_ascii_case(b"basic") {
+        true => {
+            "Authorization is Basic, and a Bearer token is wanted; if you sent none, a proxy in front of this server \
+             added it and has to be told to leave Authorization alone"
+        }
+        false => "Authorization must be: Bearer, a space, and a token",
+    }
 }
 
 fn bearer(header: &str) -> Option<String> {

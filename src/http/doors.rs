@@ -7,14 +7,27 @@
 use std::net::IpAddr;
 
 use super::authority::{Authority, Host, Origin};
-use crate::config::{HostName, ServerSettings, WebOrigin};
+use crate::config::{HostName, ListenHost, Settings, WebOrigin};
 
 /// Judges by `Host` and `Origin`.
 #[derive(Clone, Debug)]
 pub(super) struct Doors {
-    bound: IpAddr,
+    bound: Vec<IpAddr>,
     hosts: Vec<HostName>,
+    other_names: OtherNames,
     origins: Vec<WebOrigin>,
+}
+
+/// Which names are answered to that no setting names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OtherNames {
+    /// None: anybody may have any name point here.
+    None,
+    /// Those that cannot belong to a page of the internet, such as a service's name within a cluster: without a dot, or
+    /// below a domain that is set aside for private networks.
+    Private,
+    /// All: whoever asks has to show a token, which no page has.
+    All,
 }
 
 /// Whose page asks.
@@ -36,8 +49,30 @@ pub(super) enum Refused {
 }
 
 impl Doors {
-    pub(super) fn new(settings: &ServerSettings) -> Self {
-        Self { bound: settings.host, hosts: settings.allowed_hosts.clone(), origins: settings.allowed_origins.clone() }
+    /// Where clients are served, at those addresses.
+    pub(super) fn of_clients(settings: &Settings, bound: Vec<IpAddr>) -> Self {
+        let server = &settings.server;
+        Self {
+            bound,
+            hosts: server.allowed_hosts.clone(),
+            other_names: OtherNames::None,
+            origins: server.allowed_origins.clone(),
+        }
+    }
+
+    /// Where the operator is served, at those addresses. A monitor asks by the name of the service it was told of.
+    pub(super) fn of_the_operator(settings: &Settings, bound: Vec<IpAddr>) -> Self {
+        let other_names = match &settings.metrics.token {
+            Some(_) => OtherNames::All,
+            // On the loopback address only this machine's browsers could be fooled, and nobody asks by such a name.
+            None if bound.iter().all(|address| address.to_canonical().is_loopback()) => OtherNames::None,
+            None => OtherNames::Private,
+        };
+        let mut doors = Self { other_names, ..Self::of_clients(settings, bound) };
+        if let Some(ListenHost::Name(name)) = settings.metrics.bind.as_ref().map(|place| &place.host) {
+            doors.hosts.push(name.clone());
+        }
+        doors
     }
 
     /// Judges a request by where it is sent to and by whose page sends it, if a page does.
@@ -70,15 +105,27 @@ impl Doors {
         let named = Authority::parse(text)?;
         let is_ours = match named.host {
             Host::Address(address) => {
-                address.is_loopback() || address == self.bound.to_canonical() || self.bound.is_unspecified()
+                let is_bound = |bound: &IpAddr| bound.to_canonical() == address || bound.is_unspecified();
+                address.is_loopback() || self.bound.iter().any(is_bound) || self.other_names == OtherNames::All
             }
             Host::Name(name) => {
                 name.eq_ignore_ascii_case("localhost")
+                    || self.other_names == OtherNames::All
+                    || (self.other_names == OtherNames::Private && is_private(name))
                     || self.hosts.iter().any(|host| host.as_str().eq_ignore_ascii_case(name))
             }
         };
         is_ours.then_some(named)
     }
+}
+
+/// Whether no page of the internet can have that name.
+fn is_private(name: &str) -> bool {
+    const DOMAINS: [&str; 4] = [".internal", ".local", ".svc", ".home.arpa"];
+    let name = name.to_ascii_lowercase();
+    // What begins with a digit may be an address in an odd spelling.
+    let is_word = name.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    is_word && (!name.contains('.') || DOMAINS.iter().any(|domain| name.ends_with(domain)))
 }
 
 #[cfg(test)]
@@ -87,8 +134,9 @@ mod tests {
 
     fn doors(bound: &str) -> Doors {
         Doors {
-            bound: bound.parse().unwrap(),
+            bound: vec![bound.parse().unwrap()],
             hosts: vec!["engine.example.org".parse().unwrap()],
+            other_names: OtherNames::None,
             origins: vec!["https://desk.example.org".parse().unwrap()],
         }
     }
@@ -142,6 +190,32 @@ mod tests {
         ] {
             assert_eq!(judge(scheme, authority), Err(Refused::Host), "{scheme} {authority}");
         }
+    }
+
+    #[test]
+    fn a_monitor_may_ask_the_operators_address_by_the_name_of_its_service() {
+        let doors = |bound: &str, bind: &str, token: &str| {
+            let settings = Settings::with([("metrics.bind", bind), ("metrics.token", token)]).unwrap();
+            Doors::of_the_operator(&settings, vec![bound.parse().unwrap()])
+        };
+        let asked = |doors: &Doors, host: &str| doors.judge(host, None).is_ok();
+        let open = doors("10.0.0.7", "metrics.engine.example:9100", "");
+        for (host, answered) in [
+            ("10.0.0.7:9100", true),
+            ("metrics.engine.example:9100", true),
+            ("order-engine:9100", true),
+            ("engine.prod.svc:9100", true),
+            ("engine.prod.svc.cluster.local", true),
+            ("evil.example:9100", false),
+            ("10.0.0.8:9100", false),
+            ("", false),
+        ] {
+            assert_eq!(asked(&open, host), answered, "{host}");
+        }
+        let here = doors("127.0.0.1", "127.0.0.1:9100", "");
+        assert!(asked(&here, "localhost:9100") && !asked(&here, "order-engine:9100"));
+        let with_token = doors("127.0.0.1", "127.0.0.1:9100", "a-token-of-the-operator");
+        assert!(asked(&with_token, "evil.example") && asked(&with_token, "order-engine:9100"));
     }
 
     #[test]

@@ -15,9 +15,11 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, ResponseError, web};
 
+use super::authority::Authority;
 use super::caller;
 use super::connections::{Connection, Connections};
 use super::doors::{Asker, Doors, Refused};
+use super::health;
 use super::limits::{Allowance, Client, Limiter};
 use super::problem::Problem;
 use crate::config::{LimitSettings, Settings};
@@ -32,21 +34,31 @@ pub(super) struct Guard {
     limits: LimitSettings,
     limiter: Option<Limiter>,
     /// Where the operator's routes are served, if not with all others.
-    operator: Option<SocketAddr>,
+    operator: Option<OfTheOperator>,
     metrics: Metrics,
     pub(super) connections: Arc<Connections>,
 }
 
+struct OfTheOperator {
+    addresses: Vec<SocketAddr>,
+    doors: Doors,
+}
+
 impl Guard {
-    /// A guard that lets so many connections be open at once.
+    /// A guard for listeners at those addresses, that lets so many connections be open at once. The operator has no
+    /// addresses if it is served with all others.
     pub(super) fn new(
         settings: &Settings,
-        operator: Option<SocketAddr>,
+        clients: Vec<SocketAddr>,
+        operator: Vec<SocketAddr>,
         most_connections: usize,
         metrics: Metrics,
     ) -> Self {
+        let hosts = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::ip).collect();
+        let operator = (!operator.is_empty())
+            .then(|| OfTheOperator { doors: Doors::of_the_operator(settings, hosts(&operator)), addresses: operator });
         Self {
-            doors: Doors::new(&settings.server),
+            doors: Doors::of_clients(settings, hosts(&clients)),
             limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
             operator,
@@ -58,17 +70,28 @@ impl Guard {
     /// Whose page asks, or why nobody is answered.
     fn open(&self, request: &ServiceRequest) -> Result<Asker, Problem> {
         let (headers, url) = (request.headers(), request.uri());
-        let host = single(headers, &HOST).ok_or(Refused::Host).and_then(|host| host.ok_or(Refused::Host));
+        let at = request.app_config().local_addr();
+        let operator = self.operator.as_ref().filter(|operator| operator.addresses.contains(&at));
+        let doors = operator.map_or(&self.doors, |operator| &operator.doors);
+        let named = single(headers, &HOST);
+        let host = named.ok_or(Refused::Host).and_then(|host| host.ok_or(Refused::Host));
         let origin = single(headers, &ORIGIN).ok_or(Refused::Origin);
         let judged = match (host, origin) {
             (Ok(host), Ok(origin)) => {
-                let target =
-                    url.authority().map(|named| self.doors.judge_target(url.scheme_str(), named.as_str(), host));
-                target.unwrap_or(Ok(())).and_then(|()| self.doors.judge(host, origin))
+                let target = url.authority().map(|named| doors.judge_target(url.scheme_str(), named.as_str(), host));
+                target.unwrap_or(Ok(())).and_then(|()| doors.judge(host, origin))
             }
             (Err(refused), _) | (_, Err(refused)) => Err(refused),
         };
-        let asker = judged.map_err(closed)?;
+        // A monitor asks by whatever name or address it was told, or by none; what it hears is nobody's secret.
+        let is_monitor = health::is_probe(request)
+            && url.authority().is_none()
+            && origin == Ok(None)
+            && named.is_some_and(|host| host.is_none_or(|host| host.is_empty() || Authority::parse(host).is_some()));
+        let asker = match judged {
+            Err(Refused::Host) if is_monitor => Asker::Own,
+            judged => judged.map_err(|refused| closed(refused, operator.is_some()))?,
+        };
         if url.path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URL) {
             let detail = format!("path and query must not be longer than {MAX_URL} bytes");
             return Err(Problem::new(StatusCode::URI_TOO_LONG, "url_too_long", detail));
@@ -80,7 +103,7 @@ impl Guard {
     ///
     /// The caller is a matched route: a path has many spellings, and each is matched as one of them.
     pub(super) fn serves(&self, operators: bool, at: SocketAddr) -> bool {
-        self.operator.is_none_or(|operator| (at == operator) == operators)
+        self.operator.as_ref().is_none_or(|operator| operator.addresses.contains(&at) == operators)
     }
 
     /// What the client has left after this request, or how long it has to wait; `None` where nobody counts.
@@ -151,8 +174,14 @@ pub(super) async fn keep(
     Ok(response)
 }
 
-fn closed(refused: Refused) -> Problem {
+fn closed(refused: Refused, is_operator: bool) -> Problem {
     match refused {
+        Refused::Host if is_operator => Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host_not_allowed",
+            "this server does not go by the name in Host; put it into metrics.bind or server.allowed_hosts, or set \
+             metrics.token, with which any name will do",
+        ),
         Refused::Host => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host_not_allowed",

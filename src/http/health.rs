@@ -1,5 +1,7 @@
 //! Probes, each with its reasons: is it alive, should it get work, and how is it.
 
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,6 +10,12 @@ use super::Face;
 use crate::actors::order_manager::Standing;
 use crate::cluster::Cluster;
 use crate::telemetry;
+
+/// Whether a request is a monitor's: it is answered whatever name it asks by.
+pub(super) fn is_probe(request: &ServiceRequest) -> bool {
+    const PATHS: [&str; 6] = ["/live", "/ready", "/health", "/api/live", "/api/ready", "/api/health"];
+    [Method::GET, Method::HEAD].contains(request.method()) && PATHS.contains(&request.path())
+}
 
 /// The cause may name other machines; that is for the log, which has it.
 const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";

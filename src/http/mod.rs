@@ -28,7 +28,9 @@ pub mod wire;
 mod ws;
 
 use std::any::Any;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,7 +47,7 @@ use crate::actors::desk::Desk;
 use crate::auth::Auth;
 use crate::chain::Chain;
 use crate::cluster::{Cluster, Previews};
-use crate::config::Settings;
+use crate::config::{ListenHost, ListenPlace, Settings};
 use crate::domain::token::TokenList;
 use crate::metrics::Metrics;
 use at::{At, at};
@@ -86,26 +88,64 @@ impl Face {
 
 /// Where the engine listens; clients may knock already, and wait until they are served.
 pub struct Listeners {
-    clients: (TcpListener, SocketAddr),
-    // None where the operator's routes are served with all others.
-    operator: Option<(TcpListener, SocketAddr)>,
+    /// At least one.
+    clients: Vec<Listener>,
+    /// None where the operator's routes are served with all others.
+    operator: Vec<Listener>,
 }
+
+type Listener = (TcpListener, SocketAddr);
 
 impl Listeners {
     /// Takes the addresses to listen on, or says which is not to be had.
-    pub fn bind(settings: &Settings) -> Result<Self, (SocketAddr, std::io::Error)> {
-        let bind = |address: SocketAddr| listen(address).map_err(|error| (address, error));
-        let clients = bind((settings.server.host, settings.server.port).into())?;
-        Ok(Self { clients, operator: settings.metrics.bind.map(bind).transpose()? })
+    pub fn bind(settings: &Settings) -> Result<Self, (String, io::Error)> {
+        let bind = |place: &ListenPlace| listen_at(place).map_err(|error| (place.to_string(), error));
+        let clients = bind(&ListenPlace { host: settings.server.host.clone(), port: settings.server.port })?;
+        Ok(Self { clients, operator: settings.metrics.bind.as_ref().map_or(Ok(Vec::new()), bind)? })
     }
 
-    /// Where clients are served.
+    /// Where clients are served: the first of several addresses.
     pub fn address(&self) -> SocketAddr {
-        self.clients.1
+        self.clients[0].1
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+fn listen_at(place: &ListenPlace) -> io::Result<Vec<Listener>> {
+    match &place.host {
+        ListenHost::Address(address) => Ok(vec![listen((*address, place.port).into())?]),
+        ListenHost::Loopback => listen_at_loopback(place.port),
+        ListenHost::Name(name) => {
+            let addresses: BTreeSet<_> = (name.as_str(), place.port).to_socket_addrs()?.collect();
+            match addresses.is_empty() {
+                true => Err(io::Error::other("the name has no address")),
+                false => addresses.into_iter().map(listen).collect(),
+            }
+        }
+    }
+}
+
+/// Both addresses that `localhost` may mean to a client, with one port; on a machine without IPv6 the one that there is.
+fn listen_at_loopback(port: u16) -> io::Result<Vec<Listener>> {
+    const TRIES: u32 = 16;
+    let has_ipv6 = Socket::new(Domain::IPV6, Type::STREAM, None).is_ok();
+    let mut tries = 1;
+    loop {
+        let first = listen((Ipv4Addr::LOCALHOST, port).into())?;
+        if !has_ipv6 {
+            return Ok(vec![first]);
+        }
+        match listen((Ipv6Addr::LOCALHOST, first.1.port()).into()) {
+            Ok(second) => return Ok(vec![first, second]),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return Ok(vec![first]),
+            // The system's choice of a free port is taken by somebody else at the other address.
+            Err(error) if port == 0 && tries < TRIES && error.kind() == io::ErrorKind::AddrInUse => tries += 1,
+            // Whoever has it there would get the orders and passwords of clients that say `localhost`.
+            Err(error) => return Err(io::Error::new(error.kind(), format!("at [::1]: {error}"))),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<Listener> {
     /// So many may wait to be taken. Where more come at once the system drops the last word of their greeting, and a
     /// client that then only listens never learns of it.
     const BACKLOG: i32 = 4_096;
@@ -120,15 +160,16 @@ fn listen(address: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Serves on those listeners until it is told to stop; its signals are left to the caller.
-pub fn serve(listeners: Listeners, face: Face) -> std::io::Result<Server> {
+pub fn serve(listeners: Listeners, face: Face) -> io::Result<Server> {
     let settings = face.settings.clone();
-    let operator = listeners.operator.as_ref().map(|(_, address)| *address);
     let most = descriptors::connections(&settings);
-    let guard = web::Data::new(Guard::new(&settings, operator, most, face.metrics.clone()));
+    let addresses = |listeners: &[Listener]| listeners.iter().map(|(_, address)| *address).collect();
+    let (clients, operator) = (addresses(&listeners.clients), addresses(&listeners.operator));
+    let guard = web::Data::new(Guard::new(&settings, clients, operator, most, face.metrics.clone()));
     let face = web::Data::new(face);
     let connections = guard.connections.clone();
     let (watched, patience) = (Arc::downgrade(&connections), connections::patience(&settings.server));
-    let server = HttpServer::new(move || {
+    let mut server = HttpServer::new(move || {
         App::new()
             .app_data(face.clone())
             .app_data(guard.clone())
@@ -145,11 +186,9 @@ pub fn serve(listeners: Listeners, face: Face) -> std::io::Result<Server> {
     .on_connect(move |connection, extensions| keep_handle(&connections, connection, extensions))
     // Its own handling would stop the whole system 300 ms after the server, with orders still running.
     .disable_signals();
-    let server = server.listen(listeners.clients.0)?;
-    let server = match listeners.operator {
-        Some((listener, _)) => server.listen(listener)?,
-        None => server,
-    };
+    for (listener, _) in listeners.clients.into_iter().chain(listeners.operator) {
+        server = server.listen(listener)?;
+    }
     actix_web::rt::spawn(connections::watchdog(watched, patience));
     Ok(server.run())
 }
@@ -165,7 +204,7 @@ fn routes(config: &mut web::ServiceConfig) {
 fn served() -> Vec<At> {
     // Paths are compared in this order, so what is asked most stands first; those with `{}` cost a regular expression.
     let mut served = vec![
-        at("/api/orders/execute").with_query().post(orders::submit).get(ws::by_query),
+        at("/api/orders/execute").with_query().post(orders::submit).get(ws::by_query).without_head(),
         at("/api/orders").with_query().post(orders::submit).get(orders::list).delete(cancel_all::cancel_all),
         at("/health").for_anybody().get(health::health),
         at("/api/health").for_anybody().get(health::health),
@@ -193,9 +232,9 @@ fn served() -> Vec<At> {
         at("/api/orders/{id}").get(orders::get).delete(orders::cancel),
         at("/api/orders/{id}/events").get(orders::events),
         at("/api/orders/{id}/cancel").post(orders::cancel),
-        at("/api/orders/{id}/stream").with_query().get(ws::by_path),
-        at("/ws").with_query().get(ws::socket),
-        at("/ws/orders/{id}").with_query().get(ws::by_path),
+        at("/api/orders/{id}/stream").with_query().get(ws::by_path).without_head(),
+        at("/ws").with_query().get(ws::socket).without_head(),
+        at("/ws/orders/{id}").with_query().get(ws::by_path).without_head(),
     ];
     served.extend(operator::served());
     served

@@ -60,7 +60,7 @@ async fn the_page_works_at_the_operators_own_address_and_is_not_served_elsewhere
 async fn a_method_that_a_path_does_not_take_is_answered_with_those_that_it_takes() {
     let server = Server::start(SWIFT);
     let answer = server.client.send("PUT", "/api/orders", &[], String::new()).await.unwrap();
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, GET, DELETE")));
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, GET, DELETE, HEAD")));
 }
 
 #[actix::test]

@@ -32,7 +32,7 @@ fn raw(client: &Client, bytes: &[u8]) -> String {
 async fn a_request_that_is_meant_for_another_server_is_refused_on_every_route() {
     let server = Server::start([("server.allowed_hosts", "engine.example.org")]);
     let port = server.client.url().rsplit(':').next().unwrap().to_owned();
-    for path in ["/", "/health", "/metrics", "/api/orders", "/ws/orders/x", "/no/such/route"] {
+    for path in ["/", "/api/tokens", "/metrics", "/api/orders", "/ws/orders/x", "/no/such/route"] {
         for host in ["evil.example", "evil.example:80", "", "10.1.2.3", "localhost.evil.example"] {
             let answer = get(&server.client, path, &[("host", host)]).await;
             assert_eq!((answer.status, &answer.body["code"]), (421, &json!("host_not_allowed")), "{host:?} {path}");
@@ -42,19 +42,19 @@ async fn a_request_that_is_meant_for_another_server_is_refused_on_every_route() 
         assert_eq!(get(&server.client, "/live", &[("host", host)]).await.status, 200, "{host}");
     }
     for head in [
-        "GET /live HTTP/1.0\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n",
-        "GET http://evil.example/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        "GET http://localhost/live HTTP/1.1\r\nhost: evil.example\r\n\r\n",
-        "GET http://127.0.0.1/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        "GET https://localhost/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        "GET http://evil.example@localhost/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: localhost:80@evil.example\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: evil.example@localhost\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: 2130706433\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: 0x7f.1\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: [::1%lo]\r\n\r\n",
-        "GET /live HTTP/1.1\r\nhost: localhost:99999\r\n\r\n",
+        "GET /api/tokens HTTP/1.0\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n",
+        "GET http://evil.example/api/tokens HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET http://localhost/api/tokens HTTP/1.1\r\nhost: evil.example\r\n\r\n",
+        "GET http://127.0.0.1/api/tokens HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET https://localhost/api/tokens HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET http://evil.example@localhost/api/tokens HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: localhost:80@evil.example\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: evil.example@localhost\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: 2130706433\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: 0x7f.1\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: [::1%lo]\r\n\r\n",
+        "GET /api/tokens HTTP/1.1\r\nhost: localhost:99999\r\n\r\n",
     ] {
         let answer = raw(&server.client, head.as_bytes());
         assert!(answer.contains(" 421 ") || answer.contains(" 400 "), "{head:?}: {answer:?}");
@@ -120,7 +120,7 @@ async fn every_answer_says_that_it_is_data_and_not_to_be_kept() {
     let submitted = server.client.submit(json!({})).await;
     let refused = server.client.submit(json!({ "amountIn": 0 })).await;
     let nowhere = server.client.get("/no/such/route").await;
-    let misdirected = get(&server.client, "/live", &[("host", "evil.example")]).await;
+    let misdirected = get(&server.client, "/api/tokens", &[("host", "evil.example")]).await;
     for answer in [submitted, refused, nowhere, misdirected, server.client.get("/health").await] {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -222,7 +222,7 @@ async fn metrics_tell_what_happened() {
     let server = Server::start([("simulation.swap_latency_min_ms", "0"), ("simulation.swap_latency_max_ms", "0")]);
     let id = server.client.submit(json!({})).await.order_id();
     assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
-    get(&server.client, "/live", &[("host", "evil.example")]).await;
+    get(&server.client, "/api/tokens", &[("host", "evil.example")]).await;
     let answer = server.client.get("/metrics").await;
     let kind = answer.header("content-type").unwrap();
     assert!(answer.status == 200 && kind.starts_with("application/openmetrics-text"), "{answer:?}");

@@ -23,6 +23,7 @@ mod idempotency;
 mod input;
 mod ledger;
 mod limits;
+mod monitors;
 mod one_engine;
 mod orders;
 mod outages;
