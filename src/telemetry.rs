@@ -17,11 +17,16 @@ use crate::config::{LogFormat, LogSettings};
 /// Standard error belongs to the process, and so does the one queue of lines to it.
 static STANDARD_ERROR: OnceLock<Lines> = OnceLock::new();
 
+/// From here on nothing waits for the reader of standard error. Belongs before anything that a service may say.
+pub fn open() {
+    standard_error();
+}
+
 /// Sends logs to standard error, in the format and from the level that the settings name; panics are logged too.
 ///
 /// For the binary only: a program that embeds the engine has a subscriber of its own.
 pub fn start(settings: &LogSettings) {
-    let lines = STANDARD_ERROR.get_or_init(|| Lines::to(std::io::stderr()));
+    let lines = standard_error();
     let filter = EnvFilter::try_new(settings.level.as_str()).expect("a log filter is checked when it is parsed");
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -38,7 +43,7 @@ pub fn start(settings: &LogSettings) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Writes a text to standard error: after [`start`] behind the lines that are logged so far, and dropped as they may be.
+/// Writes a text to standard error: after [`open`] behind the lines that are logged so far, and dropped as they may be.
 pub fn say(text: impl Display) {
     match STANDARD_ERROR.get() {
         Some(lines) => lines.push(format!("{text}\n").into_bytes()),
@@ -66,6 +71,10 @@ pub fn trouble() -> Option<String> {
     lines.is_failing().then(|| format!("log lines cannot be written; {} are dropped", lines.dropped()))
 }
 
+fn standard_error() -> &'static Lines {
+    STANDARD_ERROR.get_or_init(|| Lines::to(std::io::stderr()))
+}
+
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let cause = panic.payload_as_str().unwrap_or("a value that is no text");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -76,5 +85,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     match backtrace.status() {
         BacktraceStatus::Captured => tracing::error!(thread, place, cause, %backtrace, "panic"),
         _ => tracing::error!(thread, place, cause, "panic"),
+    }
+    // The process may be about to end with this line still in the queue.
+    if let Some(lines) = STANDARD_ERROR.get() {
+        lines.flush(Duration::from_millis(50));
     }
 }

@@ -101,7 +101,10 @@ pub(crate) fn run() -> ExitCode {
 
 fn run_command(place: &Place, command: Option<Command>) -> Result<ExitCode, Failure> {
     match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
-        Command::Serve(arguments) => with_settings(place, |settings, _| serve::run(settings, &arguments)),
+        Command::Serve(arguments) => {
+            telemetry::open();
+            with_settings(place, |settings, _| serve::run(settings, &arguments))
+        }
         Command::Migrate => with_settings(place, |settings, _| migrate::run(&settings)),
         Command::Ledger(arguments) => with_settings(place, |settings, _| ledger::run(&settings, &arguments)),
         Command::Config => with_settings(place, |_, entries| config::run(&entries)),

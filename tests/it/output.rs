@@ -1,7 +1,7 @@
 //! Standard output and standard error that nobody reads, that are full, or that stand still.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, pipe};
+use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::process::{Output, Stdio};
 
 use serde_json::json;
@@ -130,6 +130,17 @@ async fn an_order_whose_actor_panics_is_mended_when_nobody_reads_the_log() {
         2,
         "each panic is logged"
     );
+}
+
+#[test]
+fn a_start_that_fails_ends_when_the_reader_of_the_log_has_stalled() {
+    let (reader, mut writer) = pipe().unwrap();
+    // As much as a pipe takes.
+    writer.write_all(&[b'x'; 64 * 1024]).unwrap();
+    let mut server = Server::idle([("server.port", "no-port")]);
+    server.spawn_logging_to(writer);
+    assert_eq!(server.wait().code(), Some(78));
+    drop(reader);
 }
 
 /// Runs a command with its standard output in other hands; what it says on standard error must be no panic.

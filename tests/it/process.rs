@@ -112,9 +112,14 @@ impl Server {
 
     /// Starts it (again) with its standard error in other hands, and waits until it says where it listens.
     pub fn restart_logging_to(&mut self, stderr: impl Into<Stdio>) {
+        self.spawn_logging_to(stderr);
+        assert!(self.is_greeted(), "the engine says where it listens");
+    }
+
+    /// Starts it with its standard error in other hands, and waits for nothing.
+    pub fn spawn_logging_to(&mut self, stderr: impl Into<Stdio>) {
         assert!(self.child.is_none(), "the engine still runs");
         self.child = Some(self.command(&[]).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap());
-        assert!(self.is_greeted(), "the engine says where it listens");
     }
 
     fn is_greeted(&mut self) -> bool {
