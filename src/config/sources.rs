@@ -62,13 +62,21 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<Named, String> 
     Ok(Named(values.into_iter().map(|(key, value)| (key, value, origin.clone())).collect()))
 }
 
-/// Where a text is no TOML, and why, without the line itself: it may hold a secret.
+/// Where a text is no TOML, and why, without any value: it may be a secret.
 pub(super) fn place_in(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
-    format!("line {line}, column {column}: {}", error.message())
+    format!("line {line}, column {column}: {}", without_values(error.message()))
+}
+
+/// A message, unless it quotes more than a sign or the name of a key.
+fn without_values(message: &str) -> &str {
+    let quotes_a_key = message.starts_with("unknown field") || message.starts_with("missing field");
+    let quoted = message.split(['`', '"', '\'']).skip(1).step_by(2);
+    let quotes_a_value = quoted.into_iter().any(|quoted| quoted.len() > 2);
+    if quotes_a_value && !quotes_a_key { "this cannot stand here" } else { message }
 }
 
 fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {

@@ -223,13 +223,21 @@ fn a_file_that_is_no_toml_is_named_by_line_and_column_without_its_secret() {
         "secret = 99999999999999999999999999hunter2",
         "secret = \"hunter2-hunter2-hunter2-hunter2-hunter2\"\nsecret = \"hunter2\"",
         "secret = [\"hunter2\"",
+        "secret = 7777777777777777777777777777777777777777",
+        "secret = 7777777777777777777777777",
+        "secret = 0x7777777777777777777777777",
+        "secret = 7777-77-77T77:77:77",
+        "secret = 7777777777777777777777777.",
+        "secret = 7777_7777__7777",
+        "secret = +7777777e",
+        "secret = '''7777777",
         "secret = { a = \"hunter2\" }",
         "\"hunter2 = 1",
         "secret = \"hunter2\\q\"",
     ] {
         std::fs::write(server.file("config/desk.toml"), format!("[auth]\n{secret}\n")).unwrap();
         let (code, said) = said_by(&mut server.command(&["config", "--profile", "desk"]));
-        assert!(code == Some(78) && !said.contains("hunter2"), "{secret}:\n{said}");
+        assert!(code == Some(78) && !said.contains("hunter2") && !said.contains("7777"), "{secret}:\n{said}");
     }
     std::fs::write(server.file("config/desk.toml"), "[auth]\nsecret = \"hunter2\n").unwrap();
     assert_refused(&mut server.command(&["serve", "--profile", "desk"]), &["config/desk.toml: line 2, column 1"]);
