@@ -47,6 +47,9 @@ pub struct Auth {
     users: Users,
     known: RwLock<Known>,
     tickets: Mutex<Tickets>,
+    // One key is made at a time: of many at once each would wait for the one before it in a connection of its own, and
+    // commits need those.
+    key_turn: tokio::sync::Mutex<()>,
     attempts: Mutex<Attempts>,
 }
 
@@ -231,6 +234,7 @@ impl Auth {
             users,
             known: RwLock::new(known),
             tickets: Mutex::default(),
+            key_turn: tokio::sync::Mutex::default(),
             attempts: Mutex::new(Attempts {
                 by_name: Throttle::new(settings.attempts_per_name, window),
                 by_address: Throttle::new(settings.attempts_per_address, window),
@@ -350,7 +354,10 @@ impl Auth {
         let key = ApiKey { id, user, name, scopes, prefix, created_at };
         let stored = StoredKey { key: key.clone(), digest: digest(text.expose()) };
         let row = stored.clone();
-        self.users.ask(move |store| async move { Ok(store.create_key(&row, Self::MAX_KEYS).await?) }).await?;
+        {
+            let _turn = timeout(self.users.patience, self.key_turn.lock()).await.map_err(|_| AuthError::Unavailable)?;
+            self.users.ask(move |store| async move { Ok(store.create_key(&row, Self::MAX_KEYS).await?) }).await?;
+        }
         self.known_mut().add_key(stored);
         tracing::info!(user_id = %user, key_id = %id.0, "an API key was made");
         Ok((key, text))
