@@ -17,6 +17,8 @@ use crate::process::{PATIENCE, Server};
 
 /// How often a client that is not answered tries again.
 const LOOK: Duration = Duration::from_millis(5);
+/// And how long it waits at most in between.
+const LONGEST_LOOK: Duration = Duration::from_millis(80);
 
 /// Whether the long form is asked for, with `ORDER_ENGINE_CAMPAIGN=full`.
 pub fn full() -> bool {
@@ -41,6 +43,8 @@ pub struct Crowd {
     // What each client is busy with, for the day on which one never comes to an end.
     doing: RefCell<BTreeMap<u64, String>>,
     next: Cell<u64>,
+    // Submits that were answered 503 so far.
+    refused: Cell<usize>,
     // One order in so many is called `poison…` and meets the fail point `order`; 0 for none.
     poison: Cell<u32>,
 }
@@ -54,6 +58,7 @@ impl Crowd {
             trades: RefCell::default(),
             doing: RefCell::default(),
             next: Cell::new(0),
+            refused: Cell::new(0),
             poison: Cell::new(0),
         })
     }
@@ -90,9 +95,25 @@ impl Crowd {
         }
     }
 
+    /// One more client submits an order and waits until it has ended.
+    pub async fn one_order_ends(self: &Rc<Self>, when: &str) {
+        let key = format!("probe-{}", self.next.replace(self.next.get() + 1));
+        let ended = async {
+            let id = self.submit_again(&key, false, true).await.expect("this client never goes away");
+            self.client().until_ended(&id).await;
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        assert!(ended.is_ok(), "{when}: no order ends any more; the clients are {}", self.doing());
+    }
+
     /// How many clients have not been told yet how their order ended.
     pub fn trading(&self) -> usize {
         self.doing.borrow().len()
+    }
+
+    /// How many submits were refused for now.
+    pub fn refused(&self) -> usize {
+        self.refused.get()
     }
 
     /// What each of them is busy with.
@@ -150,9 +171,16 @@ impl Crowd {
     /// Submits until an answer comes. A few clients go away where the first one does not.
     async fn submit(&self, key: &str, named: bool) -> Option<String> {
         let steadfast = !self.one_in(10);
+        self.submit_again(key, named, steadfast).await
+    }
+
+    /// Submits until an answer comes; where it is not steadfast, once.
+    async fn submit_again(&self, key: &str, named: bool, steadfast: bool) -> Option<String> {
         self.history.borrow_mut().asked(key);
         let fields = if named { json!({ "clientOrderId": key }) } else { json!({}) };
         let body = order(fields).to_string();
+        // A busy crowd that asks ever again without a pause would be a flood.
+        let mut pause = LOOK;
         loop {
             let headers = [("content-type", "application/json"), ("idempotency-key", key)];
             let answer = self.client().send("POST", "/api/orders", &headers, body.clone()).await;
@@ -161,14 +189,15 @@ impl Crowd {
                 match answer {
                     Answer { status: 200 | 201, .. } => return Some(answer.order_id()),
                     // Refused for now; or this client was too slow for the server, which read nothing then.
-                    Answer { status: 503 | 408, .. } => {}
+                    Answer { status: 503 | 408, .. } => self.refused.set(self.refused.get() + 1),
                     Answer { .. } => panic!("a submit was answered {answer:?}"),
                 }
             }
             if !steadfast {
                 return None;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_LOOK);
         }
     }
 

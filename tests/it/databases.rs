@@ -26,8 +26,12 @@ const LOOK: Duration = Duration::from_millis(10);
 /// A PostgreSQL of one's own. It trusts whoever connects.
 ///
 /// It runs without fsync: tests kill its processes, never the machine, and what a process has written the kernel keeps.
+/// Only where fsync itself is made to fail is it asked for.
 pub struct Postgres {
     folder: TempDir,
+    // Environment variables of the next start.
+    environment: Vec<(String, String)>,
+    fsync: bool,
     programs: PathBuf,
     user: Option<User>,
     port: u16,
@@ -40,15 +44,20 @@ impl Postgres {
 
     /// Creates a cluster and starts it.
     pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Creates a cluster in that folder and starts it.
+    pub fn start_in(folder: TempDir) -> Self {
         let programs = postgres_programs();
-        let folder = tempfile::tempdir().unwrap();
         let user = User::instead_of_root(folder.path());
         let mut initdb = command(&programs.join("initdb"), user, Self::PACKAGE);
         initdb.arg("--pgdata").arg(folder.path().join("data"));
         initdb.args(["--username", Self::OWNER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync"]);
         let made = initdb.current_dir(folder.path()).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut postgres = Self { folder, programs, user, port: 0, process: None };
+        let mut postgres =
+            Self { folder, environment: Vec::new(), fsync: false, programs, user, port: 0, process: None };
         on_a_free_port(|port| {
             postgres.port = port;
             postgres.try_start()
@@ -115,6 +124,28 @@ impl Postgres {
         self.try_start().unwrap_or_else(|log| panic!("PostgreSQL does not start again: {log}"));
     }
 
+    /// Starts it again on the same port with these environment variables, or says what its log says.
+    ///
+    /// It uses fsync from then on.
+    pub fn try_restart_with(&mut self, environment: &[(String, String)]) -> Result<(), String> {
+        assert!(self.process.is_none(), "PostgreSQL still runs");
+        self.environment = environment.to_vec();
+        self.fsync = true;
+        self.try_start()
+    }
+
+    /// Ends what is left of it, where it has ended by itself or not.
+    pub fn reap(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            kill_family(&mut process);
+        }
+    }
+
+    /// Whether its first process runs.
+    pub fn runs(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
     /// Ends every connection from its side; new ones are welcome.
     pub fn cut_connections(&self) {
         self.sql(
@@ -140,7 +171,9 @@ impl Postgres {
     fn try_start(&mut self) -> Result<(), String> {
         let mut postgres = command(&self.programs.join("postgres"), self.user, Self::PACKAGE);
         postgres.arg("-D").arg(self.folder.path().join("data"));
-        postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-F"]);
+        postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        postgres.args(["-c", if self.fsync { "fsync=on" } else { "fsync=off" }]);
+        postgres.envs(self.environment.iter().map(|(key, value)| (key, value)));
         postgres.args(["-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"]);
         let probe = self.programs.join("pg_isready");
         let port = self.port.to_string();

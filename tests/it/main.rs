@@ -7,6 +7,7 @@ mod crowd;
 mod databases;
 mod embedded;
 mod history;
+mod machine;
 mod memory_store;
 mod process;
 
@@ -23,6 +24,7 @@ mod idempotency;
 mod input;
 mod ledger;
 mod limits;
+mod machine_faults;
 mod monitors;
 mod one_engine;
 mod orders;

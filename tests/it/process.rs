@@ -1,6 +1,6 @@
 //! The binary as an operator runs it: started in a folder of its own, on a free port, killed and started again.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,8 +20,11 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Server {
     folder: TempDir,
     settings: Vec<(String, String)>,
+    // A program that starts the engine's own process, with its arguments; empty for none.
+    launcher: Vec<String>,
+    // Where the log goes instead of nowhere.
+    log: Option<File>,
     child: Option<Child>,
-    log: Option<PathBuf>,
     pub client: Client,
 }
 
@@ -49,9 +52,18 @@ impl Server {
 
     /// An engine that [`Server::restart`] starts, once all is set.
     pub fn idle<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::idle_in(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// The same, with its database, ledger and secret in that folder.
+    pub fn idle_in<'a>(folder: TempDir, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let settings = settings.into_iter().map(|(key, value)| (variable(key), value.to_owned())).collect();
-        let folder = tempfile::tempdir().unwrap();
-        Self { folder, settings, child: None, log: None, client: Client::nowhere() }
+        Self { folder, settings, launcher: Vec::new(), log: None, child: None, client: Client::nowhere() }
+    }
+
+    /// Starts the engine through another program, which must replace itself by it: the process stays the same.
+    pub fn start_through(&mut self, launcher: &[&str]) {
+        self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// The database it uses, to be read beside it.
@@ -79,7 +91,12 @@ impl Server {
 
     /// From the next start on its log goes into that file.
     pub fn log_to(&mut self, file: &Path) {
-        self.log = Some(file.to_owned());
+        self.log_into(OpenOptions::new().create(true).append(true).open(file).unwrap());
+    }
+
+    /// From the next start on its log goes into what is open there.
+    pub fn log_into(&mut self, log: File) {
+        self.log = Some(log);
     }
 
     /// Forgets what was set, for the next start.
@@ -136,9 +153,9 @@ impl Server {
     /// Starts it, and waits for nothing.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "the engine still runs");
-        let mut command = self.command(&[]);
+        let mut command = self.command_of(&self.launcher, &[]);
         if let Some(log) = &self.log {
-            command.stderr(OpenOptions::new().create(true).append(true).open(log).unwrap());
+            command.stderr(log.try_clone().unwrap());
         }
         self.child = Some(command.stdout(Stdio::piped()).spawn().unwrap());
     }
@@ -184,14 +201,12 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let child = self.child.as_ref().expect("the engine runs");
-        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap().success());
     }
 
     /// What the process holds in memory, in KiB.
     pub fn memory_kib(&self) -> u64 {
-        let child = self.child.as_ref().expect("the engine runs");
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
@@ -207,9 +222,15 @@ impl Server {
 
     /// Runs another command of the binary in the same folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_order-engine"));
+        self.command_of(&[], arguments)
+    }
+
+    fn command_of(&self, launcher: &[String], arguments: &[&str]) -> Command {
+        let mut words = launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_order-engine")]);
+        let mut command = Command::new(words.next().expect("there is at least the engine"));
         command
             .current_dir(self.folder.path())
+            .args(words)
             .args(arguments)
             .env("PORT", "0")
             .env("LOG_LEVEL", "warn")
