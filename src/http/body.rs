@@ -1,5 +1,6 @@
 //! From the bytes of a request to an order that holds together: the one place where clients' input is parsed.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use actix_web::http::StatusCode;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::Face;
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldErrors, Problem, shown};
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::ClientKey;
 use crate::domain::lifecycle::Status;
@@ -73,7 +74,7 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            format!("the body must be application/json, not {media_type:?}"),
+            format!("the body must be application/json, not {}", shown(media_type)),
         ));
     }
     Ok(())
@@ -259,7 +260,7 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
     form.take_one_of(&["type", "orderType"], |text| match text {
         "market" => Ok(()),
         "limit" | "sniper" => Err(format!("{text} orders are not supported yet, only market")),
-        _ => Err(format!("{text:?} is no order type; market is")),
+        _ => Err(format!("{} is no order type; market is", shown(text))),
     });
     let token = |text: &str| tokens.resolve(text).map_err(|error| error.to_string());
     let token_in: Option<Token> = form.require(&["tokenIn"], token);
@@ -280,13 +281,13 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
         "high" => Ok(Priority::High),
         "normal" => Ok(Priority::Normal),
         "low" => Ok(Priority::Low),
-        _ => Err(format!("must be low, normal or high, not {text:?}")),
+        _ => Err(format!("must be low, normal or high, not {}", shown(text))),
     });
     let strategy = form.take_one_of(&["routing"], |text| match text {
         "best_price" => Ok(Strategy::BestPrice),
         "speed" => Ok(Strategy::Speed),
         "reliability" => Ok(Strategy::Reliability),
-        _ => Err(format!("must be best_price, speed or reliability, not {text:?}")),
+        _ => Err(format!("must be best_price, speed or reliability, not {}", shown(text))),
     });
     let client_order_id = form.take_one_of(&["clientOrderId"], |text| text.parse::<ClientKey>().map_err(str::to_owned));
     if let (Some(token_in), Some(token_out)) = (&token_in, &token_out)
@@ -341,26 +342,22 @@ impl<'de> Deserialize<'de> for Fields {
 /// Fields that are taken one by one, and what was wrong with them.
 pub(super) struct Form {
     left: Vec<(String, Box<RawValue>)>,
-    pub(super) errors: Vec<FieldError>,
+    pub(super) errors: FieldErrors,
     // What errors call a field.
     kind: &'static str,
 }
 
 impl Form {
     pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
-        let mut form = Self { left: Vec::with_capacity(given.len()), errors: Vec::new(), kind: "field" };
-        for (name, value) in given {
-            if form.left.iter().any(|(known, _)| *known == name) {
-                form.error(&name, "stands more than once");
-                return Err(Problem::invalid(form.errors));
-            }
-            form.left.push((name, value));
+        let mut known = HashSet::with_capacity(given.len());
+        if let Some((name, _)) = given.iter().find(|(name, _)| !known.insert(name.as_str())) {
+            return Err(Problem::invalid_field(name, "stands more than once"));
         }
-        Ok(form)
+        Ok(Self { left: given, errors: FieldErrors::default(), kind: "field" })
     }
 
     pub(super) fn error(&mut self, field: &str, message: impl Into<String>) {
-        self.errors.push(FieldError { field: field.to_owned(), message: message.into() });
+        self.errors.push(field, message);
     }
 
     /// A field that must be there, under the first of these names in which it is found.
@@ -445,8 +442,7 @@ impl Form {
 
     pub(super) fn refuse_leftovers(&mut self) {
         for (name, _) in std::mem::take(&mut self.left) {
-            let shown: String = name.chars().take(64).collect();
-            self.error(&shown, format!("is not a {} of this request", self.kind));
+            self.error(&name, format!("is not a {} of this request", self.kind));
         }
     }
 }

@@ -21,6 +21,55 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// What is wrong with the fields of a request: the first of them, and how many more there are.
+///
+/// Bounded, whatever was sent: a small request must not become a large answer.
+#[derive(Clone, Debug, Default)]
+pub struct FieldErrors {
+    told: Vec<FieldError>,
+    more: usize,
+}
+
+impl FieldErrors {
+    /// So many are told one by one.
+    pub const MOST: usize = 20;
+    /// A longer name or message is cut.
+    const LONGEST_FIELD: usize = 64;
+    const LONGEST_MESSAGE: usize = 256;
+
+    /// Adds one.
+    pub fn push(&mut self, field: &str, message: impl Into<String>) {
+        if self.told.len() < Self::MOST {
+            let mut message = message.into();
+            if let Some((cut, _)) = message.char_indices().nth(Self::LONGEST_MESSAGE) {
+                message.truncate(cut);
+            }
+            self.told.push(FieldError { field: field.chars().take(Self::LONGEST_FIELD).collect(), message });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// How many there are, told or not.
+    pub fn len(&self) -> usize {
+        self.told.len() + self.more
+    }
+}
+
+/// What a client sent, as it is repeated in an error: quoted, and cut where it is long.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 32;
+    match text.char_indices().nth(LONGEST) {
+        None => format!("{text:?}"),
+        Some((cut, _)) => format!("{:?}…", &text[..cut]),
+    }
+}
+
 /// An error as the client sees it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
@@ -40,6 +89,9 @@ pub(super) struct Details {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<FieldError>,
+    /// How many more fields are wrong than `errors` tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) more_errors: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) order_id: Option<OrderId>,
     #[serde(skip)]
@@ -60,6 +112,7 @@ impl Problem {
             retryable: false,
             request_id: request_id::current(),
             errors: Vec::new(),
+            more_errors: None,
             order_id: None,
             retry_after_seconds: None,
             location: None,
@@ -85,20 +138,26 @@ impl Problem {
         self
     }
 
-    /// A request that does not hold together, with everything that is wrong with it.
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [one] => format!("{}: {}", one.field, one.message),
-            many => format!("{} fields are wrong", many.len()),
+    /// A request that does not hold together, with what is wrong with it.
+    pub fn invalid(errors: FieldErrors) -> Self {
+        let detail = match (errors.told.as_slice(), errors.more) {
+            ([one], 0) => format!("{}: {}", one.field, one.message),
+            (many, 0) => format!("{} fields are wrong", many.len()),
+            (told, more) => {
+                format!("{} fields are wrong: {} are told, and there are {more} more", errors.len(), told.len())
+            }
         };
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
-        problem.0.errors = errors;
+        problem.0.more_errors = (errors.more > 0).then_some(errors.more);
+        problem.0.errors = errors.told;
         problem
     }
 
     /// A request of which one field is wrong.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
-        Self::invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
+        let mut errors = FieldErrors::default();
+        errors.push(field, message);
+        Self::invalid(errors)
     }
 
     /// What it says, for telling it another way.
