@@ -123,6 +123,8 @@ pub struct WsSettings {
     pub max_message_bytes: usize,
     pub commands_per_minute: u32,
     pub mistakes_per_minute: u32,
+    pub frames_per_minute: u32,
+    pub max_missed_orders: usize,
 }
 
 /// `[limits]`

@@ -16,7 +16,7 @@ use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
 use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::line::Line;
-use crate::actors::order::{ANNOUNCED_EVERY, Announce, OrderUpdate, Outlet};
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels, OrderUpdate, Outlet};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
@@ -164,7 +164,7 @@ impl Engine {
     pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
         let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(Owner::Shared, id, Outlet::new(listener.recipient()), 0).await? {
+        match self.desk.watch(Owner::Shared, id, Outlet::new(listener.recipient(), 1), 0).await? {
             Watch::Live(subscribed, listening) => Ok(Subscription {
                 story: subscribed.story.into(),
                 steps: Some(steps),
@@ -251,7 +251,7 @@ impl Handler<OrderUpdate> for Listener {
         // Full or closed: the subscription ends, and its owner sees the end.
         let kept = match update {
             OrderUpdate::Step { step, .. } => self.steps.try_send(step).is_ok(),
-            OrderUpdate::Dropped { .. } => false,
+            OrderUpdate::Behind => false,
         };
         if !kept {
             ctx.stop();
@@ -358,6 +358,7 @@ impl Running {
         let since = clock.now() - RateWindow::LENGTH;
         let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
         let tally = Arc::new(Mutex::new(Tally::default()));
+        let channels = Arc::new(Channels::new(settings.orders.max_subscribers));
         let manager = {
             let parts = order_manager::Parts {
                 settings: settings.clone(),
@@ -370,6 +371,7 @@ impl Running {
                 announce: cluster.clone().map(announcing),
                 tally: tally.clone(),
                 metrics: metrics.clone(),
+                channels: channels.clone(),
                 homes: order_homes,
                 recent_dispatches,
             };
@@ -377,7 +379,8 @@ impl Running {
         };
         recover(&persistence, &manager).await?;
 
-        let desk = Desk::new(manager.clone(), persistence.clone(), router, tally, settings.server.request_timeout);
+        let patience = settings.server.request_timeout;
+        let desk = Desk::new(manager.clone(), persistence.clone(), router, tally, channels, patience);
         let sessions = Arc::new(Sessions::default());
         let mut running = Self {
             settings: settings.clone(),

@@ -11,15 +11,17 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::dex_router::{DexRouter, RouteOrder};
 use super::line::Line;
-use super::order::{Cancel, CancelError, Inspect, OrderActor, Outlet, Subscribe, Subscribed, Unsubscribe};
-use super::order_manager::{
-    FindOrder, FollowAll, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit,
+use super::order::{
+    Cancel, CancelError, Channels, Following, Inspect, OrderActor, Outlet, Subscribe, Subscribed, TellMissed,
+    TooManySubscribers, Unsubscribe,
 };
+use super::order_manager::{FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit};
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
@@ -37,6 +39,9 @@ pub struct Desk {
     persistence: Addr<Persistence>,
     router: Line<DexRouter>,
     tally: Arc<Mutex<Tally>>,
+    channels: Arc<Channels>,
+    // Held while an order is loaded for a listener that catches up, so that slow listeners don't keep the database busy.
+    catching_up: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -90,6 +95,8 @@ impl Listening {
 impl Desk {
     /// How often an order that slips away is looked for again: it may fall once an attempt, and end.
     const TRIES: usize = 5;
+    /// So many listeners at once have an order loaded that they catch up with.
+    const CATCHING_UP: usize = 4;
 
     /// A desk in front of those actors that waits so long for an answer.
     pub fn new(
@@ -97,9 +104,11 @@ impl Desk {
         persistence: Addr<Persistence>,
         router: Line<DexRouter>,
         tally: Arc<Mutex<Tally>>,
+        channels: Arc<Channels>,
         patience: Duration,
     ) -> Self {
-        Self { manager, persistence, router, tally, patience }
+        let catching_up = Arc::new(Semaphore::new(Self::CATCHING_UP));
+        Self { manager, persistence, router, tally, channels, catching_up, patience }
     }
 
     /// Takes an order in.
@@ -180,17 +189,31 @@ impl Desk {
         Err(DeskError::Unavailable)
     }
 
-    /// Listens to every order from here on, also to those that are still to come; how many are unfinished now.
-    pub async fn follow(&self, owner: Owner, to: Outlet) -> Result<usize, DeskError> {
-        to.set_follows(true);
-        let followed = self.known(&self.manager, FollowAll { owner, to: to.clone() }).await;
-        match followed {
-            Ok(Ok(open)) => Ok(open),
-            Ok(Err(_)) | Err(_) => {
-                to.set_follows(false);
-                Err(DeskError::Unavailable)
+    /// Listens to every order of that owner from here on, until the result is dropped; and how many are open now.
+    pub fn follow(&self, owner: Owner, to: Outlet) -> Result<(Following, usize), TooManySubscribers> {
+        let channel = self.channels.of(owner);
+        Ok((channel.follow(to)?, channel.open_orders()))
+    }
+
+    /// Has a listener told what it has missed of an order. An order that lives tells it itself; one that has ended is
+    /// the answer, and what is missed of it stays on the listener's list until it has told that.
+    pub async fn tell_missed(&self, owner: Owner, id: OrderId, to: &Outlet) -> Result<Option<Order>, DeskError> {
+        for _ in 0..Self::TRIES {
+            match self.find(owner, id).await? {
+                Found::Live(addr) => match self.ask(&addr, TellMissed(to.clone())).await {
+                    Asked::Answered(()) => return Ok(None),
+                    Asked::Gone => {}
+                    Asked::Late => return Err(DeskError::Unavailable),
+                },
+                Found::Busy => return Err(DeskError::Unavailable),
+                Found::NotLive => {
+                    let _turn = self.catching_up.acquire().await;
+                    let order = self.stored(owner, id).await?;
+                    return if order.state().is_final() { Ok(Some(order)) } else { Err(DeskError::Unavailable) };
+                }
             }
         }
+        Err(DeskError::Unavailable)
     }
 
     /// A page of orders, newest first.

@@ -5,7 +5,9 @@
 
 mod audience;
 mod build;
+mod channel;
 mod log;
+mod outlet;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,9 +18,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-pub use self::audience::{Audience, OrderUpdate, Outlet, Words};
+pub use self::audience::Audience;
 use self::build::build;
+pub use self::channel::{Channel, Channels, Following, OpenOrder};
 pub(super) use self::log::log;
+pub use self::outlet::{Missed, OrderUpdate, Outlet, Words};
 use super::backoff::jittered;
 use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
 use super::line::Line;
@@ -73,10 +77,10 @@ pub struct TooManySubscribers;
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub u64);
 
-/// Adds a listener that follows every order of its owner: it is told what is recorded from here on.
+/// Tells a listener what it has missed of the order, and nothing if that is nothing.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Follow(pub Outlet);
+pub struct TellMissed(pub Outlet);
 
 /// Cancels the order, if it is not too late.
 #[derive(Clone, Copy, Debug, Message)]
@@ -165,6 +169,8 @@ pub struct OrderActor {
     world: Arc<World>,
     // Handed to the manager when the actor stops, so that a restart keeps its audience.
     audience: Audience,
+    // Who follows every order of the owner.
+    channel: Arc<Channel>,
     // A write is under way: until it settles nothing else is begun or decided.
     recording: bool,
     // Counts what was begun, so that the outcome of something abandoned is recognised and dropped.
@@ -181,13 +187,20 @@ impl OrderActor {
     const MAX_PARKED_CANCELS: usize = 64;
 
     /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
-    pub fn new(order: Order, live: Option<SignedSwap>, audience: Audience, world: Arc<World>) -> Self {
+    pub fn new(
+        order: Order,
+        live: Option<SignedSwap>,
+        audience: Audience,
+        channel: Arc<Channel>,
+        world: Arc<World>,
+    ) -> Self {
         Self {
             order,
             ask_first: live.is_some(),
             live,
             world,
             audience,
+            channel,
             recording: false,
             step: 0,
             under_way: None,
@@ -377,7 +390,7 @@ impl OrderActor {
             // An order that an earlier process left behind says where it stands, not its whole story again.
             announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
         }
-        for _ in 0..self.audience.tell(order) {
+        for _ in 0..self.audience.tell(order, &self.channel) {
             self.world.metrics.listener_dropped();
         }
     }
@@ -508,7 +521,9 @@ impl Handler<Subscribe> for OrderActor {
     fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
         let most = self.world.settings.orders.max_subscribers;
         let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
-        let key = self.audience.subscribe(to, seq, most)?;
+        // The answer tells the whole story, also what was missed of it.
+        to.catch_up(self.order.id);
+        let key = self.audience.subscribe(to, most)?;
         Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
     }
 }
@@ -521,11 +536,13 @@ impl Handler<Unsubscribe> for OrderActor {
     }
 }
 
-impl Handler<Follow> for OrderActor {
+impl Handler<TellMissed> for OrderActor {
     type Result = ();
 
-    fn handle(&mut self, Follow(to): Follow, _: &mut Self::Context) {
-        self.audience.follow(to);
+    fn handle(&mut self, TellMissed(to): TellMissed, _: &mut Self::Context) {
+        if !Audience::tell_missed(&self.order, &to) {
+            self.world.metrics.listener_dropped();
+        }
     }
 }
 

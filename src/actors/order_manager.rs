@@ -19,9 +19,7 @@ pub use self::admission::{ANSWER_WITHIN, Submission, SubmitError, submit};
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
 use super::line::Line;
-use super::order::{
-    Announce, Audience, Exit, Follow, OrderActor, Outlet, Park, SlotGranted, TooManySubscribers, World,
-};
+use super::order::{Announce, Audience, Channels, Exit, OpenOrder, OrderActor, Park, SlotGranted, World};
 use super::persistence::Persistence;
 use super::placement::Placement;
 use crate::chain::Chain;
@@ -55,17 +53,6 @@ pub enum Found {
     NotLive,
     /// It is being restarted and too many wait for that already.
     Busy,
-}
-
-/// Adds a listener to every unfinished order and to each that is still to come, until it wants no more; answered with
-/// how many are unfinished.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<usize, TooManySubscribers>")]
-pub struct FollowAll {
-    /// Whose orders.
-    pub owner: Owner,
-    /// Who listens.
-    pub to: Outlet,
 }
 
 /// An order waits for a slot, not before that moment; a slot that it holds goes back.
@@ -137,8 +124,7 @@ pub struct OrderManager {
     announce: Option<Announce>,
     tally: Arc<Mutex<Tally>>,
     metrics: Metrics,
-    // Who listens to every order; a new one is born with them in its audience.
-    followers: Vec<(Owner, Outlet)>,
+    channels: Arc<Channels>,
     homes: Vec<Placement>,
     next_home: usize,
     world: Option<Arc<World>>,
@@ -168,6 +154,8 @@ struct Open {
     // While it is being restarted: its audience, and who waits to reach it.
     audience: Audience,
     waiting: Vec<oneshot::Sender<Found>>,
+    // Its place among the open orders of its owner.
+    place: OpenOrder,
 }
 
 /// What the manager is made of.
@@ -183,6 +171,7 @@ pub struct Parts {
     pub announce: Option<Announce>,
     pub tally: Arc<Mutex<Tally>>,
     pub metrics: Metrics,
+    pub channels: Arc<Channels>,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
     /// When orders were dispatched in the last minute.
@@ -209,7 +198,7 @@ impl OrderManager {
             announce: parts.announce,
             tally: parts.tally,
             metrics: parts.metrics,
-            followers: Vec::new(),
+            channels: parts.channels,
             homes: parts.homes,
             next_home: 0,
             world: None,
@@ -249,7 +238,6 @@ impl OrderManager {
         let (id, owner, priority) = (order.id, order.owner, order.request.priority);
         let submitted = order.state().live_swap().is_some();
         self.next_home = (self.next_home + 1) % self.homes.len();
-        self.followers.retain(|(_, follower)| follower.follows());
         let open = self.orders.entry(id).or_insert_with(|| Open {
             owner,
             priority,
@@ -260,11 +248,10 @@ impl OrderManager {
             falls: 0,
             audience: Audience::default(),
             waiting: Vec::new(),
+            place: self.channels.of(owner).open_order(),
         });
-        let mut audience = std::mem::take(&mut open.audience);
-        let followers = self.followers.iter().filter(|(of, _)| *of == owner);
-        followers.for_each(|(_, follower)| audience.follow(follower.clone()));
-        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, world));
+        let (audience, channel) = (std::mem::take(&mut open.audience), open.place.channel().clone());
+        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, channel, world));
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
         open.addr = Some(addr);
@@ -386,27 +373,6 @@ impl Handler<FindOrder> for OrderManager {
             }
         };
         Box::pin(async move { found })
-    }
-}
-
-impl Handler<FollowAll> for OrderManager {
-    type Result = Result<usize, TooManySubscribers>;
-
-    fn handle(&mut self, FollowAll { owner, to }: FollowAll, _: &mut Self::Context) -> Self::Result {
-        self.followers.retain(|(_, follower)| follower.follows());
-        let mut others = self.followers.iter().filter(|(of, _)| *of == owner);
-        if !others.clone().any(|(_, follower)| follower.is(&to)) {
-            if others.by_ref().count() >= self.settings.orders.max_subscribers {
-                return Err(TooManySubscribers);
-            }
-            self.followers.push((owner, to.clone()));
-        }
-        let orders = self.orders.values().filter(|open| open.owner == owner);
-        for addr in orders.clone().filter_map(|open| open.addr.as_ref()) {
-            // Full: do_send ignores bounds, one a request. Closed: it has ended, or is started again with every follower.
-            addr.do_send(Follow(to.clone()));
-        }
-        Ok(orders.count())
     }
 }
 

@@ -71,6 +71,8 @@ impl Settings {
         let max_message_bytes = from.within("ws.max_message_bytes", 1024, 16 * 1024 * 1024);
         let commands_per_minute = from.at_least("ws.commands_per_minute", 1);
         let mistakes_per_minute = from.take("ws.mistakes_per_minute");
+        let frames_per_minute = from.at_least("ws.frames_per_minute", 1);
+        let max_missed_orders = from.at_least("ws.max_missed_orders", 1);
         let ledger = from.take::<LedgerText>("simulation.ledger");
         let quote_latency = from.duration_or_zero("simulation.quote_latency_ms");
         let swap_latency_min = from.duration_or_zero("simulation.swap_latency_min_ms");
@@ -205,6 +207,8 @@ impl Settings {
                 max_message_bytes: max_message_bytes?,
                 commands_per_minute: commands_per_minute?,
                 mistakes_per_minute: mistakes_per_minute?,
+                frames_per_minute: frames_per_minute?,
+                max_missed_orders: max_missed_orders?,
             },
             limits: LimitSettings {
                 requests_per_second: requests_per_second?,

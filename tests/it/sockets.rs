@@ -100,12 +100,10 @@ async fn open_orders_join_the_channel_and_leave_it_again() {
     let waiting = &ids[0];
     server.client.until(&running, |order| order["status"] != "pending").await;
     let mut socket = server.client.socket("/ws").await;
+    assert!(socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["openOrders"].as_u64() >= Some(3));
     // Twice, and by name as well: each step is told once all the same.
-    for _ in 0..2 {
-        assert!(
-            socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["openOrders"].as_u64() >= Some(3)
-        );
-    }
+    let again = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+    assert_eq!((&again["type"], &again["code"]), (&json!("error"), &json!("already_subscribed")));
     socket.ask(json!({ "type": "subscribe", "orderId": waiting })).await;
     socket.ask(json!({ "type": "cancel", "orderId": waiting })).await;
     socket.say(&json!({ "type": "unsubscribe", "channel": "orders", "requestId": "left" })).await;

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::http::body::{Form, fields};
-use crate::http::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem, shown};
 use crate::http::wire::OrderView;
 
 /// The client's own name for a message, given back as it was written: a short string or number.
@@ -93,7 +93,7 @@ fn command(form: &mut Form) -> Option<Command> {
     let channel = |form: &mut Form| {
         form.take_one_of(&["channel"], |text| match text {
             "orders" => Ok(()),
-            _ => Err(format!("{text:?} is no channel; orders is")),
+            _ => Err(format!("{} is no channel; orders is", shown(text))),
         })
     };
     match kind.as_str() {
@@ -188,6 +188,9 @@ pub(in crate::http) struct Wrong<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// How many more fields are wrong than `errors` tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_errors: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
 }
@@ -201,6 +204,7 @@ impl<'a> Wrong<'a> {
             message: &details.detail,
             retryable: details.retryable,
             errors: &details.errors,
+            more_errors: details.more_errors,
             order_id: details.order_id.or(order_id),
         }
     }

@@ -1,7 +1,8 @@
 //! A socket for many orders: the client says which to follow, submits and cancels; every message of its is answered.
 //!
 //! Each order tells the session directly, each step once, in order and without gaps. Where the session could not keep
-//! up an order drops it; then the session asks for what it has missed, at the pace at which its client reads.
+//! up, its [`Outlet`] notes which orders it has missed something of; then it catches up with one order at a time, at the
+//! pace at which its client reads, and is closed if it has missed too many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use super::allowance::Allowance;
 use super::fragments::{Fragments, TooLarge};
 use super::frame::{AboutChannel, AboutOrder, Command, Frame, Nothing, RequestId, Told, WholeOrder, Wrong};
 use super::{
-    HOSTILE, NO_WEBSOCKET, Pulse, Query, SIGNED_OUT, Session, TOO_LARGE, TOO_SLOW, close, go_away, open, tell,
-    tell_step, throw_out,
+    HOSTILE, Pulse, Query, SIGNED_OUT, Session, TOO_LARGE, TOO_SLOW, close, go_away, open, refuse, tell, tell_step,
+    throw_out,
 };
 use crate::actors::desk::{DeskError, Listening, Watch};
-use crate::actors::order::{OrderUpdate, Outlet};
+use crate::actors::order::{self, Missed, OrderUpdate, Outlet, TooManySubscribers};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::Recorded;
+use crate::domain::order::{Order, Recorded};
 use crate::domain::user::{Owner, Scope};
 use crate::http::body::{self, Asked};
 use crate::http::caller::SocketCaller;
@@ -51,7 +52,8 @@ pub(in crate::http) async fn socket(
         owner,
         first: query.order_id.map(|id| (id, query.after_seq)),
         outlet: None,
-        follows_all: false,
+        channel: None,
+        catching_up: false,
         orders: HashMap::new(),
         next_key: 0,
         fragments: Fragments::new(settings.ws.max_message_bytes),
@@ -69,8 +71,11 @@ struct ManyOrders {
     first: Option<(OrderId, u32)>,
     // One for all orders; there since the session has started.
     outlet: Option<Outlet>,
-    follows_all: bool,
-    // Bounded by `ws.max_subscriptions`, and by the open orders that had to drop a session which follows all.
+    // There while it follows the channel of all orders.
+    channel: Option<order::Following>,
+    // An order is being asked for what was missed of it; never more than one.
+    catching_up: bool,
+    // Bounded by `ws.max_subscriptions`.
     orders: HashMap<OrderId, Following>,
     next_key: u64,
     fragments: Fragments,
@@ -83,8 +88,6 @@ struct ManyOrders {
 struct Following {
     // Tells a subscription from an earlier one to the same order whose answer comes late.
     key: u64,
-    // Whether the client asked for it; otherwise it is one of all, and was dropped.
-    asked: bool,
     told: u32,
     // What came before the order's answer; the order sends no more than its few next steps. `None` after it.
     early: Option<Vec<OrderUpdate>>,
@@ -135,7 +138,7 @@ impl ManyOrders {
                 answer("unsubscribed", request_id.as_ref(), AboutOrder { order_id: id }, ctx);
             }
             Command::UnsubscribeAll => {
-                self.unsubscribe_all();
+                self.channel = None;
                 answer("unsubscribed", request_id.as_ref(), AboutChannel { channel: "orders", open_orders: None }, ctx);
             }
             Command::Ping => answer("pong", request_id.as_ref(), Nothing {}, ctx),
@@ -146,9 +149,9 @@ impl ManyOrders {
 
     fn subscribe(&mut self, id: OrderId, after_seq: u32, request_id: Option<RequestId>, ctx: &mut Context) {
         let most = self.face().settings.ws.max_subscriptions;
-        let refused = if self.orders.get(&id).is_some_and(|following| following.asked) {
+        let refused = if self.orders.contains_key(&id) {
             Some(("already_subscribed", "this socket follows the order already".to_owned()))
-        } else if self.orders.values().filter(|following| following.asked).count() >= most {
+        } else if self.orders.len() >= most {
             Some(("too_many_subscriptions", format!("a socket may follow {most} orders by name")))
         } else {
             None
@@ -158,22 +161,22 @@ impl ManyOrders {
                 let problem = Problem::new(StatusCode::CONFLICT, code, detail);
                 answer("error", request_id.as_ref(), Wrong::of(&problem, Some(id)), ctx);
             }
-            None => self.watch(id, after_seq, Some(request_id), ctx),
+            None => self.watch(id, after_seq, request_id, ctx),
         }
     }
 
-    /// Listens to an order from after that number on. Where the client asked for it, it is answered.
-    fn watch(&mut self, id: OrderId, told: u32, asked: Option<Option<RequestId>>, ctx: &mut Context) {
+    /// Listens to an order from after that number on.
+    fn watch(&mut self, id: OrderId, told: u32, request_id: Option<RequestId>, ctx: &mut Context) {
         let Some(outlet) = self.outlet.clone() else { return };
         let key = self.next_key;
         self.next_key += 1;
-        self.forget(id);
-        let following = Following { key, asked: asked.is_some(), told, early: Some(Vec::new()), listening: None };
-        self.orders.insert(id, following);
+        self.orders.insert(id, Following { key, told, early: Some(Vec::new()), listening: None });
         let desk = self.face().desk.clone();
         let owner = self.owner;
         let watch = async move { desk.watch(owner, id, outlet, told).await };
-        ctx.spawn(watch.into_actor(self).map(move |watch, session, ctx| session.watching(id, key, watch, asked, ctx)));
+        ctx.spawn(
+            watch.into_actor(self).map(move |watch, session, ctx| session.watching(id, key, watch, request_id, ctx)),
+        );
     }
 
     fn watching(
@@ -181,7 +184,7 @@ impl ManyOrders {
         id: OrderId,
         key: u64,
         watch: Result<Watch, DeskError>,
-        asked: Option<Option<RequestId>>,
+        request_id: Option<RequestId>,
         ctx: &mut Context,
     ) {
         let Some(following) = self.orders.get_mut(&id).filter(|following| following.key == key) else {
@@ -200,27 +203,22 @@ impl ManyOrders {
                 (subscribed.request, subscribed.story, subscribed.seq, subscribed.status)
             }
             Ok(Watch::Ended(order)) => {
+                if let Some(outlet) = &self.outlet {
+                    // It is told whole now.
+                    outlet.catch_up(id);
+                }
                 let (last, story) = (order.last(), order.history_after(following.told).to_vec());
                 (order.request.clone(), story, last.seq, last.status)
             }
             Err(error) => {
                 self.orders.remove(&id);
-                let Some(request_id) = asked else {
-                    // What it has missed cannot be had: the client has to come back for it.
-                    return throw_out(self, TOO_SLOW, ctx);
-                };
                 answer("error", request_id.as_ref(), Wrong::of(&error.into(), Some(id)), ctx);
                 return early.into_iter().for_each(|update| self.update(update, ctx));
             }
         };
         following.told = seq;
-        match asked {
-            Some(request_id) => {
-                answer("subscribed", request_id.as_ref(), AboutOrder { order_id: id }, ctx);
-                tell(&SnapshotView::of(id, &request, seq, status, &story), ctx);
-            }
-            None => story.iter().for_each(|step| tell(&UpdateView::update(id, &request, step), ctx)),
-        }
+        answer("subscribed", request_id.as_ref(), AboutOrder { order_id: id }, ctx);
+        tell(&SnapshotView::of(id, &request, seq, status, &story), ctx);
         if status.is_final() {
             self.orders.remove(&id);
         } else {
@@ -230,36 +228,72 @@ impl ManyOrders {
 
     fn subscribe_all(&mut self, request_id: Option<RequestId>, ctx: &mut Context) {
         let Some(outlet) = self.outlet.clone() else { return };
-        self.follows_all = true;
-        let desk = self.face().desk.clone();
-        let owner = self.owner;
-        let follow = async move { desk.follow(owner, outlet).await };
-        ctx.spawn(follow.into_actor(self).map(move |followed, session, ctx| match followed {
-            Ok(open) => {
+        if self.channel.is_some() {
+            let detail = "this socket follows all orders already";
+            let problem = Problem::new(StatusCode::CONFLICT, "already_subscribed", detail);
+            return answer("error", request_id.as_ref(), Wrong::of(&problem, None), ctx);
+        }
+        match self.face().desk.follow(self.owner, outlet) {
+            Ok((channel, open)) => {
+                self.channel = Some(channel);
                 let about = AboutChannel { channel: "orders", open_orders: Some(open) };
                 answer("subscribed", request_id.as_ref(), about, ctx);
             }
-            Err(error) => {
-                session.unsubscribe_all();
-                answer("error", request_id.as_ref(), Wrong::of(&error.into(), None), ctx);
+            Err(TooManySubscribers) => {
+                answer("error", request_id.as_ref(), Wrong::of(&Problem::unavailable(), None), ctx);
             }
-        }));
+        }
     }
 
-    fn unsubscribe_all(&mut self) {
-        self.follows_all = false;
-        if let Some(outlet) = &self.outlet {
-            outlet.set_follows(false);
+    /// Asks for what was missed of the oldest order of which something was, if that is not asked for already.
+    fn catch_up(&mut self, ctx: &mut Context) {
+        let Some(outlet) = self.outlet.clone() else { return };
+        while !self.catching_up {
+            match outlet.missed() {
+                None => return,
+                Some(Missed::TooMuch) => return throw_out(self, TOO_SLOW, ctx),
+                Some(Missed::Order(id)) if self.channel.is_some() || self.orders.contains_key(&id) => {
+                    self.catching_up = true;
+                    let (desk, owner, to) = (self.face().desk.clone(), self.owner, outlet.clone());
+                    let missed = async move { desk.tell_missed(owner, id, &to).await };
+                    ctx.spawn(missed.into_actor(self).map(|missed, session, ctx| session.caught_up(missed, ctx)));
+                }
+                // It is followed no longer.
+                Some(Missed::Order(id)) => drop(outlet.catch_up(id)),
+            }
         }
-        for (_, following) in self.orders.extract_if(|_, following| !following.asked) {
-            following.end();
+    }
+
+    /// Goes on when an order has told what was missed of it, or tells it where the order has ended.
+    fn caught_up(&mut self, missed: Result<Option<Order>, DeskError>, ctx: &mut Context) {
+        self.catching_up = false;
+        match missed {
+            Ok(None) => {}
+            // A subscription to it by name is about to tell it whole.
+            Ok(Some(order)) if self.orders.get(&order.id).is_some_and(|following| following.early.is_some()) => {}
+            Ok(Some(order)) => {
+                // What the order told before stood in the mailbox before, and is told by now: the mailbox comes first.
+                if let Some(told) = self.outlet.as_ref().and_then(|outlet| outlet.catch_up(order.id)) {
+                    let told = self.orders.remove(&order.id).map_or(told, |following| following.told.max(told));
+                    for step in order.history_after(told) {
+                        tell(&UpdateView::update(order.id, &order.request, step), ctx);
+                    }
+                }
+            }
+            // It cannot be had: the client has to come back for it.
+            Err(_) => return throw_out(self, TOO_SLOW, ctx),
         }
+        self.catch_up(ctx);
     }
 
     fn submit(&mut self, order: &[u8], key: Option<ClientKey>, request_id: Option<RequestId>, ctx: &mut Context) {
         let face = self.face().clone();
-        let asked =
-            self.pulse.caller.may(Scope::Trade).and_then(|owner| Ok((owner, body::parse_order(order, face.tokens())?)));
+        let asked = self.pulse.caller.may(Scope::Trade).map(|owner| (owner, body::parse_order(order, face.tokens())));
+        let asked = match asked {
+            Ok((owner, Ok(asked))) => Ok((owner, asked)),
+            Ok((_, Err(problem))) => return self.mistake(&problem, request_id.as_ref(), ctx),
+            Err(problem) => Err(problem),
+        };
         let submit = async move {
             let (owner, Asked { order, dry_run }) = asked?;
             let order = Arc::new(order);
@@ -300,30 +334,19 @@ impl ManyOrders {
     }
 
     fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
-        let id = match &update {
-            OrderUpdate::Step { id, .. } | OrderUpdate::Dropped { id, .. } => *id,
-        };
-        let following = self.orders.get_mut(&id);
-        match (following, update) {
-            (Some(Following { early: Some(early), .. }), update) => early.push(update),
-            (Some(following), OrderUpdate::Step { request, step, words, .. }) => {
+        let OrderUpdate::Step { id, request, step, words } = &update else { return self.catch_up(ctx) };
+        match self.orders.get_mut(id) {
+            Some(Following { early: Some(early), .. }) => early.push(update),
+            Some(following) => {
                 if step.seq > following.told {
                     following.told = step.seq;
-                    tell_step(id, &request, &step, &words, ctx);
-                    self.forget_ended(id, &step);
+                    tell_step(*id, request, step, words, ctx);
+                    self.forget_ended(*id, step);
                 }
             }
-            (None, OrderUpdate::Step { request, step, words, .. }) if self.follows_all => {
-                tell_step(id, &request, &step, &words, ctx);
-            }
-            (Some(following), OrderUpdate::Dropped { .. }) => {
-                let (asked, told) = (following.asked, following.told);
-                self.watch(id, told, None, ctx);
-                self.orders.entry(id).and_modify(|following| following.asked = asked);
-            }
-            (None, OrderUpdate::Dropped { told, .. }) if self.follows_all => self.watch(id, told, None, ctx),
+            None if self.channel.is_some() => tell_step(*id, request, step, words, ctx),
             // It was unsubscribed from meanwhile.
-            (None, _) => {}
+            None => {}
         }
     }
 
@@ -358,7 +381,7 @@ impl Session for ManyOrders {
     }
 
     fn is_idle(&self) -> bool {
-        let nothing = self.orders.is_empty() && !self.follows_all;
+        let nothing = self.orders.is_empty() && self.channel.is_none();
         nothing && self.last_command.elapsed() > self.face().settings.ws.idle_timeout
     }
 }
@@ -370,7 +393,8 @@ impl Actor for ManyOrders {
         if !Pulse::begin(self, ctx) {
             return;
         }
-        self.outlet = Some(Outlet::new(ctx.address().recipient()));
+        let most_missed = self.face().settings.ws.max_missed_orders;
+        self.outlet = Some(Outlet::new(ctx.address().recipient(), most_missed));
         if let Some((id, after_seq)) = self.first.take() {
             self.subscribe(id, after_seq, None, ctx);
         }
@@ -378,7 +402,7 @@ impl Actor for ManyOrders {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.pulse.end();
-        self.unsubscribe_all();
+        self.channel = None;
         self.orders.drain().for_each(|(_, following)| following.end());
     }
 }
@@ -400,8 +424,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for ManyOrders {
                 ctx.close(reason);
                 ctx.stop();
             }
-            Err(ProtocolError::Overflow) => throw_out(self, TOO_LARGE, ctx),
-            Err(_) => close(NO_WEBSOCKET, ctx),
+            Err(error) => refuse(self, &error, ctx),
         }
     }
 }

@@ -6,8 +6,10 @@
 mod allowance;
 mod fragments;
 pub(super) mod frame;
+mod incoming;
 mod many;
 mod one;
+mod pace;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -15,11 +17,17 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_web_actors::ws::{CloseCode, CloseReason, WebsocketContext, WsResponseBuilder};
+use actix_web_actors::ws::{
+    CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, handshake_with_protocols,
+};
+use futures_util::stream;
 use serde::Serialize;
 
 pub(super) use many::socket;
 pub(super) use one::{by_path, by_query};
+
+use incoming::Incoming;
+use pace::Pace;
 
 use super::caller::{BEARER_PROTOCOL, Caller};
 use super::guard::Guard;
@@ -39,6 +47,8 @@ const IDLE: Close = (CloseCode::Normal, "nothing was followed or asked for");
 const UNAVAILABLE: Close = (CloseCode::Again, "try again later");
 const HOSTILE: Close = (CloseCode::Policy, "too many messages that mean nothing");
 const TOO_LARGE: Close = (CloseCode::Size, "the message is too large");
+const TOO_FAST: Close = (CloseCode::Policy, "more frames than a client may send");
+const NOT_TEXT: Close = (CloseCode::Invalid, "a text frame is not UTF-8");
 const NO_WEBSOCKET: Close = (CloseCode::Protocol, "this is not WebSocket");
 const UNKNOWN_ORDER: Close = (CloseCode::Other(4404), "there is no such order");
 const TOO_SLOW: Close = (CloseCode::Other(4408), "too slow: resume with afterSeq");
@@ -47,6 +57,9 @@ const SILENT: Close = (CloseCode::Other(4408), "no answer to pings");
 
 /// How long a client that is being thrown out may take to read the reason.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The same for a client that reads slowly: the reason stands behind everything that was sent before.
+const LAST_WORD_TO_SLOW: Duration = Duration::from_secs(15);
 
 /// An actor that is one socket.
 trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
@@ -143,17 +156,35 @@ impl Pulse {
     }
 }
 
-/// Answers an upgrade with that session.
-fn open<S: Session + StreamHandler<Result<actix_web_actors::ws::Message, actix_web_actors::ws::ProtocolError>>>(
-    session: S,
+/// Answers an upgrade with that session, which takes messages of so many bytes.
+fn open<S: Session + StreamHandler<Result<Message, ProtocolError>>>(
+    mut session: S,
     most_bytes: usize,
     request: &HttpRequest,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let response = WsResponseBuilder::new(session, request, stream).frame_size(most_bytes);
-    response.protocols(&[BEARER_PROTOCOL]).start().map_err(|error| {
+    let mut response = handshake_with_protocols(request, &[BEARER_PROTOCOL]).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
-    })
+    })?;
+    let settings = &session.pulse().face.settings.ws;
+    let pace = Pace::new(settings.commands_per_minute.saturating_add(settings.frames_per_minute));
+    let incoming = Incoming::new(stream, most_bytes, pace);
+    // The adapter's own stream stays empty: it would read more than is handled.
+    Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), |ctx| {
+        ctx.add_stream(incoming);
+        session
+    })))
+}
+
+/// Closes a socket whose client sent what cannot be taken.
+fn refuse<S: Session>(session: &mut S, error: &ProtocolError, ctx: &mut WebsocketContext<S>) {
+    let close_as = match error {
+        ProtocolError::Overflow => TOO_LARGE,
+        ProtocolError::Io(error) if error.kind() == incoming::TOO_FAST => TOO_FAST,
+        ProtocolError::Io(error) if error.kind() == incoming::NOT_TEXT => NOT_TEXT,
+        _ => NO_WEBSOCKET,
+    };
+    throw_out(session, close_as, ctx);
 }
 
 fn tell<S: Session>(message: &impl Serialize, ctx: &mut WebsocketContext<S>) {
@@ -186,9 +217,10 @@ fn go_away<S: Session>(why: GoAway, ctx: &mut WebsocketContext<S>) {
 
 /// Closes a socket whose client may not take the close: then it is shut from outside.
 fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketContext<S>) {
+    let last_word = if close_as == TOO_SLOW { LAST_WORD_TO_SLOW } else { LAST_WORD };
     if let Some(socket) = session.pulse().socket.take() {
         actix::spawn(async move {
-            tokio::time::sleep(LAST_WORD).await;
+            tokio::time::sleep(last_word).await;
             socket.shut();
         });
     }

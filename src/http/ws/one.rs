@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use super::{
-    ENDED, NO_WEBSOCKET, Pulse, Query, Session, TOO_LARGE, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open,
-    tell, tell_step,
+    ENDED, Pulse, Query, Session, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open, refuse, tell, tell_step,
+    throw_out,
 };
 use crate::actors::desk::{DeskError, Listening, Watch};
 use crate::actors::order::{OrderUpdate, Outlet};
@@ -83,7 +83,7 @@ struct OneOrder {
 impl OneOrder {
     fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
         let desk = self.pulse.face.desk.clone();
-        let (owner, id, to, after_seq) = (self.owner, self.id, Outlet::new(ctx.address().recipient()), self.told);
+        let (owner, id, to, after_seq) = (self.owner, self.id, Outlet::new(ctx.address().recipient(), 1), self.told);
         let watch = async move { desk.watch(owner, id, to, after_seq).await };
         ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
             Ok(Watch::Live(subscribed, listening)) => {
@@ -128,7 +128,7 @@ impl OneOrder {
                     close(ENDED, ctx);
                 }
             }
-            OrderUpdate::Dropped { .. } => close(TOO_SLOW, ctx),
+            OrderUpdate::Behind => throw_out(self, TOO_SLOW, ctx),
         }
     }
 }
@@ -167,8 +167,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for OneOrder {
                 ctx.close(reason);
                 ctx.stop();
             }
-            Err(ProtocolError::Overflow) => close(TOO_LARGE, ctx),
-            Err(_) => close(NO_WEBSOCKET, ctx),
+            Err(error) => refuse(self, &error, ctx),
         }
     }
 }

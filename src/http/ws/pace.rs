@@ -1,0 +1,86 @@
+//! How fast a client may send: it is held back when it sends faster, and refused when that does not help.
+
+use std::time::{Duration, Instant};
+
+/// The client went on sending faster than it may although it was held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooFast;
+
+/// So many units a minute, all of them at once if the client likes.
+///
+/// It keeps the moment at which everything spent so far is earned back; that moment is never more than a minute ahead.
+#[derive(Debug)]
+pub(super) struct Pace {
+    unit: Duration,
+    earned_back: Option<Instant>,
+    // For how long the client was held back since it last had everything earned back.
+    held: Duration,
+}
+
+impl Pace {
+    const BURST: Duration = Duration::from_secs(60);
+    /// A client that had to be held back for so long is refused: it does not adapt.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// So many units a minute.
+    pub(super) fn new(units_per_minute: u32) -> Self {
+        Self { unit: Self::BURST / units_per_minute.max(1), earned_back: None, held: Duration::ZERO }
+    }
+
+    /// Spends so many units at `now`, and says how long the client has to wait before it spends more.
+    pub(super) fn spend(&mut self, units: usize, now: Instant) -> Result<Option<Duration>, TooFast> {
+        let ahead = self.earned_back.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
+        if ahead.is_zero() {
+            self.held = Duration::ZERO;
+        }
+        let ahead = ahead + self.unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
+        self.earned_back = Some(now + ahead);
+        let wait = ahead.saturating_sub(Self::BURST);
+        self.held += wait;
+        match wait {
+            _ if self.held > Self::PATIENCE => Err(TooFast),
+            Duration::ZERO => Ok(None),
+            wait => Ok(Some(wait)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minutes_units_may_be_spent_at_once_and_then_each_as_it_is_earned() {
+        let (mut pace, start) = (Pace::new(60), Instant::now());
+        for _ in 0..60 {
+            assert_eq!(pace.spend(1, start), Ok(None));
+        }
+        assert_eq!(pace.spend(1, start), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(pace.spend(1, start + Duration::from_secs(1)), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(pace.spend(2, start + Duration::from_secs(10)), Ok(None));
+    }
+
+    #[test]
+    fn who_keeps_the_pace_is_never_refused_and_who_does_not_is() {
+        let (mut pace, start) = (Pace::new(600), Instant::now());
+        for tenth in 0..100_000 {
+            assert_eq!(pace.spend(1, start + Duration::from_millis(100) * tenth), Ok(None));
+        }
+        let (mut pace, mut now, mut spent) = (Pace::new(600), Instant::now(), 0);
+        while let Ok(wait) = pace.spend(1, now) {
+            now += wait.unwrap_or_default();
+            spent += 1;
+        }
+        assert_eq!(spent, 650);
+        assert!(now - start < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_was_held_back_is_forgotten_after_a_pause() {
+        let (mut pace, mut now) = (Pace::new(60), Instant::now());
+        for _ in 0..20 {
+            assert!(pace.spend(64, now).is_ok());
+            now += Duration::from_secs(120);
+        }
+    }
+}
