@@ -23,6 +23,7 @@ pub use self::values::{
     HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
     WebOrigin,
 };
+use crate::domain::amount::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;
@@ -99,6 +100,8 @@ pub struct OrderSettings {
     pub max_attempts: u32,
     pub backoff_initial: Duration,
     pub max_subscribers: usize,
+    pub max_slippage: Slippage,
+    pub max_price_impact: ImpactLimit,
     pub threads: usize,
 }
 

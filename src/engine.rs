@@ -349,7 +349,7 @@ impl Running {
         };
         let adapters = parts.venues.unwrap_or_else(|| simulated_venues(&settings, dice, clock, &chain));
         let venues = start_venues(adapters, &home, &caretaker);
-        let router = start_router(&venues, settings.routing_timeout, &home, &caretaker);
+        let router = start_router(&venues, &settings, &home, &caretaker);
 
         let cluster = match cluster_home {
             Some(home) => start_cluster(&settings, &home).await?,
@@ -583,11 +583,17 @@ fn start_venues(adapters: Vec<Arc<dyn Venue>>, home: &Placement, caretaker: &Add
     venues
 }
 
-fn start_router(venues: &Venues, deadline: Duration, home: &Placement, caretaker: &Addr<Caretaker>) -> Line<DexRouter> {
+fn start_router(
+    venues: &Venues,
+    settings: &Settings,
+    home: &Placement,
+    caretaker: &Addr<Caretaker>,
+) -> Line<DexRouter> {
+    let (deadline, max_price_impact) = (settings.routing_timeout, settings.orders.max_price_impact);
     let (venues, home, told) = (venues.clone(), home.clone(), caretaker.clone());
     let start = move || {
         let (venues, told) = (venues.clone(), told.clone());
-        home.start(move |_| DexRouter::new(venues, deadline, told))
+        home.start(move |_| DexRouter::new(venues, deadline, max_price_impact, told))
     };
     let line = Line::new(start());
     let again = line.clone();

@@ -12,9 +12,10 @@ use futures_util::stream::FuturesUnordered;
 use super::caretaker::{Caretaker, Child, ChildExited};
 use super::line::Line;
 use super::venue::{GetQuote, VenueActor};
+use crate::domain::amount::ImpactLimit;
 use crate::domain::id::VenueId;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{Decision, Strategy, TrackRecord, Unavailable, decide};
+use crate::domain::routing::{Decision, Strategy, TrackRecord, Unavailable, check, decide};
 use crate::venue::QuoteRequest;
 
 /// Asks for a decision; answered within the routing deadline.
@@ -39,15 +40,17 @@ pub type Venues = BTreeMap<VenueId, Line<VenueActor>>;
 pub struct DexRouter {
     venues: Venues,
     timeout: Duration,
+    // For orders that do not say their own.
+    max_price_impact: ImpactLimit,
     // Shared with the answers under way, which run beside each other on this thread.
     records: Rc<RefCell<BTreeMap<VenueId, TrackRecord>>>,
     caretaker: Addr<Caretaker>,
 }
 
 impl DexRouter {
-    /// A router between those venues.
-    pub fn new(venues: Venues, timeout: Duration, caretaker: Addr<Caretaker>) -> Self {
-        Self { venues, timeout, records: Rc::default(), caretaker }
+    /// A router between those venues, with the limit of the price impact for orders that do not say their own.
+    pub fn new(venues: Venues, timeout: Duration, max_price_impact: ImpactLimit, caretaker: Addr<Caretaker>) -> Self {
+        Self { venues, timeout, max_price_impact, records: Rc::default(), caretaker }
     }
 }
 
@@ -67,7 +70,7 @@ impl Handler<RouteOrder> for DexRouter {
         fail::fail_point!("router", |_| unreachable!("this fail point only panics"));
         let strategy = request.order.strategy;
         let deadline = tokio::time::Instant::now() + self.timeout;
-        let timeout = self.timeout;
+        let (timeout, max_price_impact) = (self.timeout, self.max_price_impact);
         // Full: a venue's mailbox holds one message an order that is routing. Closed: that venue is unavailable.
         // Dropped: with `speed`, the slower venue is not waited for.
         let mut asked: FuturesUnordered<_> = self
@@ -97,12 +100,13 @@ impl Handler<RouteOrder> for DexRouter {
                     Ok(quote) => quotes.push(quote),
                     Err(failure) => unavailable.push(Unavailable { venue, failure }),
                 }
-                if strategy == Strategy::Speed && !quotes.is_empty() {
+                let serves = |quote| check(&request.order, max_price_impact, quote).is_ok();
+                if strategy == Strategy::Speed && quotes.iter().any(serves) {
                     break;
                 }
             }
             let records = records.borrow();
-            decide(&request.order, quotes, unavailable, |venue| {
+            decide(&request.order, max_price_impact, quotes, unavailable, |venue| {
                 records.get(&venue).map(TrackRecord::share).unwrap_or_default()
             })
         })

@@ -106,7 +106,8 @@ impl SimulatedChain {
             Fate::Dropped
         } else if settings.failure_rate.holds(rejected) {
             Fate::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
-        } else if amount_out < instruction.min_amount_out {
+        } else if amount_out < instruction.min_amount_out.max(BaseUnits(1)) {
+            // No pool pays nothing, whatever floor a swap of an earlier version has.
             Fate::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
         } else {
             Fate::Lands { at, amount_out }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Cluster;
 use crate::domain::order::OrderRequest;
+use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{Decision, Strategy};
 
@@ -80,6 +81,16 @@ impl Previews {
         answer.unwrap_or_else(lost).map(|preview| Preview { cached: cached || preview.cached, ..preview })
     }
 
+    /// The best offer for what an order asks, where this process was told one lately. Asks nobody and waits for nothing.
+    pub fn known(&self, request: &OrderRequest) -> Option<Quote> {
+        let name = name(&OrderRequest { min_amount_out: None, strategy: Strategy::default(), ..request.clone() });
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*flights.get(&name)?.borrow() {
+            Some(Ok(preview)) if preview.age() < self.ttl => preview.decision.quotes.first().cloned(),
+            _ => None,
+        }
+    }
+
     /// Where the answer to a question will be or is; and where nobody has asked it yet, what to answer it with.
     fn flight(&self, name: &str) -> (watch::Receiver<Answer>, Option<watch::Sender<Answer>>) {
         let usable = |flight: &watch::Receiver<Answer>| match &*flight.borrow() {
@@ -133,7 +144,8 @@ impl Previews {
     }
 }
 
-/// What makes two questions the same. The minimum only decides whether the answer is a failure, but it does decide that.
+/// What makes two questions the same. A preview shows any price impact, so its limit is no part of it. The minimum only
+/// decides whether the answer is a failure, but it does decide that.
 fn name(request: &OrderRequest) -> String {
     let strategy = match request.strategy {
         Strategy::BestPrice => "best_price",

@@ -51,6 +51,8 @@ impl Settings {
         let max_attempts = from.at_least("orders.max_attempts", 1);
         let backoff_initial = from.duration("orders.backoff_initial_ms");
         let max_subscribers = from.at_least("orders.max_subscribers", 1);
+        let max_slippage = from.take("orders.max_slippage");
+        let max_price_impact = from.take("orders.max_price_impact");
         let threads = from.within("orders.threads", 0, MOST_THREADS);
         let routing_timeout = from.duration("routing.timeout_ms");
         let quote_max_age = from.duration("quote.max_age_ms");
@@ -192,6 +194,8 @@ impl Settings {
                 max_attempts: max_attempts?,
                 backoff_initial: backoff_initial?,
                 max_subscribers: max_subscribers?,
+                max_slippage: max_slippage?,
+                max_price_impact: max_price_impact?,
                 threads: threads?,
             },
             routing_timeout: routing_timeout?,

@@ -61,56 +61,96 @@ pub enum AmountError {
     TooLarge,
 }
 
+/// One, in millionths.
+const ONE: u32 = 1_000_000;
+
 /// The share of the quoted output an order may lose between quote and landing, in millionths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct Slippage(u32);
 
 impl Slippage {
     /// 1 %, for orders that do not say.
     pub const DEFAULT: Self = Self(10_000);
+    /// 50 %, the most that any order may say.
+    pub const MAX: Self = Self(500_000);
 
-    const ONE: u32 = 1_000_000;
-    const MIN: u32 = 100;
-    const MAX: u32 = 500_000;
+    const MIN: Self = Self(100);
+    /// 5 %: clients are warned of more, for few people mean it.
+    const WIDE: Self = Self(50_000);
 
     /// Reads a fraction such as `"0.01"`, from 0.0001 to 0.5 with at most six decimals.
     pub fn parse(text: &str) -> Result<Self, SlippageError> {
-        let value = parse_exact(text).map_err(|error| match error {
-            AmountError::TooLarge => SlippageError::OutOfRange,
-            _ => SlippageError::NotANumber,
-        })?;
-        let value = value.normalize();
-        if value < Decimal::new(1, 4) || value > Decimal::new(5, 1) {
-            return Err(SlippageError::OutOfRange);
+        match millionths(text) {
+            Ok(millionths) => Self::try_from(millionths),
+            Err(FractionError::TooFine(value)) if value < Self::MIN.to_decimal() || value > Self::MAX.to_decimal() => {
+                Err(SlippageError::OutOfRange)
+            }
+            Err(FractionError::TooFine(_) | FractionError::TooManyDigits) => Err(SlippageError::TooFine),
+            Err(FractionError::TooLarge) => Err(SlippageError::OutOfRange),
+            Err(FractionError::NotANumber) => Err(SlippageError::NotANumber),
         }
-        let millionths = value.checked_mul(Decimal::from(Self::ONE)).ok_or(SlippageError::OutOfRange)?.normalize();
-        if millionths.scale() > 0 {
-            return Err(SlippageError::TooFine);
-        }
-        u32::try_from(millionths.mantissa()).map(Self).map_err(|_| SlippageError::OutOfRange)
     }
 
     /// From hundredths of a percent: 1 to 5000.
     pub fn from_basis_points(points: u32) -> Result<Self, SlippageError> {
-        let millionths = points.checked_mul(100).ok_or(SlippageError::OutOfRange)?;
-        if (Self::MIN..=Self::MAX).contains(&millionths) {
-            Ok(Self(millionths))
-        } else {
-            Err(SlippageError::OutOfRange)
-        }
+        points.checked_mul(100).ok_or(SlippageError::OutOfRange)?.try_into()
     }
 
-    /// The least output this slippage allows: `floor(quoted × (1 − slippage))`.
+    /// The least output this slippage allows: `quoted × (1 − slippage)`, rounded up, and never 0.
+    ///
+    /// It protects the order's owner, so no fraction of a base unit is given away.
     pub fn floor_of(self, quoted: BaseUnits) -> BaseUnits {
-        let kept = u128::from(quoted.0) * u128::from(Self::ONE - self.0) / u128::from(Self::ONE);
-        BaseUnits(u64::try_from(kept).expect("a share of a u64 is a u64"))
+        let kept = (u128::from(quoted.0) * u128::from(ONE - self.0)).div_ceil(u128::from(ONE));
+        BaseUnits(u64::try_from(kept).expect("a share of a u64 is a u64").max(1))
+    }
+
+    /// Whether it is so much that clients are warned of it.
+    pub fn is_wide(self) -> bool {
+        self > Self::WIDE
+    }
+
+    /// In whole hundredths of a percent, rounded down.
+    pub fn points(self) -> u32 {
+        self.0 / 100
+    }
+
+    /// In percent, for people: `50` for 0.5.
+    pub fn percent(self) -> Decimal {
+        percent(self.to_decimal())
+    }
+
+    fn to_decimal(self) -> Decimal {
+        Decimal::new(i64::from(self.0), 6).normalize()
+    }
+}
+
+impl TryFrom<u32> for Slippage {
+    type Error = SlippageError;
+
+    fn try_from(millionths: u32) -> Result<Self, SlippageError> {
+        let slippage = Self(millionths);
+        if (Self::MIN..=Self::MAX).contains(&slippage) { Ok(slippage) } else { Err(SlippageError::OutOfRange) }
+    }
+}
+
+impl From<Slippage> for u32 {
+    fn from(slippage: Slippage) -> Self {
+        slippage.0
+    }
+}
+
+impl std::str::FromStr for Slippage {
+    type Err = SlippageError;
+
+    fn from_str(text: &str) -> Result<Self, SlippageError> {
+        Self::parse(text)
     }
 }
 
 impl fmt::Display for Slippage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Decimal::new(i64::from(self.0), 6).normalize().fmt(f)
+        self.to_decimal().fmt(f)
     }
 }
 
@@ -121,11 +161,121 @@ pub enum SlippageError {
     #[error("must be a decimal fraction, such as 0.01 for 1 %")]
     NotANumber,
     /// Outside 0.0001 to 0.5.
-    #[error("must be from 0.0001 (0.01 %) to 0.5 (50 %)")]
+    #[error("must be from 0.0001 (0.01 %) to 0.5 (50 %); it is a fraction, so 1 % is 0.01")]
     OutOfRange,
     /// More than six decimals.
     #[error("must have at most 6 decimals")]
     TooFine,
+}
+
+/// The most by which a trade may move the price against itself, as a share in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct ImpactLimit(u32);
+
+impl ImpactLimit {
+    /// Any price impact is allowed.
+    pub const NONE: Self = Self(ONE);
+    #[cfg(test)]
+    pub(crate) const TENTH: Self = Self(ONE / 10);
+
+    /// Reads a fraction such as `"0.1"`, from 0.000001 to 1 with at most six decimals.
+    pub fn parse(text: &str) -> Result<Self, ImpactLimitError> {
+        match millionths(text) {
+            Ok(millionths) => Self::try_from(millionths),
+            Err(FractionError::TooFine(value)) if value < Decimal::ZERO || value > Decimal::ONE => {
+                Err(ImpactLimitError::OutOfRange)
+            }
+            Err(FractionError::TooFine(_) | FractionError::TooManyDigits) => Err(ImpactLimitError::TooFine),
+            Err(FractionError::TooLarge) => Err(ImpactLimitError::OutOfRange),
+            Err(FractionError::NotANumber) => Err(ImpactLimitError::NotANumber),
+        }
+    }
+
+    /// Whether a price impact, as a fraction, is within the limit.
+    pub fn allows(self, impact: Decimal) -> bool {
+        impact <= self.to_decimal()
+    }
+
+    /// In percent, for people: `10` for 0.1.
+    pub fn percent(self) -> Decimal {
+        percent(self.to_decimal())
+    }
+
+    fn to_decimal(self) -> Decimal {
+        Decimal::new(i64::from(self.0), 6).normalize()
+    }
+}
+
+impl TryFrom<u32> for ImpactLimit {
+    type Error = ImpactLimitError;
+
+    fn try_from(millionths: u32) -> Result<Self, ImpactLimitError> {
+        if (1..=ONE).contains(&millionths) { Ok(Self(millionths)) } else { Err(ImpactLimitError::OutOfRange) }
+    }
+}
+
+impl From<ImpactLimit> for u32 {
+    fn from(limit: ImpactLimit) -> Self {
+        limit.0
+    }
+}
+
+impl std::str::FromStr for ImpactLimit {
+    type Err = ImpactLimitError;
+
+    fn from_str(text: &str) -> Result<Self, ImpactLimitError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for ImpactLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_decimal().fmt(f)
+    }
+}
+
+/// Why a text is no limit of the price impact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ImpactLimitError {
+    /// The text is not a decimal number.
+    #[error("must be a decimal fraction, such as 0.1 for 10 %")]
+    NotANumber,
+    /// Outside 0.000001 to 1.
+    #[error("must be from 0.000001 to 1 (100 %); it is a fraction, so 10 % is 0.1")]
+    OutOfRange,
+    /// More than six decimals.
+    #[error("must have at most 6 decimals")]
+    TooFine,
+}
+
+/// A fraction in percent.
+pub fn percent(fraction: Decimal) -> Decimal {
+    fraction.checked_mul(Decimal::ONE_HUNDRED).unwrap_or(Decimal::MAX).normalize()
+}
+
+enum FractionError {
+    NotANumber,
+    /// More than six decimals.
+    TooFine(Decimal),
+    /// So many decimals that it has no exact value here.
+    TooManyDigits,
+    TooLarge,
+}
+
+/// Reads a fraction of at most six decimals exactly. Anything negative is too large to be millionths.
+fn millionths(text: &str) -> Result<u32, FractionError> {
+    let value = match parse_exact(text) {
+        Ok(value) => value.normalize(),
+        Err(AmountError::TooLarge) => return Err(FractionError::TooLarge),
+        Err(AmountError::TooManyDecimals { .. }) => return Err(FractionError::TooManyDigits),
+        Err(_) => return Err(FractionError::NotANumber),
+    };
+    if value.scale() > 6 {
+        return Err(FractionError::TooFine(value));
+    }
+    let millionths = value.checked_mul(Decimal::from(ONE)).ok_or(FractionError::TooLarge)?.normalize();
+    u32::try_from(millionths.mantissa()).map_err(|_| FractionError::TooLarge)
 }
 
 /// Reads a decimal number with an optional exponent, refusing whatever a [`Decimal`] cannot hold exactly.
@@ -232,12 +382,82 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_rounds_down_and_never_up() {
-        assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(101)), BaseUnits(99));
-        assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(u64::MAX)), BaseUnits(18_262_276_632_972_456_098));
+    fn the_floor_rounds_up_and_is_never_nothing() {
+        assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(101)), BaseUnits(100));
+        assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(100)), BaseUnits(99));
+        assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(u64::MAX)), BaseUnits(18_262_276_632_972_456_099));
+        for slippage in [Slippage::MIN, Slippage::DEFAULT, Slippage::MAX] {
+            assert_eq!(slippage.floor_of(BaseUnits(1)), BaseUnits(1), "{slippage}");
+            assert_eq!(slippage.floor_of(BaseUnits(0)), BaseUnits(1), "{slippage}");
+        }
+    }
+
+    #[test]
+    fn whoever_writes_percent_instead_of_a_fraction_is_told_so() {
+        for text in ["1", "0.51", "5", "100", "1e3", "0", "-1"] {
+            let error = Slippage::parse(text).unwrap_err().to_string();
+            assert!(error.contains("1 % is 0.01"), "{text}: {error}");
+        }
+        for text in ["1%", "1 %", "one"] {
+            let error = Slippage::parse(text).unwrap_err().to_string();
+            assert!(error.contains("0.01 for 1 %"), "{text}: {error}");
+        }
+        let error = ImpactLimit::parse("10").unwrap_err().to_string();
+        assert!(error.contains("10 % is 0.1"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_of_the_price_impact_is_a_fraction_up_to_all() {
+        assert_eq!(ImpactLimit::parse("0.1").map(u32::from), Ok(100_000));
+        assert_eq!(ImpactLimit::parse("1"), Ok(ImpactLimit::NONE));
+        assert_eq!(ImpactLimit::parse("1e-6").map(u32::from), Ok(1));
+        for text in ["0", "1.000001", "-0.1", "1e40", "2.0000001"] {
+            assert_eq!(ImpactLimit::parse(text), Err(ImpactLimitError::OutOfRange), "{text}");
+        }
+        assert_eq!(ImpactLimit::parse("0.0000001"), Err(ImpactLimitError::TooFine));
+        assert_eq!(ImpactLimit::parse("10%"), Err(ImpactLimitError::NotANumber));
+        let limit = ImpactLimit::parse("0.1").unwrap();
+        assert!(limit.allows(Decimal::new(1, 1)) && !limit.allows(Decimal::new(100_001, 6)));
+    }
+
+    #[test]
+    fn a_stored_slippage_beyond_its_range_is_unreadable_instead_of_a_wrong_floor() {
+        assert_eq!(serde_json::from_str::<Slippage>("10000").unwrap(), Slippage::DEFAULT);
+        for stored in ["0", "99", "500001", "1000001", "4294967295", "-1"] {
+            assert!(serde_json::from_str::<Slippage>(stored).is_err(), "{stored}");
+        }
+        assert!(serde_json::from_str::<ImpactLimit>("1000001").is_err());
+    }
+
+    /// Any amount, and often one of the extremes.
+    pub(crate) fn amounts() -> impl Strategy<Value = u64> {
+        prop_oneof![1u64..=3, 1u64.., (u64::MAX - 3)..=u64::MAX, Just(1_000_000), Just(1 << 53)]
     }
 
     proptest! {
+        #[test]
+        fn a_floor_gives_away_no_base_unit_more_than_the_slippage(
+            quoted in amounts(),
+            slippage in prop_oneof![100u32..=500_000, Just(100), Just(500_000)],
+        ) {
+            let floor = u128::from(Slippage(slippage).floor_of(BaseUnits(quoted)).0);
+            let (quoted, kept) = (u128::from(quoted), u128::from(ONE - slippage));
+            prop_assert!(floor >= 1 && floor <= quoted);
+            prop_assert!(floor * u128::from(ONE) >= quoted * kept, "it is below the share");
+            prop_assert!((floor - 1) * u128::from(ONE) < quoted * kept, "it is more than rounded up");
+        }
+
+        #[test]
+        fn a_fraction_is_kept_exactly(millionths in 100u32..=500_000) {
+            let slippage = Slippage(millionths);
+            prop_assert_eq!(Slippage::parse(&slippage.to_string()), Ok(slippage));
+            let limit = ImpactLimit(millionths);
+            prop_assert_eq!(ImpactLimit::parse(&limit.to_string()), Ok(limit));
+            if millionths % 100 == 0 {
+                prop_assert_eq!(Slippage::from_basis_points(millionths / 100), Ok(slippage));
+            }
+        }
+
         #[test]
         fn an_amount_survives_the_way_out_and_back(units in 1u64.., decimals in 0u8..=18) {
             let shown = BaseUnits(units).to_decimal(decimals).to_string();

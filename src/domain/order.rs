@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::amount::{BaseUnits, Slippage};
+use super::amount::{BaseUnits, ImpactLimit, Slippage};
 use super::id::{ClientKey, OrderId};
 use super::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use super::routing::Strategy;
@@ -29,6 +29,11 @@ pub struct OrderRequest {
     pub slippage: Slippage,
     /// The least output over all attempts, whatever the quotes say.
     pub min_amount_out: Option<BaseUnits>,
+    /// The most by which it may move the price; the engine's own limit where it does not say.
+    ///
+    /// Absent, not filled in, so that a repeat under the same key is the same order whatever the engine's limit is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_price_impact: Option<ImpactLimit>,
     /// How it is preferred when orders wait.
     pub priority: Priority,
     /// How the venue is chosen.
@@ -38,7 +43,7 @@ pub struct OrderRequest {
 }
 
 impl OrderRequest {
-    /// The floor of a swap built on that quote: the slippage's, or `minAmountOut` where that is more.
+    /// The floor of a swap built on that quote: the slippage's, or `minAmountOut` where that is more; never 0.
     pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
         self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
     }
@@ -202,6 +207,7 @@ pub(crate) mod tests {
             amount_in: BaseUnits(1_000_000_000),
             slippage: Slippage::DEFAULT,
             min_amount_out: None,
+            max_price_impact: None,
             priority: Priority::Normal,
             strategy: Strategy::BestPrice,
             client_order_id: None,
@@ -214,6 +220,13 @@ pub(crate) mod tests {
         assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
         assert_eq!(guarded.floor(BaseUnits(1_000)), BaseUnits(995));
+    }
+
+    #[test]
+    fn a_request_that_was_stored_without_a_limit_of_the_price_impact_is_read_and_is_the_same_order() {
+        let stored = serde_json::to_string(&request()).unwrap();
+        assert!(!stored.contains("impact"), "{stored}");
+        assert_eq!(serde_json::from_str::<OrderRequest>(&stored).unwrap(), request());
     }
 
     proptest! {

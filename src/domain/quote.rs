@@ -22,7 +22,7 @@ pub struct Quote {
     pub fee: BaseUnits,
     /// Output tokens for one input token, after the fee.
     pub price: Decimal,
-    /// The share by which this trade moves the price against itself, as a fraction.
+    /// The share by which this trade moves the price against itself, as a fraction; rounded up where it is rounded.
     pub price_impact: Decimal,
     /// How long the venue took to answer, in milliseconds.
     pub latency_ms: u32,

@@ -28,6 +28,8 @@ pub enum FailureCode {
     NoLiquidity,
     /// The venues' pools for this pair are of a kind the engine does not trade.
     UnsupportedPool,
+    /// The trade would move the price by more than the order allows.
+    PriceImpactTooHigh,
     /// The wallet does not hold the input.
     InsufficientFunds,
     /// No swap was signed before the order's time was over.
@@ -45,7 +47,11 @@ impl FailureCode {
             | Self::SwapRejected
             | Self::SwapExpired
             | Self::Internal => true,
-            Self::NoLiquidity | Self::UnsupportedPool | Self::InsufficientFunds | Self::Timeout => false,
+            Self::NoLiquidity
+            | Self::UnsupportedPool
+            | Self::PriceImpactTooHigh
+            | Self::InsufficientFunds
+            | Self::Timeout => false,
         }
     }
 
@@ -61,6 +67,7 @@ impl FailureCode {
             Self::Internal => "internal",
             Self::NoLiquidity => "no_liquidity",
             Self::UnsupportedPool => "unsupported_pool",
+            Self::PriceImpactTooHigh => "price_impact_too_high",
             Self::InsufficientFunds => "insufficient_funds",
             Self::Timeout => "timeout",
         }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::BaseUnits;
+use super::amount::{BaseUnits, ImpactLimit, percent};
 use super::id::VenueId;
 use super::order::OrderRequest;
 use super::quote::Quote;
@@ -25,7 +25,7 @@ pub enum Strategy {
     Reliability,
 }
 
-/// A venue that gave no quote, and why.
+/// A venue that gave no quote that serves, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
     /// The venue.
@@ -37,9 +37,9 @@ pub struct Unavailable {
 /// Which venue gets the order, what all of them said, and why it was this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// The valid quotes, the winner's first.
+    /// The quotes that serve, the winner's first.
     pub quotes: Vec<Quote>,
-    /// The venues that gave none.
+    /// The venues that gave none, or one that was set aside.
     pub unavailable: Vec<Unavailable>,
     /// Why the first quote won, in one sentence.
     pub reason: String,
@@ -52,16 +52,63 @@ impl Decision {
     }
 }
 
+/// Whether an order may be swapped on that quote, or why not.
+///
+/// `limit` is the engine's limit of the price impact, for orders that do not say their own.
+pub fn check(request: &OrderRequest, limit: ImpactLimit, quote: &Quote) -> Result<(), Failure> {
+    let (venue, token) = (quote.venue, &request.token_out);
+    if quote.amount_out.0 == 0 {
+        let reason = format!("{venue} pays nothing for so small an amount");
+        return Err(Failure::new(FailureCode::NoLiquidity, reason));
+    }
+    let limit = request.max_price_impact.unwrap_or(limit);
+    if !limit.allows(quote.price_impact) {
+        let reason = format!(
+            "at {venue} this trade would move the price by {} %, and at most {} % is allowed (maxPriceImpact)",
+            percent(quote.price_impact),
+            limit.percent()
+        );
+        return Err(Failure::new(FailureCode::PriceImpactTooHigh, reason));
+    }
+    match request.min_amount_out {
+        Some(minimum) if quote.amount_out < minimum => {
+            let reason = format!(
+                "{venue} offers {} {token}, the order wants at least {}",
+                quote.amount_out.to_decimal(token.decimals),
+                minimum.to_decimal(token.decimals)
+            );
+            Err(Failure::new(FailureCode::BelowMinimum, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Ranks what the venues answered and chooses the first, or says why none can be chosen.
 ///
-/// `quotes` come in the order they arrived; `reliability` says what share of its promises a venue has kept.
+/// A quote that does not serve is set aside for one that does. `limit` is the engine's limit of the price impact, for
+/// orders that do not say their own. `quotes` come in the order they arrived; `reliability` says what share of its
+/// promises a venue has kept.
 pub fn decide(
     request: &OrderRequest,
-    mut quotes: Vec<Quote>,
-    unavailable: Vec<Unavailable>,
+    limit: ImpactLimit,
+    answers: Vec<Quote>,
+    mut unavailable: Vec<Unavailable>,
     reliability: impl Fn(VenueId) -> Decimal,
 ) -> Result<Decision, Failure> {
-    quotes.retain(|quote| quote.amount_out.0 > 0);
+    let mut quotes = Vec::with_capacity(answers.len());
+    let mut set_aside = Vec::new();
+    for quote in answers {
+        match check(request, limit, &quote) {
+            Ok(()) => quotes.push(quote),
+            Err(failure) => set_aside.push((quote, failure)),
+        }
+    }
+    if quotes.is_empty()
+        && let Some(failure) = best_of(&set_aside)
+    {
+        return Err(failure);
+    }
+    unavailable.extend(set_aside.into_iter().map(|(quote, failure)| Unavailable { venue: quote.venue, failure }));
     match request.strategy {
         Strategy::BestPrice => quotes.sort_by_key(best_price),
         Strategy::Speed => {}
@@ -71,23 +118,8 @@ pub fn decide(
             });
         }
     }
-    let Some(winner) = quotes.first() else {
+    if quotes.is_empty() {
         return Err(no_quote(&unavailable));
-    };
-    if let Some(minimum) = request.min_amount_out
-        && winner.amount_out < minimum
-    {
-        let decimals = request.token_out.decimals;
-        return Err(Failure::new(
-            FailureCode::BelowMinimum,
-            format!(
-                "{} offers {} {}, the order wants at least {}",
-                winner.venue,
-                winner.amount_out.to_decimal(decimals),
-                request.token_out,
-                minimum.to_decimal(decimals)
-            ),
-        ));
     }
     let reason = explain(request, &quotes, &unavailable, reliability);
     Ok(Decision { quotes, unavailable, reason })
@@ -96,6 +128,17 @@ pub fn decide(
 /// Sorts the most output first, and among equals the venue that is configured first.
 fn best_price(quote: &Quote) -> (std::cmp::Reverse<BaseUnits>, VenueId) {
     (std::cmp::Reverse(quote.amount_out), quote.venue)
+}
+
+/// Why the best of the quotes that were set aside does not serve; `None` where none of them pays anything.
+///
+/// One that may serve at the next attempt speaks for all, whatever the others lack.
+fn best_of(set_aside: &[(Quote, Failure)]) -> Option<Failure> {
+    set_aside
+        .iter()
+        .filter(|(quote, _)| quote.amount_out.0 > 0)
+        .min_by_key(|(quote, failure)| (!failure.code.retryable(), best_price(quote)))
+        .map(|(_, failure)| failure.clone())
 }
 
 /// Nothing to choose from: permanent only where every venue says so for good.
@@ -131,7 +174,9 @@ fn explain(
         return match (request.strategy, others.is_empty()) {
             (Strategy::Speed, true) => format!("{} answered first, with {out} {token}", winner.venue),
             (_, true) => format!("{} alone was asked, and pays {out} {token}", winner.venue),
-            (_, false) => format!("{} alone gave a quote, {out} {token} ({})", winner.venue, others.join(", ")),
+            (_, false) => {
+                format!("{} alone gave a quote that serves, {out} {token} ({})", winner.venue, others.join(", "))
+            }
         };
     };
     match request.strategy {
@@ -191,6 +236,12 @@ mod tests {
     use crate::domain::order::tests::request;
     use chrono::DateTime;
 
+    const TENTH: ImpactLimit = ImpactLimit::TENTH;
+
+    fn moving(venue: VenueId, amount_out: u64, impact: &str) -> Quote {
+        Quote { price_impact: impact.parse().unwrap(), ..quote(venue, amount_out) }
+    }
+
     fn quote(venue: VenueId, amount_out: u64) -> Quote {
         Quote {
             venue,
@@ -205,7 +256,7 @@ mod tests {
 
     fn chosen(strategy: Strategy, quotes: Vec<Quote>, reliability: impl Fn(VenueId) -> Decimal) -> (VenueId, String) {
         let request = OrderRequest { strategy, ..request() };
-        let decision = decide(&request, quotes, vec![], reliability).unwrap();
+        let decision = decide(&request, TENTH, quotes, vec![], reliability).unwrap();
         (decision.winner().venue, decision.reason)
     }
 
@@ -242,22 +293,82 @@ mod tests {
         let silent =
             Unavailable { venue: VenueId::Raydium, failure: Failure::new(FailureCode::VenueUnavailable, "no answer") };
         let decision =
-            decide(&request(), vec![quote(VenueId::Meteora, 5_000_000)], vec![silent], |_| Decimal::ONE).unwrap();
-        assert_eq!(decision.reason, "meteora alone gave a quote, 5 USDC (raydium: venue_unavailable)");
+            decide(&request(), TENTH, vec![quote(VenueId::Meteora, 5_000_000)], vec![silent], |_| Decimal::ONE)
+                .unwrap();
+        assert_eq!(decision.reason, "meteora alone gave a quote that serves, 5 USDC (raydium: venue_unavailable)");
     }
 
     #[test]
     fn a_best_quote_below_the_minimum_is_a_retryable_failure() {
         let request = OrderRequest { min_amount_out: Some(BaseUnits(101)), ..request() };
-        let failure = decide(&request, vec![quote(VenueId::Raydium, 100)], vec![], |_| Decimal::ONE).unwrap_err();
+        let failure =
+            decide(&request, TENTH, vec![quote(VenueId::Raydium, 100)], vec![], |_| Decimal::ONE).unwrap_err();
         assert_eq!(failure.code, FailureCode::BelowMinimum);
         assert!(failure.code.retryable());
     }
 
     #[test]
+    fn a_trade_that_moves_the_price_too_far_fails_for_good() {
+        let fails = |request: &OrderRequest, quotes, unavailable| {
+            let failure = decide(request, TENTH, quotes, unavailable, |_| Decimal::ONE).unwrap_err();
+            (failure.code, failure.message)
+        };
+        let too_far = || moving(VenueId::Raydium, 100, "0.999667");
+        let (code, message) = fails(&request(), vec![too_far()], vec![]);
+        assert!(code == FailureCode::PriceImpactTooHigh && !code.retryable());
+        assert!(message.contains("99.9667 %") && message.contains("at most 10 %"), "{message}");
+        // A venue that is away changes nothing about the quote that there is.
+        let away =
+            Unavailable { venue: VenueId::Meteora, failure: Failure::new(FailureCode::VenueUnavailable, "away") };
+        assert_eq!(fails(&request(), vec![too_far()], vec![away]).0, FailureCode::PriceImpactTooHigh);
+        // What is within bounds, but below the minimum, may be enough at the next attempt.
+        let request = OrderRequest { min_amount_out: Some(BaseUnits(50)), ..request() };
+        let little = quote(VenueId::Meteora, 49);
+        assert_eq!(fails(&request, vec![too_far(), little], vec![]).0, FailureCode::BelowMinimum);
+    }
+
+    #[test]
+    fn a_venue_whose_quote_does_not_serve_is_set_aside_for_one_whose_does() {
+        let decided = |request: &OrderRequest, quotes| {
+            let decision = decide(request, TENTH, quotes, vec![], |_| Decimal::ONE).unwrap();
+            (decision.winner().venue, decision.unavailable[0].failure.code, decision.reason)
+        };
+        let quotes = || vec![moving(VenueId::Raydium, 300, "0.100001"), moving(VenueId::Meteora, 200, "0.1")];
+        for strategy in [Strategy::BestPrice, Strategy::Speed, Strategy::Reliability] {
+            let request = OrderRequest { strategy, ..request() };
+            let (venue, code, reason) = decided(&request, quotes());
+            assert_eq!((venue, code), (VenueId::Meteora, FailureCode::PriceImpactTooHigh));
+            assert_eq!(reason, "meteora alone gave a quote that serves, 0.0002 USDC (raydium: price_impact_too_high)");
+            let enough = OrderRequest { min_amount_out: Some(BaseUnits(200)), ..request };
+            let quotes = vec![quote(VenueId::Raydium, 199), quote(VenueId::Meteora, 200)];
+            let (venue, code, _) = decided(&enough, quotes);
+            assert_eq!((venue, code), (VenueId::Meteora, FailureCode::BelowMinimum));
+        }
+    }
+
+    #[test]
+    fn an_orders_own_limit_of_the_price_impact_is_the_one_that_counts() {
+        let quotes = || vec![moving(VenueId::Raydium, 100, "0.5")];
+        let decided = |limit: &str| {
+            let request = OrderRequest { max_price_impact: Some(ImpactLimit::parse(limit).unwrap()), ..request() };
+            decide(&request, TENTH, quotes(), vec![], |_| Decimal::ONE).map(|_| ()).map_err(|failure| failure.code)
+        };
+        assert_eq!(decided("0.5"), Ok(()));
+        assert_eq!(decided("1"), Ok(()));
+        assert_eq!(decided("0.499999"), Err(FailureCode::PriceImpactTooHigh));
+    }
+
+    #[test]
+    fn a_quote_that_pays_nothing_is_no_liquidity_for_good() {
+        let quotes = vec![quote(VenueId::Raydium, 0), quote(VenueId::Meteora, 0)];
+        let failure = decide(&request(), TENTH, quotes, vec![], |_| Decimal::ONE).unwrap_err();
+        assert_eq!(failure.code, FailureCode::NoLiquidity);
+    }
+
+    #[test]
     fn no_quote_is_permanent_only_if_every_venue_says_so_for_good() {
         let none = |venue, code| Unavailable { venue, failure: Failure::new(code, "said so") };
-        let fails = |unavailable| decide(&request(), vec![], unavailable, |_| Decimal::ONE).unwrap_err().code;
+        let fails = |unavailable| decide(&request(), TENTH, vec![], unavailable, |_| Decimal::ONE).unwrap_err().code;
         let dry = none(VenueId::Raydium, FailureCode::NoLiquidity);
         assert_eq!(
             fails(vec![dry.clone(), none(VenueId::Meteora, FailureCode::NoLiquidity)]),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::Face;
 use super::problem::{FieldErrors, Problem, shown};
-use crate::domain::amount::{BaseUnits, Slippage};
+use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
 use crate::domain::id::ClientKey;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, Priority};
@@ -110,10 +110,12 @@ async fn gathered(mut payload: web::Payload) -> Result<web::Bytes, Problem> {
 }
 
 /// Parses an order, or names everything that is wrong with it.
-pub(super) fn parse_order(body: &[u8], tokens: &TokenList) -> Result<Asked, Problem> {
+///
+/// More slippage than `most` is refused.
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList, most: Slippage) -> Result<Asked, Problem> {
     let mut form = form_of(body)?;
     let dry_run = form.take_flag("dryRun");
-    match order(&mut form, tokens) {
+    match order(&mut form, tokens, most) {
         Some(order) => Ok(Asked { order, dry_run }),
         None => Err(Problem::invalid(form.errors)),
     }
@@ -162,7 +164,9 @@ pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) 
 /// Parses what a quote is asked for: `tokenIn`, `tokenOut` and `amountIn`, from a query string.
 pub(super) fn parse_quote(query: &str, tokens: &TokenList) -> Result<OrderRequest, Problem> {
     let mut form = form_of_query(query)?;
-    order(&mut form, tokens).ok_or_else(|| Problem::invalid(form.errors))
+    let order = order(&mut form, tokens, Slippage::MAX).ok_or_else(|| Problem::invalid(form.errors))?;
+    // A price impact is shown, whatever it is: it is the order that is refused for it.
+    Ok(OrderRequest { max_price_impact: Some(ImpactLimit::NONE), ..order })
 }
 
 /// The members of a JSON object, each value as it was written; or what the text is instead.
@@ -256,7 +260,7 @@ fn broken_body(reason: &impl fmt::Display) -> Problem {
 }
 
 // Every field is read before the first `?`, so that all errors are found in one go.
-fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
+fn order(form: &mut Form, tokens: &TokenList, most: Slippage) -> Option<OrderRequest> {
     form.take_one_of(&["type", "orderType"], |text| match text {
         "market" => Ok(()),
         "limit" | "sniper" => Err(format!("{text} orders are not supported yet, only market")),
@@ -272,11 +276,26 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
     };
     let amount_in = form.require(&["amountIn", "amount"], amount(&token_in));
     let min_amount_out = form.take_one_of(&["minAmountOut"], amount(&token_out));
-    let slippage = form.take_one_of(&["slippage"], |text| Slippage::parse(text).map_err(|error| error.to_string()));
+    let within = |slippage: Slippage| match slippage <= most {
+        true => Ok(slippage),
+        false => Err(format!("must be at most {most} ({} %) on this server; 1 % is 0.01", most.percent())),
+    };
+    let slippage = form
+        .take_one_of(&["slippage"], |text| Slippage::parse(text).map_err(|error| error.to_string()).and_then(within));
     let points = form.take_one_of(&["slippageBps"], |text| {
-        let points = text.parse().map_err(|_| "must be a whole number from 1 to 5000".to_owned())?;
-        Slippage::from_basis_points(points).map_err(|error| error.to_string())
+        let points = text.parse().ok().and_then(|points| Slippage::from_basis_points(points).ok());
+        let slippage = points.ok_or(
+            "must be a whole number from 1 (0.01 %) to 5000 (50 %); it is hundredths of a percent, so 1 % is 100",
+        )?;
+        match slippage <= most {
+            true => Ok(slippage),
+            false => {
+                Err(format!("must be at most {} ({} %) on this server; 1 % is 100", most.points(), most.percent()))
+            }
+        }
     });
+    let max_price_impact =
+        form.take_one_of(&["maxPriceImpact"], |text| ImpactLimit::parse(text).map_err(|error| error.to_string()));
     let priority = form.take_one_of(&["priority"], |text| match text {
         "high" => Ok(Priority::High),
         "normal" => Ok(Priority::Normal),
@@ -308,6 +327,7 @@ fn order(form: &mut Form, tokens: &TokenList) -> Option<OrderRequest> {
         amount_in: amount_in?,
         slippage: slippage.or(points).unwrap_or(Slippage::DEFAULT),
         min_amount_out,
+        max_price_impact,
         priority: priority.unwrap_or_default(),
         strategy: strategy.unwrap_or_default(),
         client_order_id,
@@ -469,13 +489,50 @@ mod tests {
     }
 
     fn parsed(body: &str) -> Result<OrderRequest, serde_json::Value> {
-        let asked = parse_order(body.as_bytes(), &tokens());
+        let asked = parse_order(body.as_bytes(), &tokens(), Slippage::MAX);
         asked.map(|asked| asked.order).map_err(|problem| serde_json::to_value(problem).unwrap())
     }
 
     fn wrong_fields(body: &str) -> Vec<String> {
         let problem = parsed(body).unwrap_err();
         problem["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn more_slippage_than_the_server_takes_is_refused_under_the_name_it_was_asked_for() {
+        let most = Slippage::parse("0.1").unwrap();
+        let judged = |name: &str, value: &str| {
+            let body = format!(r#"{{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1,"{name}":{value}}}"#);
+            let problem = parse_order(body.as_bytes(), &tokens(), most).map(|asked| asked.order.slippage);
+            problem.map_err(|problem| serde_json::to_value(problem).unwrap()["errors"][0].clone())
+        };
+        assert_eq!(judged("slippage", "0.1").unwrap(), most);
+        assert_eq!(judged("slippageBps", "1000").unwrap(), most);
+        for (name, value, says) in [
+            ("slippage", "0.100001", "at most 0.1 (10 %)"),
+            ("slippage", "1", "1 % is 0.01"),
+            ("slippageBps", "1001", "at most 1000 (10 %)"),
+            ("slippageBps", "0.01", "1 % is 100"),
+            ("slippageBps", "5001", "1 % is 100"),
+        ] {
+            let error = judged(name, value).unwrap_err();
+            assert_eq!(error["field"], name);
+            assert!(error["message"].as_str().unwrap().contains(says), "{name} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_the_price_impact_is_kept_as_it_was_said_and_nothing_is_filled_in() {
+        let limit = |value: &str| {
+            let body = format!(r#"{{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1,"maxPriceImpact":{value}}}"#);
+            parsed(&body).map(|order| order.max_price_impact.map(|limit| limit.to_string()))
+        };
+        assert_eq!(limit("\"0.250\"").unwrap().unwrap(), "0.25");
+        assert_eq!(limit("1").unwrap().unwrap(), "1");
+        assert_eq!(limit("null").unwrap(), None);
+        for wrong in ["0", "10", "\"10%\"", "-0.1", "true"] {
+            assert_eq!(limit(wrong).unwrap_err()["errors"][0]["field"], "maxPriceImpact", "{wrong}");
+        }
     }
 
     #[test]
@@ -557,12 +614,12 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
         let body = |mark: &[u8]| [mark, br#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1}"#].concat();
-        assert!(parse_order(&body(b"\xef\xbb\xbf"), &tokens()).is_ok());
+        assert!(parse_order(&body(b"\xef\xbb\xbf"), &tokens(), Slippage::MAX).is_ok());
         for mark in [b"\xff\xfe", b"\xfe\xff"] {
-            let problem = parse_order(&body(mark), &tokens()).unwrap_err().to_string();
+            let problem = parse_order(&body(mark), &tokens(), Slippage::MAX).unwrap_err().to_string();
             assert!(problem.starts_with("invalid_json: ") && problem.contains("UTF-16"), "{problem}");
         }
-        assert!(parse_order(&body(b"\xef\xbb\xbf\xef\xbb\xbf"), &tokens()).is_err(), "one is enough");
+        assert!(parse_order(&body(b"\xef\xbb\xbf\xef\xbb\xbf"), &tokens(), Slippage::MAX).is_err(), "one is enough");
     }
 
     #[test]
@@ -661,13 +718,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_order(&body, &tokens());
+            let _ = parse_order(&body, &tokens(), Slippage::MAX);
         }
 
         #[test]
         fn no_field_value_makes_the_parser_panic(name in "tokenIn|tokenOut|amountIn|slippage|slippageBps|minAmountOut|type", value in "\\PC{0,40}") {
             let body = serde_json::json!({ "tokenIn": "SOL", "tokenOut": "USDC", "amountIn": "1", name: value }).to_string();
-            let _ = parse_order(body.as_bytes(), &tokens());
+            let _ = parse_order(body.as_bytes(), &tokens(), Slippage::MAX);
         }
     }
 }

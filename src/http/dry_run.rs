@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::warnings::warnings;
 use super::wire::{self, ErrorView, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
 use crate::domain::order::OrderRequest;
@@ -32,6 +33,8 @@ pub(super) struct DryRun {
     reason: Option<String>,
     quotes: Vec<QuoteView>,
     unavailable: Vec<UnavailableView>,
+    /// What should be known before the order is submitted.
+    warnings: Vec<String>,
     error: Option<ErrorView>,
 }
 
@@ -57,6 +60,7 @@ impl DryRun {
             reason: None,
             quotes: Vec::new(),
             unavailable: Vec::new(),
+            warnings: warnings(order, routed.as_ref().ok().map(Decision::winner)),
             error: None,
         };
         match routed {

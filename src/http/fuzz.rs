@@ -16,7 +16,7 @@ use crate::domain::token::{Mint, TokenList};
 use crate::fuzz::many;
 
 const SOL: &str = "So11111111111111111111111111111111111111112";
-const ORDER: &str = r#"{"type":"market","tokenIn":"SOL","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amountIn":"1.5","slippage":0.01,"minAmountOut":"1e2","priority":"high","routing":"speed","clientOrderId":"mine-1"}"#;
+const ORDER: &str = r#"{"type":"market","tokenIn":"SOL","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amountIn":"1.5","slippage":0.01,"maxPriceImpact":"0.25","minAmountOut":"1e2","priority":"high","routing":"speed","clientOrderId":"mine-1"}"#;
 
 /// Those of its fields that are more than a choice of words.
 const FIELDS: [&str; 7] =
@@ -38,6 +38,7 @@ fn said_again(order: &OrderRequest) -> String {
         "tokenOut": order.token_out.mint.as_str(),
         "amountIn": order.amount_in.to_decimal(order.token_in.decimals).to_string(),
         "slippage": order.slippage.to_string(),
+        "maxPriceImpact": order.max_price_impact.map(|limit| limit.to_string()),
         "minAmountOut": order.min_amount_out.map(|least| least.to_decimal(order.token_out.decimals).to_string()),
         "priority": format!("{:?}", order.priority).to_lowercase(),
         "routing": strategy,
@@ -47,7 +48,7 @@ fn said_again(order: &OrderRequest) -> String {
 }
 
 fn order(body: &[u8], tokens: &TokenList) -> Option<OrderRequest> {
-    body::parse_order(body, tokens).ok().map(|asked| asked.order)
+    body::parse_order(body, tokens, Slippage::MAX).ok().map(|asked| asked.order)
 }
 
 #[test]
@@ -92,6 +93,7 @@ fn any_slippage_is_judged_and_kept_exactly() {
         let Ok(slippage) = Slippage::parse(&text) else { return false };
         assert_eq!(Slippage::parse(&slippage.to_string()), Ok(slippage), "{text}");
         assert!(slippage.floor_of(BaseUnits(u64::MAX)) >= BaseUnits(u64::MAX / 2), "{text}");
+        assert!(slippage.floor_of(BaseUnits(1)) == BaseUnits(1), "{text}");
         true
     });
 }

@@ -24,6 +24,7 @@ mod request_id;
 pub mod sessions;
 mod stats;
 mod tokens;
+mod warnings;
 pub mod wire;
 mod ws;
 

@@ -10,12 +10,12 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
 use super::body::{self, Asked};
 use super::caller::Caller;
 use super::dry_run::DryRun;
 use super::problem::Problem;
 use super::wire::{OrderView, TimelineView};
+use super::{Face, warnings};
 use crate::actors::desk::CancelRefused;
 use crate::actors::order::CancelError;
 use crate::actors::order_manager::{Submission, SubmitError};
@@ -37,6 +37,8 @@ pub(super) struct Submitted {
     /// The same, as some clients call it.
     socket_url: String,
     ws_path: String,
+    /// What the order's owner should know of what was asked for.
+    warnings: Vec<String>,
     order: OrderView,
 }
 
@@ -69,7 +71,7 @@ pub(super) async fn submit(
     let owner = caller.may(Scope::Trade)?;
     let only_asked = body::parse_dry_run(request.query_string())?;
     let body = body::read(&request, payload).await?;
-    let Asked { order, dry_run } = body::parse_order(&body, face.tokens())?;
+    let Asked { order, dry_run } = body::parse_order(&body, face.tokens(), face.settings.orders.max_slippage)?;
     let dry_run = only_asked || dry_run;
     let order = Arc::new(order);
     let key = key(header_key(&request)?, &order)?;
@@ -87,6 +89,7 @@ pub(super) async fn submit(
         socket_url: websocket_url.clone(),
         websocket_url,
         ws_path,
+        warnings: warnings::at_submit(&order.request, &face),
         order: OrderView::of(&order),
     }))
 }

@@ -33,6 +33,9 @@ pub struct OrderView {
     pub min_amount_out: Option<Decimal>,
     #[schemars(with = "Decimal")]
     pub slippage: String,
+    /// As it was asked for; null where the engine's own limit holds.
+    #[schemars(with = "Option<Decimal>")]
+    pub max_price_impact: Option<String>,
     pub expected_price: Option<Decimal>,
     pub executed_price: Option<Decimal>,
     pub dex_used: Option<VenueId>,
@@ -70,6 +73,7 @@ impl OrderView {
             amount_out: None,
             min_amount_out: request.min_amount_out.map(|minimum| out(request, minimum)),
             slippage: request.slippage.to_string(),
+            max_price_impact: request.max_price_impact.map(|limit| limit.to_string()),
             expected_price: None,
             executed_price: None,
             dex_used: None,

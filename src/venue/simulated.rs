@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use ed25519_dalek::{Signer, SigningKey};
-use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{QuoteRequest, SwapRequest, Venue};
 use crate::chain::Chain;
@@ -80,7 +80,8 @@ impl SimulatedVenue {
         if raydium_is_better == (self.id == VenueId::Raydium) { 1_000_000 + half } else { 1_000_000 - half }
     }
 
-    /// The gross output and the price impact, by the pool's constant product; `None` beyond exact arithmetic.
+    /// The gross output, rounded down, and the price impact, rounded up, by the pool's constant product; `None` beyond
+    /// exact arithmetic.
     fn trade(&self, order: &OrderRequest, price_ppm: u64) -> Option<(BaseUnits, Decimal)> {
         let value = order.amount_in.to_decimal(order.token_in.decimals).checked_mul(self.usd(&order.token_in))?;
         let depth = Decimal::from(DEPTH_USD);
@@ -92,7 +93,9 @@ impl SimulatedVenue {
             .checked_mul(Decimal::from(10u64.checked_pow(order.token_out.decimals.into())?))?
             .floor()
             .to_u64()?;
-        Some((BaseUnits(units), impact.round_dp(6).normalize()))
+        // Limits have six decimals too: rounded up, an impact above a limit is never shown as within it.
+        let impact = impact.round_dp_with_strategy(6, RoundingStrategy::AwayFromZero).normalize();
+        Some((BaseUnits(units), impact))
     }
 
     fn offer(&self, request: &QuoteRequest, asked: Instant) -> Result<Quote, Failure> {
@@ -100,7 +103,8 @@ impl SimulatedVenue {
         let too_large =
             || Failure::new(FailureCode::NoLiquidity, format!("{} has no liquidity for this size", self.id));
         let (gross, price_impact) = self.trade(order, self.price_ppm(request)).ok_or_else(too_large)?;
-        let fee = u128::from(gross.0) * u128::from(self.fee_ppm()) / 1_000_000;
+        // Rounded up, as a pool does: a share of a base unit is the pool's.
+        let fee = (u128::from(gross.0) * u128::from(self.fee_ppm())).div_ceil(1_000_000);
         let fee = BaseUnits(u64::try_from(fee).map_err(|_| too_large())?);
         let amount_out = BaseUnits(gross.0 - fee.0);
         if amount_out.0 == 0 {

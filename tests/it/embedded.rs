@@ -23,6 +23,7 @@ pub fn request(settings: &Settings) -> OrderRequest {
         amount_in: BaseUnits(1_500_000_000),
         slippage: Slippage::DEFAULT,
         min_amount_out: None,
+        max_price_impact: None,
         priority: Priority::Normal,
         strategy: Strategy::BestPrice,
         client_order_id: None,

@@ -1,6 +1,6 @@
 //! What can be asked of orders over HTTP beyond submitting and following one.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{at_once, order};
 use crate::process::{SWIFT, Server};
@@ -104,7 +104,8 @@ async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
         assert!(answer.body["summary"].as_str().unwrap().starts_with("1.5 SOL would bring about"), "{answer:?}");
     }
     let number = |name: &str| by_body.body[name].as_str().unwrap().parse::<rust_decimal::Decimal>().unwrap();
-    let floor = (number("expectedAmountOut") * rust_decimal::Decimal::new(98, 2)).trunc_with_scale(6).normalize();
+    let exact = number("expectedAmountOut") * rust_decimal::Decimal::new(98, 2);
+    let floor = exact.round_dp_with_strategy(6, rust_decimal::RoundingStrategy::ToPositiveInfinity).normalize();
     assert_eq!(number("minAmountOut"), floor);
     assert_eq!(server.client.get("/api/orders").await.body["orders"], json!([]));
     // The name is still free.
@@ -115,6 +116,52 @@ async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     let wrong = server.client.post("/api/orders?dryRun=true", &order(json!({ "amountIn": 0 }))).await;
     assert_eq!(wrong.status, 400);
     assert_eq!(server.client.post("/api/orders?dryRun=yes", &order(json!({}))).await.status, 400);
+}
+
+#[actix::test]
+async fn an_order_that_would_move_the_price_too_far_fails_for_good_instead_of_being_confirmed_at_a_loss() {
+    let server = Server::start(SWIFT);
+    let everything = |fields: Value| {
+        let mut order = json!({ "amountIn": "1000000000" });
+        order.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        order
+    };
+    let id = server.client.submit(everything(json!({}))).await.order_id();
+    let failed = server.client.until_ended(&id).await;
+    assert_eq!((&failed["status"], &failed["attempt"]), (&json!("failed"), &json!(1)), "{failed}");
+    assert_eq!(failed["error"]["code"], "price_impact_too_high", "{failed}");
+    let dry = server.client.submit(everything(json!({ "dryRun": true }))).await;
+    assert_eq!((&dry.body["success"], &dry.body["error"]["code"]), (&json!(false), &json!("price_impact_too_high")));
+    // Whoever says so gets it.
+    let id = server.client.submit(everything(json!({ "maxPriceImpact": "1" }))).await.order_id();
+    assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+}
+
+#[actix::test]
+async fn one_base_unit_is_never_confirmed_with_nothing_to_show_for_it() {
+    let server = Server::start(SWIFT);
+    for (sold, bought) in [("SOL", "USDC"), ("USDC", "SOL")] {
+        let smallest = if sold == "SOL" { "0.000000001" } else { "0.000001" };
+        let order = json!({ "tokenIn": sold, "tokenOut": bought, "amountIn": smallest });
+        let id = server.client.submit(order).await.order_id();
+        let ended = server.client.until_ended(&id).await;
+        match ended["status"].as_str().unwrap() {
+            "confirmed" => assert_ne!(ended["amountOut"], "0", "{ended}"),
+            _ => assert_eq!(ended["error"]["code"], "no_liquidity", "{ended}"),
+        }
+    }
+}
+
+#[actix::test]
+async fn a_slippage_of_half_is_answered_with_a_warning() {
+    let server = Server::start(SWIFT);
+    let wide = server.client.submit(json!({ "slippage": "0.5" })).await;
+    assert!(wide.body["warnings"][0].as_str().unwrap().contains("50 %"), "{wide:?}");
+    let dry = server.client.submit(json!({ "slippage": "0.5", "dryRun": true })).await;
+    let floor = dry.body["minAmountOut"].as_str().unwrap();
+    let warning = dry.body["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("50 %") && warning.contains(floor), "{dry:?}");
+    assert_eq!(server.client.submit(json!({ "slippage": "0.05" })).await.body["warnings"], json!([]));
 }
 
 #[actix::test]

@@ -12,7 +12,7 @@ use crate::domain::id::OrderId;
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::Decision;
+use crate::domain::routing::{Decision, check};
 use crate::domain::swap::SignedSwap;
 use crate::venue::{QuoteRequest, SwapRequest};
 
@@ -36,14 +36,14 @@ pub(super) async fn build(
             answered(offer.venue.name(), timeout(patience, venue.send(GetQuote(again))).await)
         };
         let built = match quote {
-            Ok(quote) if request.min_amount_out.is_some_and(|minimum| quote.amount_out < minimum) => Err(Failure::new(
-                FailureCode::BelowMinimum,
-                format!("{} now offers less than the order's minimum", offer.venue),
-            )),
-            Ok(quote) => {
-                let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
-                answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
-            }
+            // Checked here too: an offer that was asked again may have moved.
+            Ok(quote) => match check(&request, world.settings.orders.max_price_impact, &quote) {
+                Ok(()) => {
+                    let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
+                    answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
+                }
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         };
         match built {
@@ -51,8 +51,10 @@ pub(super) async fn build(
             Err(failure) => failures.push(failure),
         }
     }
-    // The winner's failure is the one that decides; the others are told in its message.
-    let code = failures.first().map_or(FailureCode::BuildFailed, |failure| failure.code);
+    // The best offer's failure decides, unless only another one may end otherwise at the next attempt. The others are
+    // told in the message.
+    let decisive = failures.iter().find(|failure| failure.code.retryable()).or(failures.first());
+    let code = decisive.map_or(FailureCode::BuildFailed, |failure| failure.code);
     let said = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
     Err(Failure::new(code, said))
 }

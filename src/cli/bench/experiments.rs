@@ -305,6 +305,7 @@ async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, Failure> 
         amount_in: BaseUnits(1_500_000_000),
         slippage: Slippage::DEFAULT,
         min_amount_out: None,
+        max_price_impact: None,
         priority: Priority::Normal,
         strategy: Strategy::BestPrice,
         client_order_id: None,

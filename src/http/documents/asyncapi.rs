@@ -89,8 +89,7 @@ fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let order_id = example("order")["orderId"].clone();
     let about = json!({ "orderId": order_id });
     let channel = json!({ "channel": "orders", "openOrders": 3 });
-    let whole =
-        json!({ "orderId": order_id, "status": "pending", "created": true, "order": example("submitted")["order"] });
+    let whole = json!({ "orderId": order_id, "status": "pending", "created": true, "warnings": [], "order": example("submitted")["order"] });
     let cancelled = json!({ "orderId": order_id, "status": "cancelled", "order": example("cancelled")["order"] });
     let wrong = json!({ "code": "invalid_request", "message": "orderId: must be a UUID", "retryable": false,
         "errors": [{ "field": "orderId", "message": "must be a UUID" }] });

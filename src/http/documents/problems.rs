@@ -64,6 +64,7 @@ pub(super) const NO_QUOTES: &[&str] = &[
     "internal",
     "no_liquidity",
     "unsupported_pool",
+    "price_impact_too_high",
     "insufficient_funds",
     "timeout",
 ];
@@ -125,6 +126,7 @@ const KINDS: &[Kind] = &[
     later("internal", 503, "the engine stumbled over this"),
     kind("no_liquidity", 503, "no venue trades this pair in this size"),
     kind("unsupported_pool", 503, "the pools of this pair are of a kind that is not traded"),
+    kind("price_impact_too_high", 503, "the trade would move the price by more than is allowed"),
     kind("insufficient_funds", 503, "the wallet does not hold the input"),
     kind("timeout", 503, "no answer came in time"),
 ];

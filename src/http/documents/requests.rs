@@ -33,6 +33,16 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "amount": nullable("Amount", "Another name for amountIn."),
                 "minAmountOut": nullable("Amount", "The least output over all attempts, whatever the quotes say."),
                 "slippage": slippage(),
+                "maxPriceImpact": {
+                    "description": "The most by which the order may move the price against itself, as a fraction with at \
+                                    most six decimals; the engine's own limit (orders.max_price_impact) where it is not \
+                                    said.",
+                    "anyOf": [
+                        { "type": "number", "minimum": 0.000001, "maximum": 1 },
+                        { "type": "string", "pattern": NUMBER },
+                        { "type": "null" },
+                    ],
+                },
                 "slippageBps": {
                     "description": "The slippage in hundredths of a percent.",
                     "anyOf": [

@@ -175,6 +175,9 @@ pub(in crate::http) struct WholeOrder {
     /// Whether this submit made it; not told of a cancel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) created: Option<bool>,
+    /// What the order's owner should know of what was asked for; not told of a cancel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) warnings: Option<Vec<String>>,
     pub(super) order: OrderView,
 }
 

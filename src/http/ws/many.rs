@@ -32,7 +32,7 @@ use crate::http::dry_run::DryRun;
 use crate::http::problem::Problem;
 use crate::http::sessions::GoAway;
 use crate::http::wire::{OrderView, SnapshotView, UpdateView};
-use crate::http::{Face, orders};
+use crate::http::{Face, orders, warnings};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -288,8 +288,9 @@ impl ManyOrders {
 
     fn submit(&mut self, order: &[u8], key: Option<ClientKey>, request_id: Option<RequestId>, ctx: &mut Context) {
         let face = self.face().clone();
-        let asked = self.pulse.caller.may(Scope::Trade).map(|owner| (owner, body::parse_order(order, face.tokens())));
-        let asked = match asked {
+        let may = self.pulse.caller.may(Scope::Trade);
+        let max_slippage = face.settings.orders.max_slippage;
+        let asked = match may.map(|owner| (owner, body::parse_order(order, face.tokens(), max_slippage))) {
             Ok((owner, Ok(asked))) => Ok((owner, asked)),
             Ok((_, Err(problem))) => return self.mistake(&problem, request_id.as_ref(), ctx),
             Err(problem) => Err(problem),
@@ -301,15 +302,18 @@ impl ManyOrders {
             if dry_run {
                 return Ok(Err(DryRun::of(&order, &face.desk.quote(order.clone()).await)));
             }
-            face.desk.submit(owner, order, key).await.map(Ok).map_err(orders::refused)
+            let submission = face.desk.submit(owner, order, key).await.map_err(orders::refused)?;
+            let warnings = warnings::at_submit(&submission.order.request, &face);
+            Ok(Ok((submission, warnings)))
         };
         ctx.spawn(submit.into_actor(self).map(move |submitted: Result<_, Problem>, _, ctx| match submitted {
-            Ok(Ok(submission)) => {
+            Ok(Ok((submission, warnings))) => {
                 let order = &submission.order;
                 let what = WholeOrder {
                     order_id: order.id,
                     status: order.last().status,
                     created: Some(submission.created),
+                    warnings: Some(warnings),
                     order: OrderView::of(order),
                 };
                 answer("order:submitted", request_id.as_ref(), what, ctx);
@@ -326,7 +330,7 @@ impl ManyOrders {
         ctx.spawn(cancel.into_actor(self).map(move |cancelled, _, ctx| match cancelled {
             Ok(order) => {
                 let (status, order) = (order.last().status, OrderView::of(&order));
-                let what = WholeOrder { order_id: id, status, created: None, order };
+                let what = WholeOrder { order_id: id, status, created: None, warnings: None, order };
                 answer("order:cancelled", request_id.as_ref(), what, ctx);
             }
             Err(problem) => answer("error", request_id.as_ref(), Wrong::of(&problem, Some(id)), ctx),
