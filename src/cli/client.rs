@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::rt::System;
+use awc::error::{ConnectError, SendRequestError};
 use awc::http::StatusCode;
 use awc::ws::{CloseCode, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
@@ -59,6 +60,38 @@ impl Server {
         target.answer(answer).await
     }
 
+    /// `POST` of an order under its key, again under the same key while no answer says what became of it.
+    ///
+    /// A lost answer must not buy twice, so nothing here is sent without the key.
+    pub(super) async fn post_order(&self, order: &Value, key: &str) -> Result<Value, Failure> {
+        const TRIES: u32 = 5;
+        let target = self.target()?;
+        let client = target.client();
+        // Whether the engine may have taken the order although it did not say so.
+        let mut maybe_taken = false;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let request = client.post(target.at("/api/orders/execute")).insert_header(("idempotency-key", key));
+            let refusal = match target.outcome(request.send_json(order).await).await {
+                Ok(answer) => return Ok(answer),
+                Err(refusal) => refusal,
+            };
+            maybe_taken |= refusal.may_be_done();
+            let again = refusal.retryable || maybe_taken;
+            if !again || tries == TRIES {
+                return Err(match maybe_taken {
+                    true => {
+                        format!("{refusal}\nwhether the order was taken is not known: repeat with --key {key}").into()
+                    }
+                    false => refusal.to_string().into(),
+                });
+            }
+            output::note(format_args!("{refusal}; asking again with the same key"));
+            tokio::time::sleep(Duration::from_millis(250 << tries)).await;
+        }
+    }
+
     /// Follows an order to its end, printing each step, and says by the exit code how it ended.
     ///
     /// A lost connection is taken up again where it broke off.
@@ -75,6 +108,46 @@ impl Server {
         };
         let token = token.or_else(|| environment("ORDER_ENGINE_TOKEN").transpose());
         Ok(Target { url, token: token.map(|token| usable_token(token?)).transpose()? })
+    }
+}
+
+/// Why a request has no good answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+struct Refusal {
+    reason: String,
+    answer: Answer,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+}
+
+/// What came back instead.
+#[derive(Debug)]
+enum Answer {
+    /// Nothing; `sent` tells whether the request may have reached the engine.
+    None { sent: bool },
+    /// A problem; `undecided` where the engine itself does not know what became of the request.
+    Problem { undecided: bool },
+}
+
+impl Refusal {
+    /// Whether what was asked for may have been done all the same.
+    fn may_be_done(&self) -> bool {
+        match self.answer {
+            Answer::None { sent } => sent,
+            Answer::Problem { undecided } => undecided,
+        }
+    }
+}
+
+/// Whether a request that got no answer may have reached the engine. A connection that ends too early is a connect error
+/// to this library as well, so only those count that come before any byte is sent.
+fn may_be_sent(error: &SendRequestError) -> bool {
+    match error {
+        SendRequestError::Connect(ConnectError::Io(error)) => error.kind() != std::io::ErrorKind::ConnectionRefused,
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords) => false,
+        SendRequestError::Url(_) => false,
+        _ => true,
     }
 }
 
@@ -125,20 +198,33 @@ impl Target {
         format!("{}{path}", self.url)
     }
 
-    async fn answer<S>(
-        &self,
-        answer: Result<awc::ClientResponse<S>, awc::error::SendRequestError>,
-    ) -> Result<Value, Failure>
+    async fn answer<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, Failure>
     where
         S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
     {
-        let mut response = answer.map_err(|error| format!("{}: {error}", self.url))?;
-        let body: Value =
-            response.json().limit(16 * 1024 * 1024).await.map_err(|error| format!("{}: {error}", self.url))?;
-        if response.status().is_success() {
+        self.outcome(answer).await.map_err(|refusal| refusal.to_string().into())
+    }
+
+    async fn outcome<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, Refusal>
+    where
+        S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
+    {
+        let mut response = answer.map_err(|error| {
+            let sent = may_be_sent(&error);
+            Refusal { reason: format!("{}: {error}", self.url), answer: Answer::None { sent }, retryable: sent }
+        })?;
+        let status = response.status();
+        let body: Value = response.json().limit(16 * 1024 * 1024).await.map_err(|error| Refusal {
+            reason: format!("{}: {error}", self.url),
+            answer: Answer::None { sent: true },
+            retryable: true,
+        })?;
+        if status.is_success() {
             return Ok(body);
         }
-        Err(problem(response.status(), &body).into())
+        let retryable = body["retryable"] == true;
+        let undecided = body["code"] == "outcome_unknown";
+        Err(Refusal { reason: problem(status, &body), answer: Answer::Problem { undecided }, retryable })
     }
 
     async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, Failure> {

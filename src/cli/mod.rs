@@ -23,8 +23,10 @@ use order_engine::{Settings, telemetry};
 
 use self::output::OutputError;
 
-/// Exit codes beside 0 (it went well), 1 (it did not) and 2 (the command line was wrong).
+/// Exit codes beside 0 (it went well) and 1 (it did not).
 mod exit {
+    /// The command line was wrong, or says too little.
+    pub(super) const USAGE: u8 = 2;
     /// The order that was watched ended `failed`.
     pub(super) const ORDER_FAILED: u8 = 3;
     /// The order that was watched ended `cancelled`.

@@ -1,12 +1,15 @@
 //! `order-engine submit`: an order to a running engine, followed to its end if wished.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
+use order_engine::domain::amount::Slippage;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
-use super::Failure;
 use super::client::Server;
 use super::output::{self, OutputError};
+use super::{Failure, exit};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -19,6 +22,12 @@ pub(super) struct Arguments {
     /// The share of the quote that may be lost on the way, such as 0.01 for 1 %.
     #[arg(long)]
     slippage: Option<String>,
+    /// Submit a slippage above 0.05 without asking.
+    #[arg(long)]
+    yes: bool,
+    /// The most by which the order may move the price against itself, such as 0.02 for 2 %.
+    #[arg(long)]
+    max_price_impact: Option<String>,
     /// The least output that is acceptable.
     #[arg(long)]
     min_amount_out: Option<String>,
@@ -31,6 +40,9 @@ pub(super) struct Arguments {
     /// A name of one's own; a repeat with the same name is the same order.
     #[arg(long)]
     client_order_id: Option<String>,
+    /// The idempotency key; a repeat with the same key is the same order. One is made and printed if none is given.
+    #[arg(long)]
+    key: Option<String>,
     /// Follow it to its end: exit code 0 confirmed, 3 failed, 4 cancelled.
     #[arg(long)]
     watch: bool,
@@ -47,27 +59,45 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         token_out,
         amount,
         slippage,
+        yes,
+        max_price_impact,
         min_amount_out,
         priority,
         routing,
         client_order_id,
+        key,
         watch,
         json,
         server,
     } = arguments;
+    // Other texts are the engine's to judge.
+    let is_wide = slippage.as_deref().is_some_and(|text| Slippage::parse(text).is_ok_and(Slippage::is_wide));
     let fields = [
         ("tokenIn", Some(token_in)),
         ("tokenOut", Some(token_out)),
         ("amountIn", Some(amount)),
         ("slippage", slippage),
+        ("maxPriceImpact", max_price_impact),
         ("minAmountOut", min_amount_out),
         ("priority", priority),
         ("routing", routing),
-        ("clientOrderId", client_order_id),
+        ("clientOrderId", client_order_id.clone()),
     ];
     let order: Map<_, _> =
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))).collect();
-    let answer = server.post("/api/orders/execute", &Value::Object(order)).await?;
+    if is_wide
+        && !yes
+        && let Some(refused) = ask(&server, &order).await?
+    {
+        return Ok(refused);
+    }
+    // A client order id is a key already, and the two would have to agree.
+    let key = key.or(client_order_id).unwrap_or_else(|| {
+        let key = Uuid::new_v4().to_string();
+        output::note(format_args!("key {key}"));
+        key
+    });
+    let answer = server.post_order(&Value::Object(order), &key).await?;
     let id = answer["orderId"].as_str().ok_or("the answer has no orderId")?.to_owned();
     let printed = match (json, watch) {
         (true, _) => output::line(&answer),
@@ -80,4 +110,28 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         return Err(error.into());
     }
     if watch { server.follow(&id, 0, json).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// Asks the person at the terminal whether an order with a wide slippage is meant; the exit code where it is not.
+async fn ask(server: &Server, order: &Map<String, Value>) -> Result<Option<ExitCode>, Failure> {
+    let mut dry_run = order.clone();
+    dry_run.insert("dryRun".to_owned(), Value::Bool(true));
+    let answer = server.post("/api/orders/execute", &Value::Object(dry_run)).await?;
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::note(warning);
+    }
+    if !io::stdin().is_terminal() {
+        output::note("order-engine: nothing was submitted; add --yes if this is meant");
+        return Ok(Some(ExitCode::from(exit::USAGE)));
+    }
+    output::note("Submit it all the same? [y/N]");
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    match line.trim() {
+        "y" | "Y" | "yes" => Ok(None),
+        _ => {
+            output::note("nothing was submitted");
+            Ok(Some(ExitCode::FAILURE))
+        }
+    }
 }

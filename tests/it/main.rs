@@ -11,6 +11,7 @@ mod machine;
 mod memory_store;
 mod process;
 
+mod command_line;
 mod compatibility;
 mod crashes;
 mod documents;
