@@ -546,8 +546,8 @@ fn announcing(cluster: Cluster) -> Announce {
 fn simulated_chain(settings: &Settings, dice: Dice, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {
     let simulation = &settings.simulation;
     let ledger = match &simulation.ledger {
-        LedgerPlace::Memory => Ledger::in_memory(clock.now(), simulation.block),
-        LedgerPlace::File(path) => Ledger::open(path, clock.now(), simulation.block)?,
+        LedgerPlace::Memory => Ledger::in_memory(clock.read(), simulation.block),
+        LedgerPlace::File(path) => Ledger::open(path, clock.read(), simulation.block)?,
     };
     Ok(Arc::new(SimulatedChain::new(simulation.clone(), dice, clock, ledger)))
 }

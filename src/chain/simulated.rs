@@ -80,7 +80,9 @@ impl SimulatedChain {
 
     /// Moves the block height on by so many blocks at once.
     pub fn jump(&self, blocks: u64) -> Result<(), LedgerError> {
-        self.ledger().jump(self.clock.now(), blocks)
+        let mut ledger = self.ledger();
+        let now = ledger.time(self.clock.read());
+        ledger.jump(now, blocks)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -127,10 +129,10 @@ impl SimulatedChain {
         }
     }
 
-    /// What is known now, and when it is worth looking again.
-    async fn look(&self, signature: Signature) -> Result<(Observation, Option<DateTime<Utc>>), ChainError> {
+    /// What is known now, and how long it is until it is worth looking again.
+    async fn look(&self, signature: Signature) -> Result<(Observation, Option<Duration>), ChainError> {
         self.on_ledger(|ledger| {
-            let now = self.clock.now();
+            let now = ledger.time(self.clock.read());
             if ledger.entry(&signature).is_none() {
                 // It may stand in the file all the same: another engine can have sent it.
                 ledger.refresh()?;
@@ -141,7 +143,8 @@ impl SimulatedChain {
             };
             let outcome: Option<Outcome> = ledger.outcome(entry, now);
             let next = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
-            Ok((Observation { height, outcome }, next))
+            let wait = next.map(|at| (at - now).to_std().unwrap_or_default());
+            Ok((Observation { height, outcome }, wait))
         })
         .await
     }
@@ -150,13 +153,14 @@ impl SimulatedChain {
 #[async_trait]
 impl Chain for SimulatedChain {
     async fn block_height(&self) -> Result<u64, ChainError> {
-        Ok(self.ledger().height(self.clock.now()))
+        let ledger = self.ledger();
+        Ok(ledger.height(ledger.time(self.clock.read())))
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
         let (signature, instruction) = unwire(bytes).ok_or_else(|| ChainError("these bytes are no swap".into()))?;
         let draw = |ledger: &Ledger| {
-            let now = self.clock.now();
+            let now = ledger.time(self.clock.read());
             (ledger.height(now) <= instruction.last_valid_block_height).then(|| Entry {
                 signature,
                 order_id: instruction.order_id,
@@ -187,12 +191,12 @@ impl Chain for SimulatedChain {
     async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            let (observation, next) = self.look(signature).await?;
+            let (observation, wait) = self.look(signature).await?;
             if observation.outcome.is_some() || tokio::time::Instant::now() >= deadline {
                 return Ok(observation);
             }
             // One millisecond more, for timers have no finer grain and waking early would only mean looking twice.
-            let wait = next.map_or(patience, |at| self.clock.until(at) + Duration::from_millis(1));
+            let wait = wait.map_or(patience, |wait| wait + Duration::from_millis(1));
             tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + wait)).await;
         }
     }

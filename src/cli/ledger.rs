@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use chrono::Utc;
 use order_engine::Settings;
 use order_engine::chain::simulated::{Entry, Ledger};
+use order_engine::clock::Clock;
 use order_engine::config::LedgerPlace;
 use order_engine::domain::swap::Outcome;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         return Err("the ledger is in the engine's memory (simulation.ledger)".into());
     };
     let ledger = Ledger::read(path)?;
-    let now = Utc::now();
+    let now = ledger.time(Clock::System.read());
     for entry in ledger.entries() {
         let outcome = match ledger.outcome(entry, now) {
             Some(Outcome::Landed(_)) => "landed",

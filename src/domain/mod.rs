@@ -6,6 +6,7 @@ pub mod amount;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;
+pub mod moment;
 pub mod order;
 pub mod quote;
 pub mod retry;

@@ -6,6 +6,10 @@
 //! A line counts once its newline is there. What stands behind the last newline is what a failed or interrupted append
 //! left: readers pass over it, and whoever has the lock cuts it off. So an append that failed has taken nothing, also
 //! where its remains cannot be cut off just now; and as long as they cannot, nothing more is appended.
+//!
+//! The chain has a time of its own, as a real one has: it agrees with the machine's wall clock when a boot of the machine
+//! first meets the ledger, and goes on by the uptime from there. So nobody who sets the wall clock moves its height, and
+//! nothing that it took lands a day late.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,12 +18,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
+use crate::domain::moment::{Moment, Now, Uptime};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::swap::{Fill, Outcome, Signature};
 
@@ -82,8 +88,22 @@ impl Fate {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Line {
-    Genesis { at: DateTime<Utc>, block_ms: u64 },
-    Jump { at: DateTime<Utc>, blocks: u64 },
+    Genesis {
+        at: DateTime<Utc>,
+        block_ms: u64,
+        /// The present when it began; earlier versions did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moment: Option<Moment>,
+    },
+    /// Another boot met the ledger: the chain's time at a moment of it.
+    Boot {
+        at: DateTime<Utc>,
+        moment: Moment,
+    },
+    Jump {
+        at: DateTime<Utc>,
+        blocks: u64,
+    },
     Swap(Entry),
 }
 
@@ -159,6 +179,8 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Ledger {
     genesis: DateTime<Utc>,
+    // For each boot that met the ledger the chain's time at some uptime of it.
+    boots: HashMap<Uuid, (Uptime, DateTime<Utc>)>,
     block: Duration,
     jumps: Vec<(DateTime<Utc>, u64)>,
     entries: Vec<Entry>,
@@ -189,9 +211,14 @@ impl Ledger {
     const PROBED_EVERY: Duration = Duration::from_secs(1);
 
     /// A ledger that dies with the process.
-    pub fn in_memory(now: DateTime<Utc>, block: Duration) -> Self {
+    pub fn in_memory(now: Now, block: Duration) -> Self {
+        Self { boots: HashMap::from([(now.moment.boot, (now.moment.uptime, now.at))]), ..Self::unread(now.at, block) }
+    }
+
+    fn unread(genesis: DateTime<Utc>, block: Duration) -> Self {
         Self {
-            genesis: now,
+            genesis,
+            boots: HashMap::new(),
             block,
             jumps: vec![],
             entries: vec![],
@@ -204,7 +231,7 @@ impl Ledger {
     /// Opens the ledger in that file, or begins one; its genesis and block time hold, whatever the settings say.
     ///
     /// What a crash left of a last line is cut off, with a warning. A broken line before the end is an error.
-    pub fn open(path: &Path, now: DateTime<Utc>, block: Duration) -> Result<Self, LedgerError> {
+    pub fn open(path: &Path, now: Now, block: Duration) -> Result<Self, LedgerError> {
         /// How often a start tries for the lock, which others have for the moment of an append.
         const TRIES: u32 = 100;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -216,7 +243,7 @@ impl Ledger {
             return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
         }
         let id = id(&found);
-        let mut ledger = Self::in_memory(now, block);
+        let mut ledger = Self::unread(now.at, block);
         ledger.file = Some(LedgerFile { path: path.clone(), file, id, trouble: None });
         let mut tries = 0;
         loop {
@@ -225,7 +252,7 @@ impl Ledger {
                     tries += 1;
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                begun => return begun.map(|()| ledger),
+                begun => return begun.map(|()| ledger.meet(now)),
             }
         }
     }
@@ -233,12 +260,43 @@ impl Ledger {
     /// Reads the ledger in that file without changing it, also while an engine appends to it.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
         let file = File::open(path).map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
-        let mut ledger = Self::in_memory(DateTime::UNIX_EPOCH, Duration::from_millis(1));
+        let mut ledger = Self::unread(DateTime::UNIX_EPOCH, Duration::from_millis(1));
         ledger.absorb(path, file)?;
         Ok(ledger)
     }
 
-    /// The block height at a moment.
+    /// The chain's time.
+    pub fn time(&self, now: Now) -> DateTime<Utc> {
+        match self.boots.get(&now.moment.boot) {
+            Some(&(uptime, at)) => at + TimeDelta::microseconds(now.moment.uptime.0 - uptime.0),
+            // Another boot, in which the wall clock may be behind: the chain's time never runs backwards.
+            None => now.at.max(self.latest()),
+        }
+    }
+
+    /// The latest time of which the chain has kept something.
+    fn latest(&self) -> DateTime<Utc> {
+        let taken = self.entries.iter().map(|entry| entry.accepted_at);
+        let others = self.boots.values().map(|(_, at)| *at).chain(self.jumps.iter().map(|(at, _)| *at));
+        taken.chain(others).fold(self.genesis, Ord::max)
+    }
+
+    /// Keeps what the chain's time is in this boot.
+    fn meet(mut self, now: Now) -> Self {
+        if !self.boots.contains_key(&now.moment.boot) {
+            let (at, moment) = (self.time(now), now.moment);
+            // On a full disk it is kept in memory only. The next start keeps it then, or makes it anew.
+            let _ = self.exclusively(|ledger| match ledger.boots.contains_key(&moment.boot) {
+                // Another process was first.
+                true => Ok(()),
+                false => ledger.write(&Line::Boot { at, moment }),
+            });
+            self.boots.entry(moment.boot).or_insert((moment.uptime, at));
+        }
+        self
+    }
+
+    /// The block height at a moment of the chain's time.
     pub fn height(&self, at: DateTime<Utc>) -> u64 {
         let age = (at - self.genesis).to_std().unwrap_or_default();
         let grown = age.as_micros() / self.block.as_micros().max(1);
@@ -420,8 +478,13 @@ impl Ledger {
                 return Err(LedgerError::Foreign { path: path.to_owned() });
             }
             match line {
-                Ok(Line::Genesis { at, block_ms }) => {
-                    (self.genesis, self.block) = (at, Duration::from_millis(block_ms.max(1)))
+                Ok(Line::Genesis { at, block_ms, moment }) => {
+                    (self.genesis, self.block) = (at, Duration::from_millis(block_ms.max(1)));
+                    self.boots.extend(moment.map(|moment| (moment.boot, (moment.uptime, at))));
+                }
+                Ok(Line::Boot { at, moment }) => {
+                    // The first holds, as for a swap: what was told by it stays true.
+                    self.boots.entry(moment.boot).or_insert((moment.uptime, at));
                 }
                 Ok(Line::Jump { at, blocks }) => self.jumps.push((at, blocks)),
                 Ok(Line::Swap(entry)) => self.remember(entry),
@@ -453,12 +516,13 @@ impl Ledger {
     }
 
     /// Writes the first line, where there is none yet.
-    fn begin(&mut self, now: DateTime<Utc>, block: Duration) -> Result<(), LedgerError> {
+    fn begin(&mut self, now: Now, block: Duration) -> Result<(), LedgerError> {
         if self.read.lines > 0 {
             return Ok(());
         }
         let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX);
-        self.write(&Line::Genesis { at: now, block_ms })
+        self.boots.insert(now.moment.boot, (now.moment.uptime, now.at));
+        self.write(&Line::Genesis { at: now.at, block_ms, moment: Some(now.moment) })
     }
 
     fn write(&mut self, line: &Line) -> Result<(), LedgerError> {
@@ -532,12 +596,21 @@ const fn rejection(code: FailureCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
 
     const BLOCK: Duration = Duration::from_millis(400);
 
     fn at(milliseconds: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::milliseconds(milliseconds)
+    }
+
+    /// The wall clock and the uptime both say that.
+    fn now(milliseconds: i64) -> Now {
+        in_boot(1, milliseconds, milliseconds)
+    }
+
+    fn in_boot(boot: u128, wall: i64, uptime: i64) -> Now {
+        let moment = Moment { boot: Uuid::from_u128(boot), uptime: Uptime(uptime * 1_000) };
+        Now { at: at(wall), moment }
     }
 
     fn entry(fate: Fate) -> Entry {
@@ -562,7 +635,7 @@ mod tests {
 
     #[test]
     fn a_swap_lands_while_nobody_looks() {
-        let ledger = Ledger::in_memory(at(0), BLOCK);
+        let ledger = Ledger::in_memory(now(0), BLOCK);
         let entry = entry(Fate::Lands { at: at(2_000), amount_out: BaseUnits(7) });
         assert_eq!(ledger.outcome(&entry, at(1_999)), None);
         let fill = Fill { amount_out: BaseUnits(7), slot: 5, fee: TRANSACTION_FEE };
@@ -571,7 +644,7 @@ mod tests {
 
     #[test]
     fn a_swap_whose_blocks_went_by_first_never_lands() {
-        let mut ledger = Ledger::in_memory(at(0), BLOCK);
+        let mut ledger = Ledger::in_memory(now(0), BLOCK);
         let entry = entry(Fate::Lands { at: at(2_000), amount_out: BaseUnits(7) });
         ledger.jump(at(1_000), 500).unwrap();
         assert_eq!(ledger.outcome(&entry, at(999_000)), None);
@@ -581,8 +654,8 @@ mod tests {
     fn the_same_bytes_in_the_file_twice_have_landed_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut one = Ledger::open(&path, at(0), BLOCK).unwrap();
-        let mut other = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut one = Ledger::open(&path, now(0), BLOCK).unwrap();
+        let mut other = Ledger::open(&path, now(0), BLOCK).unwrap();
         append(&mut one, entry(Fate::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
         append(&mut other, entry(Fate::Dropped)).unwrap();
         assert_eq!(Ledger::read(&path).unwrap().entries(), one.entries());
@@ -592,11 +665,11 @@ mod tests {
     fn the_file_tells_the_same_story_after_a_crash_in_mid_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         append(&mut ledger, entry(Fate::Dropped)).unwrap();
         ledger.jump(at(400), 10).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":\"swap\",\"signa").unwrap();
-        let mut again = Ledger::open(&path, at(9_999), Duration::from_millis(1)).unwrap();
+        let mut again = Ledger::open(&path, now(9_999), Duration::from_millis(1)).unwrap();
         assert_eq!(again.entries(), ledger.entries());
         append(&mut again, other(2)).unwrap();
         assert_eq!(Ledger::read(&path).unwrap().entries().len(), 2);
@@ -607,8 +680,8 @@ mod tests {
     fn two_processes_that_append_to_one_file_see_each_others_swaps() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut one = Ledger::open(&path, at(0), BLOCK).unwrap();
-        let mut two = Ledger::open(&path, at(99), Duration::from_millis(1)).unwrap();
+        let mut one = Ledger::open(&path, now(0), BLOCK).unwrap();
+        let mut two = Ledger::open(&path, now(99), Duration::from_millis(1)).unwrap();
         for number in 1..=20 {
             append(&mut one, other(2 * number)).unwrap();
             append(&mut two, other(2 * number + 1)).unwrap();
@@ -626,7 +699,7 @@ mod tests {
     fn while_another_process_appends_nothing_is_said_of_a_swap() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         let other_process = File::open(&path).unwrap();
         other_process.lock().unwrap();
         assert!(matches!(append(&mut ledger, other(2)), Err(LedgerError::Busy { .. })));
@@ -641,7 +714,7 @@ mod tests {
     fn what_a_failed_append_left_is_cut_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         append(&mut ledger, other(2)).unwrap();
         let whole = fs::read(&path).unwrap();
         // The write and the cut have failed: half a line stands there, whatever it says.
@@ -655,7 +728,7 @@ mod tests {
             let lines = fs::read_to_string(&path).unwrap();
             assert!(lines.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()), "{lines}");
             fs::write(&path, &whole).unwrap();
-            ledger = Ledger::open(&path, at(9), BLOCK).unwrap();
+            ledger = Ledger::open(&path, now(9), BLOCK).unwrap();
         }
     }
 
@@ -663,7 +736,7 @@ mod tests {
     fn a_file_that_takes_no_line_takes_no_swap_and_is_whole_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         // Every write to it fails, as on a full disk.
         let writable = std::mem::replace(&mut ledger.file.as_mut().unwrap().file, File::open(&path).unwrap());
         assert!(matches!(append(&mut ledger, other(2)), Err(LedgerError::Io { .. })));
@@ -686,12 +759,12 @@ mod tests {
     fn a_broken_line_before_the_end_stops_the_start_and_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         append(&mut ledger, other(2)).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":\"swap\",\"signa\n").unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":").unwrap();
         let before = fs::read(&path).unwrap();
-        let error = Ledger::open(&path, at(0), BLOCK).unwrap_err().to_string();
+        let error = Ledger::open(&path, now(0), BLOCK).unwrap_err().to_string();
         assert!(
             error.contains("chain.ledger") && error.contains("line 3") && error.contains("delete line 3"),
             "{error}"
@@ -708,11 +781,11 @@ mod tests {
         for text in ["a text without an end", "a text\n", "SQLite format 3\0", "{}\n", "\n"] {
             let path = folder.path().join("other");
             fs::write(&path, text).unwrap();
-            assert!(matches!(Ledger::open(&path, at(0), BLOCK), Err(LedgerError::Foreign { .. })), "{text:?}");
+            assert!(matches!(Ledger::open(&path, now(0), BLOCK), Err(LedgerError::Foreign { .. })), "{text:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         assert!(
-            Ledger::open(Path::new("/dev/null"), at(0), BLOCK).unwrap_err().to_string().contains("no regular file")
+            Ledger::open(Path::new("/dev/null"), now(0), BLOCK).unwrap_err().to_string().contains("no regular file")
         );
     }
 
@@ -722,7 +795,7 @@ mod tests {
         for text in ["", "{", "{\"line\":\"genesis\",\"at\":\"19", "\0\0\0\0"] {
             let path = folder.path().join("chain.ledger");
             fs::write(&path, text).unwrap();
-            assert_eq!(Ledger::open(&path, at(0), BLOCK).unwrap().entries(), [], "{text:?}");
+            assert_eq!(Ledger::open(&path, now(0), BLOCK).unwrap().entries(), [], "{text:?}");
             Ledger::read(&path).unwrap();
         }
     }
@@ -731,7 +804,7 @@ mod tests {
     fn a_ledger_that_is_removed_replaced_or_cut_short_takes_no_swap() {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("chain.ledger"), folder.path().join("moved"));
-        let mut ledger = Ledger::open(&path, at(0), BLOCK).unwrap();
+        let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
         append(&mut ledger, other(2)).unwrap();
         fs::rename(&path, &moved).unwrap();
         assert!(ledger.trouble().unwrap().contains("removed"));
@@ -744,5 +817,43 @@ mod tests {
         OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
         assert!(matches!(append(&mut ledger, other(4)), Err(LedgerError::Replaced { .. })));
         assert_eq!(ledger.entries().len(), 2);
+    }
+
+    #[test]
+    fn whoever_sets_the_wall_clock_moves_neither_the_height_nor_what_lands() {
+        const DAY: i64 = 86_400_000;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, now(1_000), BLOCK).unwrap();
+        append(&mut ledger, entry(Fate::Lands { at: at(5_000), amount_out: BaseUnits(7) })).unwrap();
+        for step in [-3_600_000, -5_000, 0, DAY] {
+            // Running, started again, and looked at from beside.
+            for ledger in [&ledger, &Ledger::open(&path, in_boot(1, step, 2_000), BLOCK).unwrap()] {
+                assert_eq!(ledger.time(in_boot(1, step, 4_000)), at(4_000));
+            }
+            assert_eq!(Ledger::read(&path).unwrap().time(in_boot(1, step, 4_000)), at(4_000));
+        }
+    }
+
+    #[test]
+    fn after_a_boot_the_chains_time_is_the_wall_clocks_unless_that_is_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        let mut ledger = Ledger::open(&path, now(1_000), BLOCK).unwrap();
+        append(&mut ledger, Entry { accepted_at: at(90_000), ..entry(Fate::Dropped) }).unwrap();
+        let behind = Ledger::open(&path, in_boot(2, 50_000, 10), BLOCK).unwrap();
+        assert_eq!(behind.time(in_boot(2, 1, 1_010)), at(91_000));
+        assert_eq!(Ledger::read(&path).unwrap().time(in_boot(2, 1, 1_010)), at(91_000));
+        let ahead = Ledger::open(&path, in_boot(3, 200_000, 10), BLOCK).unwrap();
+        assert_eq!(ahead.time(in_boot(3, 1, 1_010)), at(201_000));
+    }
+
+    #[test]
+    fn a_ledger_of_an_earlier_version_goes_on_by_the_uptime() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.ledger");
+        fs::write(&path, "{\"line\":\"genesis\",\"at\":\"1970-01-01T00:00:01Z\",\"blockMs\":400}\n").unwrap();
+        let ledger = Ledger::open(&path, in_boot(1, 9_000, 10), BLOCK).unwrap();
+        assert_eq!((ledger.time(in_boot(1, 0, 1_010)), ledger.height(at(9_000))), (at(10_000), 20));
     }
 }
