@@ -29,7 +29,7 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::Decision;
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
-use crate::store::{ListFilter, StoredOrder};
+use crate::store::{ListFilter, Page, StoredOrder};
 use crate::venue::QuoteRequest;
 
 /// Where everybody outside the actors asks.
@@ -217,9 +217,9 @@ impl Desk {
     }
 
     /// A page of orders, newest first.
-    pub async fn list(&self, filter: ListFilter) -> Result<Vec<Order>, DeskError> {
+    pub async fn list(&self, filter: ListFilter) -> Result<Page, DeskError> {
         match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
-            Ok(Ok(Ok(orders))) => Ok(orders),
+            Ok(Ok(Ok(page))) => Ok(page),
             Ok(Ok(Err(error))) => Err(unreadable(&error)),
             Ok(Err(_)) | Err(_) => Err(DeskError::Unavailable),
         }

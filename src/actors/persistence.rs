@@ -13,11 +13,10 @@ use tokio::time::Instant;
 
 use super::caretaker::{Caretaker, Child, ChildExited};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::Order;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
+use crate::store::{CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
 ///
@@ -83,7 +82,7 @@ pub struct FindKey {
 
 /// Lists orders.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<Vec<Order>, ReadError>")]
+#[rtype(result = "Result<Page, ReadError>")]
 pub struct ListOrders(pub ListFilter);
 
 /// Loads the next orders that have not ended, oldest first.
@@ -433,7 +432,7 @@ impl Handler<FindKey> for Persistence {
 }
 
 impl Handler<ListOrders> for Persistence {
-    type Result = ResponseFuture<Result<Vec<Order>, ReadError>>;
+    type Result = ResponseFuture<Result<Page, ReadError>>;
 
     fn handle(&mut self, ListOrders(filter): ListOrders, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();

@@ -80,16 +80,16 @@ pub(super) async fn cancel_all(
     let (mut results, mut more) = (Vec::new(), true);
     while results.len() < MOST && begun.elapsed() < patience {
         let page = face.desk.list(filter.clone()).await?;
-        let cancels = page.iter().map(|order| async {
+        let cancels = page.orders.iter().map(|order| async {
             let answer = face.desk.cancel(owner, order.id).await;
             CancelResult::of(order, &answer)
         });
         results.extend(join_all(cancels).await);
-        more = u64::try_from(page.len()).is_ok_and(|found| found == PAGE);
-        match page.last() {
-            Some(last) if more => filter.before = Some(last.id),
-            _ => break,
+        more = page.next.is_some();
+        if !more {
+            break;
         }
+        filter.before = page.next;
     }
     let cancelled = results.iter().filter(|result| result.outcome == "cancelled").count();
     Ok(web::Json(CancelledAll { success: true, cancelled, results, more }))

@@ -42,7 +42,8 @@ pub(super) struct Submitted {
     order: OrderView,
 }
 
-/// A page of a list; `nextCursor` asks for the next one.
+/// A page of a list; `nextCursor` asks for the next one. A page may hold fewer orders than its limit, or none, and still
+/// have a next one: with filters that few orders pass, a page ends after so many have been looked at.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page {
@@ -121,7 +122,7 @@ pub(super) async fn by_client_id(
     let owner = caller.may(Scope::Read)?;
     let id: ClientKey = id.parse().map_err(|message: &str| Problem::invalid_field("clientOrderId", message))?;
     let filter = ListFilter { owner, client_order_id: Some(id), limit: 1, ..ListFilter::default() };
-    match face.desk.list(filter).await?.first() {
+    match face.desk.list(filter).await?.orders.first() {
         Some(order) => Ok(web::Json(OrderView::of(order))),
         None => {
             Err(Problem::new(StatusCode::NOT_FOUND, "order_not_found", "there is no order with this clientOrderId"))
@@ -145,11 +146,8 @@ pub(super) async fn history(
 async fn page(request: &HttpRequest, face: &Face, caller: Caller, success: Option<bool>) -> Result<Page, Problem> {
     let owner = caller.may(Scope::Read)?;
     let filter = ListFilter { owner, ..filter(request.query_string(), face.tokens())? };
-    let limit = filter.limit;
-    let orders = face.desk.list(ListFilter { limit: limit + 1, ..filter }).await?;
-    let shown = &orders[..orders.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
-    let next_cursor = (shown.len() < orders.len()).then(|| shown.last().map(|order| order.id)).flatten();
-    Ok(Page { success, orders: shown.iter().map(OrderView::of).collect(), next_cursor })
+    let page = face.desk.list(filter).await?;
+    Ok(Page { success, orders: page.orders.iter().map(OrderView::of).collect(), next_cursor: page.next })
 }
 
 pub(super) async fn cancel(

@@ -206,8 +206,17 @@ pub struct ListFilter {
     pub to: Option<DateTime<Utc>>,
     /// Only orders older than this one: where the last page ended.
     pub before: Option<OrderId>,
-    /// How many at most.
+    /// How many at most, at least 1.
     pub limit: u64,
+}
+
+/// A page of a list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The orders; fewer than were asked for where the page has looked at as many as it may.
+    pub orders: Vec<Order>,
+    /// Where the next page begins: [`ListFilter::before`] of it. `None` where there is nothing more.
+    pub next: Option<OrderId>,
 }
 
 /// Durable truth.
@@ -232,7 +241,7 @@ pub trait OrderStore: Send + Sync + 'static {
     async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError>;
 
     /// A page of orders.
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError>;
+    async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError>;
 
     /// When orders were dispatched after that moment.
     async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError>;

@@ -1,6 +1,7 @@
 //! SeaORM on SQLite or PostgreSQL: the same statements on both.
 
 mod bulk;
+mod list;
 mod users;
 
 use std::collections::{HashMap, HashSet};
@@ -8,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Order as Sorted, Query, Value};
+use sea_orm::sea_query::{Condition, Value};
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
@@ -26,8 +27,8 @@ use uuid::Uuid;
 use self::bulk::{Statements, Target};
 use super::lock::{EngineLock, Guard};
 use super::{
-    Accept, CommitError, ListFilter, OrderStore, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write, Written,
-    request_to_text,
+    Accept, CommitError, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write,
+    Written, request_to_text,
 };
 use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
@@ -422,43 +423,8 @@ impl OrderStore for SeaStore {
         self.stored(rows).await
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
-        let mut query = orders::Entity::find().filter(match filter.owner.user() {
-            Some(user) => orders::Column::UserId.eq(user.0),
-            None => orders::Column::UserId.is_null(),
-        });
-        if let Some(status) = filter.status {
-            query = query.filter(stands(status));
-        }
-        if filter.unfinished {
-            query = query.filter(orders::Column::Status.is_null());
-        }
-        if let Some(mint) = &filter.token_in {
-            query = query.filter(orders::Column::TokenIn.eq(mint.as_str()));
-        }
-        if let Some(mint) = &filter.token_out {
-            query = query.filter(orders::Column::TokenOut.eq(mint.as_str()));
-        }
-        if let Some(key) = &filter.client_order_id {
-            query = query.filter(orders::Column::ClientOrderId.eq(key.as_str()));
-        }
-        // The id bounds let the primary key find the times; the times themselves are exact.
-        if let Some(from) = filter.from {
-            query = query
-                .filter(orders::Column::Id.gte(first_id_of(from - ID_SLACK)))
-                .filter(orders::Column::CreatedAt.gte(from));
-        }
-        if let Some(to) = filter.to {
-            query = query
-                .filter(orders::Column::Id.lt(first_id_of(to + ID_SLACK)))
-                .filter(orders::Column::CreatedAt.lt(to));
-        }
-        if let Some(before) = filter.before {
-            query = query.filter(orders::Column::Id.lt(before.0));
-        }
-        let rows =
-            query.order_by_desc(orders::Column::Id).limit(filter.limit).all(&self.reader).await.map_err(unread)?;
-        self.replayed(rows).await
+    async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
+        self.page(filter).await
     }
 
     async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
@@ -672,36 +638,6 @@ fn settle_swaps(statements: &mut Statements, settled: Vec<Vec<Value>>) {
         Target { column: Column::UpdatedAt, nullable: false },
     ];
     statements.update(Column::Signature, &targets, settled);
-}
-
-/// Whether an order stands there: a final status is in its row, another in its latest event.
-fn stands(status: Status) -> Condition {
-    if status.is_final() {
-        return Condition::all().add(orders::Column::Status.eq(status.name()));
-    }
-    let latest = Query::select()
-        .column(order_events::Column::Status)
-        .from(order_events::Entity)
-        .and_where(
-            Expr::col((order_events::Entity, order_events::Column::OrderId))
-                .equals((orders::Entity, orders::Column::Id)),
-        )
-        .order_by((order_events::Entity, order_events::Column::Seq), Sorted::Desc)
-        .limit(1)
-        .to_owned();
-    Condition::all()
-        .add(orders::Column::Status.is_null())
-        .add(Expr::SubQuery(None, Box::new(latest.into())).eq(status.name()))
-}
-
-/// How far an order's id and its acceptance may lie apart: they are drawn one after the other, but ids never go back
-/// where the clock does.
-const ID_SLACK: TimeDelta = TimeDelta::days(1);
-
-/// The first id that could be drawn at a moment.
-fn first_id_of(at: DateTime<Utc>) -> Uuid {
-    let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
-    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, ReadError> {

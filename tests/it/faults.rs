@@ -15,11 +15,10 @@ use order_engine::actors::order_manager::SubmitError;
 use order_engine::chain::{Chain, ChainError};
 use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::order::Order;
 use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
 use order_engine::engine::{Engine, Parts};
-use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, Write, Written};
+use order_engine::store::{CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -259,7 +258,7 @@ impl OrderStore for DiesBeforeItAnswers {
         self.0.unfinished(after, limit).await
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
+    async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
         self.0.list(filter).await
     }
 

@@ -10,7 +10,9 @@ use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::Order;
 use order_engine::domain::swap::SignedSwap;
 use order_engine::domain::user::Owner;
-use order_engine::store::{CommitError, ListFilter, OrderStore, ReadError, StoredOrder, SwapWrite, Write, Written};
+use order_engine::store::{
+    CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, SwapWrite, Write, Written,
+};
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -97,10 +99,11 @@ impl OrderStore for MemoryStore {
         Ok(stored.take(usize::try_from(limit).unwrap()).collect())
     }
 
-    async fn list(&self, filter: &ListFilter) -> Result<Vec<Order>, ReadError> {
+    async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
         let inner = self.inner.lock().unwrap();
         let of_owner = inner.orders.values().rev().filter(|order| order.owner == filter.owner);
-        Ok(of_owner.take(usize::try_from(filter.limit).unwrap()).cloned().collect())
+        let orders = of_owner.take(usize::try_from(filter.limit).unwrap()).cloned().collect();
+        Ok(Page { orders, next: None })
     }
 
     async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {

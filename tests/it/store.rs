@@ -27,7 +27,7 @@ use order_engine::domain::user::{ApiKey, KeyId, Owner, User, UserId};
 use order_engine::metrics::Metrics;
 use order_engine::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, TransactionTrait};
 use uuid::Uuid;
 
 use crate::databases::Postgres;
@@ -66,7 +66,7 @@ impl Shelf {
     }
 
     async fn listed(&self, filter: ListFilter) -> Vec<OrderId> {
-        self.store.list(&filter).await.unwrap().into_iter().map(|order| order.id).collect()
+        self.store.list(&filter).await.unwrap().orders.into_iter().map(|order| order.id).collect()
     }
 }
 
@@ -357,7 +357,14 @@ async fn no_statement_reads_a_whole_table_also_before_there_are_statistics() {
         ListFilter { token_in: Some(mints.token_in.mint.clone()), ..all.clone() },
         ListFilter { token_out: Some(mints.token_out.mint.clone()), ..all.clone() },
         ListFilter { client_order_id: Some(key("mine")), ..all.clone() },
-        ListFilter { from: Some(moment()), ..all },
+        ListFilter { from: Some(moment()), ..all.clone() },
+        ListFilter {
+            token_in: Some(mints.token_in.mint.clone()),
+            token_out: Some(mints.token_out.mint.clone()),
+            from: Some(moment()),
+            to: Some(moment() + TimeDelta::days(1)),
+            ..all
+        },
     ] {
         assert_eq!(shelf.listed(filter.clone()).await, [order.id], "{filter:?}");
     }
@@ -525,6 +532,78 @@ async fn pages_follow_one_another_without_gap_or_repeat_also_while_orders_come_i
         }
         orders.reverse();
         assert_eq!(seen, orders.iter().map(|order| order.id).collect::<Vec<_>>(), "{}", shelf.name);
+    })
+    .await;
+}
+
+/// Stores so many confirmed orders of an owner by the database itself, all of them SOL for USDC, one a millisecond.
+async fn fill(shelf: &Shelf, owner: Owner, orders: u32) {
+    let template = order_for(owner);
+    shelf.accepted(&template).await;
+    let stranger = shelf.stranger().await;
+    let (numbers, id) = match stranger.get_database_backend() {
+        DbBackend::Postgres => (
+            format!("generate_series(1, {orders}) AS numbers(n)"),
+            "CAST(lpad(to_hex(1760000000000 + n), 12, '0') || '7000800000000000000' || substr(o.id::text, 36) AS uuid)",
+        ),
+        _ => (
+            format!(
+                "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {orders}) SELECT n FROM s)"
+            ),
+            "unhex(printf('%012x', 1760000000000 + n) || '7000800000000000000' || substr(hex(o.id), 32))",
+        ),
+    };
+    let columns = "type, token_in, token_out, client_order_id, request, created_at, user_id";
+    let chosen = format!(
+        "INSERT INTO orders (id, status, ended_at, {columns}) SELECT {id}, 'confirmed', created_at, {columns} \
+         FROM orders o, {numbers} WHERE o.id = {}",
+        match stranger.get_database_backend() {
+            DbBackend::Postgres => format!("'{}'", template.id),
+            _ => format!("unhex('{}')", template.id.0.simple()),
+        }
+    );
+    stranger.execute_unprepared(&chosen).await.unwrap();
+    stranger.close().await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_page_without_hits_ends_after_some_thousand_orders_and_the_pages_reach_the_end() {
+    on_both(async |shelf| {
+        let (many, few) = (user(), user());
+        fill(shelf, many, 10_000).await;
+        let rare = order_of(request(), moment());
+        let mut own = order_for(few);
+        own.request = rare.request.clone();
+        shelf.accepted(&own).await;
+        for filter in [
+            ListFilter { owner: many, status: Some(Status::Failed), limit: 5, ..ListFilter::default() },
+            ListFilter { owner: many, token_in: Some(request().token_out.mint), limit: 5, ..ListFilter::default() },
+        ] {
+            let (mut pages, mut next) = (0, None);
+            loop {
+                let page = shelf.store.list(&ListFilter { before: next, ..filter.clone() }).await.unwrap();
+                assert!(page.orders.is_empty(), "{}", shelf.name);
+                pages += 1;
+                assert!(
+                    pages < 10 && next.is_none_or(|last| page.next.is_none_or(|next| next < last)),
+                    "{}",
+                    shelf.name
+                );
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+            assert!(pages > 1, "{}: one page looked at everything", shelf.name);
+        }
+        // Others' many orders are not in the way of a few.
+        let pending = ListFilter { owner: few, status: Some(Status::Pending), limit: 5, ..ListFilter::default() };
+        let page = shelf.store.list(&pending).await.unwrap();
+        assert_eq!((page.orders.len(), page.next), (1, None), "{}", shelf.name);
+        let never =
+            ListFilter { owner: many, from: Some(moment()), to: Some(moment()), limit: 5, ..ListFilter::default() };
+        let page = shelf.store.list(&never).await.unwrap();
+        assert!(page.orders.is_empty() && page.next.is_none(), "{}", shelf.name);
     })
     .await;
 }

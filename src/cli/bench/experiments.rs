@@ -217,12 +217,14 @@ async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
     let mut before = None;
     loop {
         let page = store.list(&ListFilter { before, limit: 500, ..ListFilter::default() }).await?;
-        let Some(last) = page.last() else { break };
-        before = Some(last.id);
-        runs.extend(page.iter().filter_map(|order| {
+        before = page.next;
+        runs.extend(page.orders.iter().filter_map(|order| {
             let began = order.history().iter().find(|step| matches!(step.event, OrderEvent::Dispatched))?.at;
             Some((order.id, began, order.last().at))
         }));
+        if before.is_none() {
+            break;
+        }
     }
     runs.sort_by_key(|(id, ..)| *id);
     let ledger = Ledger::read(&engine.ledger())?;
