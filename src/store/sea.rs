@@ -3,9 +3,10 @@
 mod bulk;
 mod list;
 mod users;
+mod writer;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -14,17 +15,19 @@ use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Condition, Value};
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RuntimeErr, SqlErr, TransactionTrait,
+    EntityTrait, ExecResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RuntimeErr, SqlErr, Statement,
+    TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::bulk::{Statements, Target};
+use self::writer::FileWriter;
 use super::lock::{EngineLock, Guard};
 use super::{
     Accept, CommitError, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write,
@@ -43,29 +46,62 @@ const LIVE: &str = "live";
 /// Orders in a SQLite file or a PostgreSQL database.
 #[derive(Clone, Debug)]
 pub struct SeaStore {
-    writer: DatabaseConnection,
+    writer: Writer,
     reader: DatabaseConnection,
     parallel_commits: usize,
     // How long the database may take over one step of a commit; a file has no line that could go dead.
     patience: Option<Duration>,
+    // What is known against the connections that write, and against those that read.
     doubt: Doubt,
+    reader_doubt: Doubt,
 }
 
-/// When a statement was last given up half way. Its connection went back to the pool with the answer still to come, so
-/// for a while none is trusted unasked.
+/// Where writes go.
+#[derive(Clone, Debug)]
+enum Writer {
+    /// A SQLite file, which has one writer.
+    File(Arc<FileWriter>),
+    /// PostgreSQL, or SQLite in memory. The latter is one connection that must not be replaced, for the data goes with
+    /// it; it has no disk that could be full.
+    Pool(DatabaseConnection),
+}
+
+/// What is known against the connections of a pool.
 #[derive(Clone, Debug, Default)]
-struct Doubt(Arc<Mutex<Option<Instant>>>);
+struct Doubt(Arc<Mutex<Doubts>>);
+
+#[derive(Debug, Default)]
+struct Doubts {
+    // When a statement was last given up half way. Its connection went back to the pool with the answer still to come,
+    // so for a while none is trusted unasked.
+    given_up: Option<Instant>,
+    // When the database last failed. What a connection that is older sees may be wrong for good (a server that became
+    // read-only, a file that was replaced), so each of them is replaced.
+    failed: Option<Instant>,
+}
 
 impl Doubt {
     const LASTS: Duration = Duration::from_secs(10);
 
     fn arise(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.doubts().given_up = Some(Instant::now());
     }
 
     fn lasts(&self) -> bool {
-        let arisen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        arisen.is_some_and(|arisen| arisen.elapsed() < Self::LASTS)
+        self.doubts().given_up.is_some_and(|arisen| arisen.elapsed() < Self::LASTS)
+    }
+
+    fn failed(&self) {
+        self.doubts().failed = Some(Instant::now());
+    }
+
+    /// Whether a connection of that age may be used.
+    fn allows(&self, age: Duration) -> bool {
+        self.doubts().failed.is_none_or(|failed| age <= failed.elapsed())
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,19 +129,32 @@ impl SeaStore {
     }
 
     async fn open_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
-        if !settings.url.is_sqlite() {
-            // On a connection without limits: a change to a large table may take longer than a statement.
-            let mut options = options(settings, 1);
-            let postgres = postgres(settings)?;
-            options.map_sqlx_postgres_opts(move |_| postgres.clone());
-            let connection = Database::connect(options).await?;
-            Migrator::up(&connection, None).await?;
-            connection.close().await?;
-            return Self::connect_with(settings, guard).await;
+        if settings.url.place() == &DatabasePlace::Memory {
+            let store = Self::connect_with(settings, guard).await?;
+            if let Writer::Pool(connection) = &store.writer {
+                Migrator::up(connection, None).await?;
+            }
+            return Ok(store);
         }
-        let store = Self::connect_with(settings, guard).await?;
-        Migrator::up(&store.writer, None).await?;
-        Ok(store)
+        let connection = Self::schema_connection(settings).await?;
+        Migrator::up(&connection, None).await?;
+        connection.close().await?;
+        Self::connect_with(settings, guard).await
+    }
+
+    /// A connection for changes to the schema, which nothing else uses afterwards.
+    async fn schema_connection(settings: &DatabaseSettings) -> Result<DatabaseConnection, DbErr> {
+        let options = match settings.url.is_sqlite() {
+            true => sqlite_options(settings, 1, Doubt::default())?,
+            false => {
+                // Without limits: a change to a large table may take longer than a statement.
+                let mut options = options(settings, 1);
+                let postgres = postgres(settings)?;
+                options.map_sqlx_postgres_opts(move |_| postgres.clone());
+                options
+            }
+        };
+        Database::connect(options).await
     }
 
     /// Opens the database as it is.
@@ -119,28 +168,79 @@ impl SeaStore {
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
             let doubt = Doubt::default();
             let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())?).await?;
-            let reader = match settings.max_connections - writers {
-                0 => writer.clone(),
-                readers => Database::connect(postgres_options(settings, guard, readers, Doubt::default())?).await?,
+            let (reader, reader_doubt) = match settings.max_connections - writers {
+                0 => (writer.clone(), doubt.clone()),
+                readers => {
+                    let doubt = Doubt::default();
+                    (Database::connect(postgres_options(settings, guard, readers, doubt.clone())?).await?, doubt)
+                }
             };
+            let writer = Writer::Pool(writer);
             // Two: while one commit waits for the disk the next is being filled.
-            return Ok(Self { writer, reader, parallel_commits: 2, patience: Some(Self::PATIENCE), doubt });
+            return Ok(Self {
+                writer,
+                reader,
+                parallel_commits: 2,
+                patience: Some(Self::PATIENCE),
+                doubt,
+                reader_doubt,
+            });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
-        let writer = Database::connect(sqlite_options(settings, 1)?).await?;
-        let reader = match settings.url.sqlite_path() {
-            Some(_) => Database::connect(sqlite_options(settings, Ord::min(settings.max_connections, 4))?).await?,
-            None => writer.clone(),
+        let doubt = Doubt::default();
+        let (writer, reader) = match sqlite_file(settings)? {
+            Some(file) => {
+                let writer = FileWriter::open(sqlite(SqliteConnectOptions::new(), Some(&file))).await?;
+                let readers = Ord::min(settings.max_connections, 4);
+                let reader = Database::connect(sqlite_options(settings, readers, doubt.clone())?).await?;
+                (Writer::File(Arc::new(writer)), reader)
+            }
+            None => {
+                let connection = Database::connect(sqlite_options(settings, 1, doubt.clone())?).await?;
+                (Writer::Pool(connection.clone()), connection)
+            }
         };
-        Ok(Self { writer, reader, parallel_commits: 1, patience: None, doubt: Doubt::default() })
+        Ok(Self { writer, reader, parallel_commits: 1, patience: None, doubt: Doubt::default(), reader_doubt: doubt })
     }
 
-    async fn begin(&self) -> Result<DatabaseTransaction, CommitError> {
-        let writer = self.writer.clone();
+    fn backend(&self) -> DbBackend {
+        self.reader.get_database_backend()
+    }
+
+    /// Runs one statement that writes, as a transaction of its own.
+    async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match &self.writer {
+            Writer::File(file) => file.execute(statement).await,
+            Writer::Pool(pool) => {
+                let done = pool.execute_raw(statement).await;
+                self.judge(done.as_ref().err());
+                done
+            }
+        }
+    }
+
+    /// Has the writing connections replaced if the database failed, other than by refusing data.
+    fn judge(&self, error: Option<&DbErr>) {
+        if error.is_some_and(|error| error.sql_err().is_none() && !is_about_the_data(error)) {
+            self.doubt.failed();
+        }
+    }
+
+    /// What to say of a read that failed; the connections that read are replaced.
+    fn unread(&self, error: DbErr) -> ReadError {
+        self.reader_doubt.failed();
+        unread(error)
+    }
+
+    async fn begin(&self, writer: &DatabaseConnection) -> Result<DatabaseTransaction, CommitError> {
+        let writer = writer.clone();
         // On its own: given up half way, a BEGIN would leave the pool a connection that is inside a transaction.
         let begun = tokio::spawn(async move { writer.begin().await });
         match self.patiently(begun).await {
-            Some(Ok(begun)) => begun.map_err(uncommitted),
+            Some(Ok(begun)) => begun.map_err(|error| {
+                self.judge(Some(&error));
+                uncommitted(error)
+            }),
             Some(Err(error)) => Err(CommitError::Unavailable { reason: error.to_string(), maybe_committed: false }),
             None => Err(unanswered(false)),
         }
@@ -148,10 +248,17 @@ impl SeaStore {
 
     /// Commits a batch as a single statement, which is a transaction of its own: one round trip instead of three.
     /// `None` where the batch takes more than that.
-    async fn commit_at_once(&self, batch: &[Write]) -> Option<Result<Vec<Written>, CommitError>> {
-        let (statements, written) = match self.patiently(plan(&self.writer, batch)).await {
+    async fn commit_at_once(
+        &self,
+        writer: &DatabaseConnection,
+        batch: &[Write],
+    ) -> Option<Result<Vec<Written>, CommitError>> {
+        let (statements, written) = match self.patiently(plan(writer, batch)).await {
             Some(Ok(planned)) => planned,
-            Some(Err(error)) => return Some(Err(uncommitted(error))),
+            Some(Err(error)) => {
+                self.judge(Some(&error));
+                return Some(Err(uncommitted(error)));
+            }
             None => {
                 self.doubt.arise();
                 return Some(Err(unanswered(false)));
@@ -161,8 +268,9 @@ impl SeaStore {
             return None;
         }
         crash_point("store.writing");
-        let committed = self.patiently(statements.run(&self.writer)).await;
+        let committed = self.patiently(statements.run(writer)).await;
         crash_point("store.committed");
+        self.judge(committed.as_ref().and_then(|committed| committed.as_ref().err()));
         Some(match committed {
             Some(Ok(())) => Ok(written),
             Some(Err(error)) if was_undone(&error) => Err(uncommitted(error)),
@@ -172,6 +280,85 @@ impl SeaStore {
                 Err(unanswered(true))
             }
         })
+    }
+
+    /// Commits a batch to a SQLite file. The answer follows from what SQLite said to this very `COMMIT`.
+    async fn commit_to_file(&self, file: &FileWriter, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        let transaction = file.begin().await.map_err(uncommitted)?;
+        crash_point("store.writing");
+        let written = write(&transaction, batch).await.map_err(uncommitted)?;
+        crash_point("store.written");
+        let committed = transaction.commit().await;
+        crash_point("store.committed");
+        committed.map_err(unfinished)?;
+        Ok(written)
+    }
+
+    /// Commits a batch of several statements through a pool.
+    async fn commit_by_steps(&self, pool: &DatabaseConnection, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
+        let transaction = self.begin(pool).await?;
+        crash_point("store.writing");
+        let steps = async {
+            let written = write(&transaction, batch).await?;
+            Ok((written, transaction_id(&transaction).await?))
+        };
+        let (written, id) = match self.patiently(steps).await {
+            Some(Ok(written)) => written,
+            Some(Err(error)) => {
+                self.judge(Some(&error));
+                // Said now and not left to the drop: the connection goes back clean.
+                let _ = self.patiently(transaction.rollback()).await;
+                return Err(uncommitted(error));
+            }
+            None => {
+                self.doubt.failed();
+                return Err(unanswered(false));
+            }
+        };
+        crash_point("store.written");
+        let committed = self.patiently(transaction.commit()).await;
+        crash_point("store.committed");
+        self.judge(committed.as_ref().and_then(|committed| committed.as_ref().err()));
+        match committed {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(unfinished(error)),
+            None => {
+                self.doubt.failed();
+                return Err(unanswered(true));
+            }
+        }
+        // PostgreSQL answers the COMMIT of a transaction that has failed with a rollback, which is not an error.
+        let Some(id) = id else { return Ok(written) };
+        match self.patiently(was_committed(pool, id)).await {
+            Some(Ok(true)) => Ok(written),
+            Some(Ok(false)) => {
+                self.doubt.failed();
+                let reason = "the database rolled the transaction back at its commit".to_owned();
+                Err(CommitError::Unavailable { reason, maybe_committed: false })
+            }
+            Some(Err(error)) => Err(unfinished(error)),
+            None => Err(unanswered(true)),
+        }
+    }
+
+    /// Asks whether the database takes writes, by one that changes nothing.
+    async fn probe(&self) -> Result<(), CommitError> {
+        let statement = match &self.writer {
+            // A database in memory takes writes as long as the process lives.
+            Writer::Pool(_) if self.backend() == DbBackend::Sqlite => return Ok(()),
+            // SQLite takes this for a change and writes a page, so a full disk shows. The engine keeps nothing there.
+            Writer::File(_) => "PRAGMA user_version = 0",
+            // Refused by a server that is read-only, though there is nothing to delete.
+            Writer::Pool(_) => "DELETE FROM order_events WHERE false",
+        };
+        match self.patiently(self.execute(Statement::from_string(self.backend(), statement))).await {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(uncommitted(error)),
+            None => {
+                self.doubt.arise();
+                Err(unanswered(false))
+            }
+        }
     }
 
     /// Waits for a step of a commit; `None` where it takes too long.
@@ -184,12 +371,20 @@ impl SeaStore {
 
     /// How many orders have ended.
     pub async fn count_ended(&self) -> Result<u64, ReadError> {
-        orders::Entity::find().filter(orders::Column::Status.is_not_null()).count(&self.reader).await.map_err(unread)
+        orders::Entity::find()
+            .filter(orders::Column::Status.is_not_null())
+            .count(&self.reader)
+            .await
+            .map_err(|error| self.unread(error))
     }
 
     /// Forgets everything and begins with an empty schema: for benchmarks.
     pub async fn start_anew(self) -> Result<(), DbErr> {
-        Migrator::fresh(&self.writer).await?;
+        match &self.writer {
+            Writer::Pool(pool) => Migrator::fresh(pool).await?,
+            // The connections that read are not in use yet, and those that write are not pooled.
+            Writer::File(_) => Migrator::fresh(&self.reader).await?,
+        }
         self.close().await;
         Ok(())
     }
@@ -205,7 +400,7 @@ impl SeaStore {
                 .filter(transactions::Column::Signature.is_in(live.iter().map(|swap| swap.signature.to_string())))
                 .all(&self.reader)
                 .await
-                .map_err(unread)?;
+                .map_err(|error| self.unread(error))?;
             bytes.extend(rows.into_iter().map(|row| (row.signature, row.bytes)));
         }
         orders
@@ -229,7 +424,7 @@ impl SeaStore {
             .order_by_asc(order_events::Column::Seq)
             .all(&self.reader)
             .await
-            .map_err(unread)?;
+            .map_err(|error| self.unread(error))?;
         let mut stories: HashMap<Uuid, Vec<order_events::Model>> = HashMap::with_capacity(rows.len());
         for event in events {
             stories.entry(event.order_id).or_default().push(event);
@@ -295,7 +490,11 @@ fn postgres_options(
         let (doubt, released) = (doubt.clone(), doubt.clone());
         let pool = pool.test_before_acquire(false).before_acquire(move |connection, about| {
             let trusted = about.idle_for < SeaStore::SIGN_OF_LIFE && !doubt.lasts();
+            let allowed = doubt.allows(about.age);
             Box::pin(async move {
+                if !allowed {
+                    return Ok(false);
+                }
                 // Used just now: asking would only double the round trips of a busy engine.
                 if trusted {
                     return Ok(true);
@@ -338,30 +537,45 @@ pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)>
     ]
 }
 
-fn sqlite_options(settings: &DatabaseSettings, connections: u32) -> Result<ConnectOptions, DbErr> {
-    let mut options = options(settings, connections);
-    let file = match settings.url.place() {
+/// The file of a SQLite database that has one.
+fn sqlite_file(settings: &DatabaseSettings) -> Result<Option<SqliteFile>, DbErr> {
+    match settings.url.place() {
         // Absolute: a connection that is opened later means the same file, also after a change of folder.
         DatabasePlace::File(file) => {
             let path = std::path::absolute(&file.path)
                 .map_err(|error| DbErr::Conn(RuntimeErr::Internal(format!("{}: {error}", file.path.display()))))?;
-            Some(SqliteFile { path, create: file.create })
+            Ok(Some(SqliteFile { path, create: file.create }))
         }
-        DatabasePlace::Memory | DatabasePlace::Postgres => None,
-    };
+        DatabasePlace::Memory | DatabasePlace::Postgres => Ok(None),
+    }
+}
+
+/// How SQLite is opened, whoever opens it.
+fn sqlite(options: SqliteConnectOptions, file: Option<&SqliteFile>) -> SqliteConnectOptions {
+    let options =
+        options.busy_timeout(Duration::from_secs(5)).synchronous(SqliteSynchronous::Full).disable_statement_logging();
+    match file {
+        None => options,
+        Some(file) => options.filename(&file.path).create_if_missing(file.create).journal_mode(SqliteJournalMode::Wal),
+    }
+}
+
+fn sqlite_options(settings: &DatabaseSettings, connections: u32, doubt: Doubt) -> Result<ConnectOptions, DbErr> {
+    let mut options = options(settings, connections);
+    let file = sqlite_file(settings)?;
     if file.is_none() {
         // Closing the last connection would forget everything.
         options.idle_timeout(None::<Duration>).max_lifetime(None::<Duration>);
+    } else {
+        options.map_sqlx_sqlite_pool_opts(move |pool| {
+            let doubt = doubt.clone();
+            pool.test_before_acquire(false).before_acquire(move |_, about| {
+                let allowed = doubt.allows(about.age);
+                Box::pin(async move { Ok(allowed) })
+            })
+        });
     }
-    options.map_sqlx_sqlite_opts(move |sqlite| {
-        let sqlite = sqlite.busy_timeout(Duration::from_secs(5)).synchronous(SqliteSynchronous::Full);
-        match &file {
-            None => sqlite,
-            Some(file) => {
-                sqlite.filename(&file.path).create_if_missing(file.create).journal_mode(SqliteJournalMode::Wal)
-            }
-        }
-    });
+    options.map_sqlx_sqlite_opts(move |options| sqlite(options, file.as_ref()));
     Ok(options)
 }
 
@@ -372,45 +586,38 @@ impl OrderStore for SeaStore {
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
-        if self.writer.get_database_backend() == DbBackend::Postgres
-            && let Some(committed) = self.commit_at_once(batch).await
-        {
-            return committed;
+        if batch.is_empty() {
+            return self.probe().await.map(|()| Vec::new());
         }
-        let transaction = self.begin().await?;
-        crash_point("store.writing");
-        let written = match self.patiently(write(&transaction, batch)).await {
-            Some(Ok(written)) => written,
-            Some(Err(error)) => {
-                // Said now and not left to the drop: the connection goes back clean.
-                let _ = self.patiently(transaction.rollback()).await;
-                return Err(uncommitted(error));
+        match &self.writer {
+            Writer::File(file) => self.commit_to_file(file, batch).await,
+            Writer::Pool(pool) if self.backend() == DbBackend::Postgres => {
+                match self.commit_at_once(pool, batch).await {
+                    Some(committed) => committed,
+                    None => self.commit_by_steps(pool, batch).await,
+                }
             }
-            None => return Err(unanswered(false)),
-        };
-        crash_point("store.written");
-        let committed = self.patiently(transaction.commit()).await;
-        crash_point("store.committed");
-        match committed {
-            Some(Ok(())) => Ok(written),
-            Some(Err(error)) => Err(unfinished(error)),
-            None => Err(unanswered(true)),
+            Writer::Pool(pool) => self.commit_by_steps(pool, batch).await,
         }
     }
 
     async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
-        let event = order_events::Entity::find_by_id((order.0, as_i32(seq))).one(&self.reader).await.map_err(unread)?;
+        let event = order_events::Entity::find_by_id((order.0, as_i32(seq)))
+            .one(&self.reader)
+            .await
+            .map_err(|error| self.unread(error))?;
         Ok(event.map(|event| event.write_id))
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
-        let row = orders::Entity::find_by_id(id.0).one(&self.reader).await.map_err(unread)?;
+        let row = orders::Entity::find_by_id(id.0).one(&self.reader).await.map_err(|error| self.unread(error))?;
         Ok(self.stored(row.into_iter().collect()).await?.pop())
     }
 
     async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
         let id = (scope(owner), key.as_str().to_owned());
-        let row = idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(unread)?;
+        let row =
+            idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(|error| self.unread(error))?;
         Ok(row.map(|row| OrderId(row.order_id)))
     }
 
@@ -419,7 +626,12 @@ impl OrderStore for SeaStore {
         if let Some(after) = after {
             query = query.filter(orders::Column::Id.gt(after.0));
         }
-        let rows = query.order_by_asc(orders::Column::Id).limit(limit).all(&self.reader).await.map_err(unread)?;
+        let rows = query
+            .order_by_asc(orders::Column::Id)
+            .limit(limit)
+            .all(&self.reader)
+            .await
+            .map_err(|error| self.unread(error))?;
         self.stored(rows).await
     }
 
@@ -436,12 +648,18 @@ impl OrderStore for SeaStore {
             .into_tuple()
             .all(&self.reader)
             .await
-            .map_err(unread)
+            .map_err(|error| self.unread(error))
     }
 
     async fn close(&self) {
-        for connection in [&self.reader, &self.writer] {
-            if let Err(error) = connection.close_by_ref().await {
+        let writer = async {
+            match &self.writer {
+                Writer::File(file) => file.close().await,
+                Writer::Pool(pool) => pool.close_by_ref().await,
+            }
+        };
+        for closed in [self.reader.close_by_ref().await, writer.await] {
+            if let Err(error) = closed {
                 tracing::warn!(%error, "a database connection did not close");
             }
         }
@@ -449,10 +667,28 @@ impl OrderStore for SeaStore {
 }
 
 /// Writes a batch as a few statements of many rows.
-async fn write(transaction: &DatabaseTransaction, batch: &[Write]) -> Result<Vec<Written>, DbErr> {
+async fn write(transaction: &impl ConnectionTrait, batch: &[Write]) -> Result<Vec<Written>, DbErr> {
     let (statements, written) = plan(transaction, batch).await?;
     statements.run(transaction).await?;
     Ok(written)
+}
+
+/// PostgreSQL's number of a transaction; SQLite needs none, whose `COMMIT` says itself what it did.
+async fn transaction_id(transaction: &DatabaseTransaction) -> Result<Option<i64>, DbErr> {
+    let backend = transaction.get_database_backend();
+    if backend != DbBackend::Postgres {
+        return Ok(None);
+    }
+    let row = transaction.query_one_raw(Statement::from_string(backend, "SELECT txid_current()")).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// Whether PostgreSQL committed the transaction of that number.
+async fn was_committed(pool: &DatabaseConnection, id: i64) -> Result<bool, DbErr> {
+    let asked = Statement::from_sql_and_values(DbBackend::Postgres, "SELECT txid_status($1)", [id.into()]);
+    let row = pool.query_one_raw(asked).await?;
+    let status: Option<String> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+    Ok(status.as_deref() == Some("committed"))
 }
 
 /// The statements that write a batch, and what becomes of each write once they have run.

@@ -32,10 +32,14 @@ impl SmallDisk {
         tempfile::tempdir_in(self.folder.path()).unwrap()
     }
 
+    /// A file on it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A file on it, to be written on at its end.
     pub fn new_file(&self, name: &str) -> File {
-        let path = self.folder.path().join(name);
-        OpenOptions::new().create(true).append(true).open(path).unwrap()
+        OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap()
     }
 
     /// Fills it but for so many bytes: a write that crosses them is cut short, the next one fails with ENOSPC.
@@ -54,7 +58,7 @@ impl SmallDisk {
 
     /// Gives the space back.
     pub fn free(&self) {
-        let _ = std::fs::remove_file(self.folder.path().join(Self::BALLAST));
+        let _ = std::fs::remove_file(self.path(Self::BALLAST));
     }
 
     const BALLAST: &str = "ballast";
@@ -93,6 +97,13 @@ impl IoFaults {
         [("LD_PRELOAD", Self::PRELOADED.join(" ")), ("FIU_ENABLE", faults.join("\n")), ("FIU_CTRL_FIFO", control)]
             .map(own)
             .into()
+    }
+
+    /// Tells a running process to have a fault (`enable name=…`), or to have it no longer (`disable name=…`).
+    pub fn tell(&self, pid: u32, command: &str) {
+        let mut tell = Command::new("timeout");
+        tell.args(["20", "fiu-ctrl", "-c", command, "-f"]).arg(self.control()).arg(pid.to_string());
+        assert_done(tell.output(), "fiu-ctrl reaches the process");
     }
 
     fn control(&self) -> PathBuf {

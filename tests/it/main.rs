@@ -14,6 +14,7 @@ mod process;
 mod command_line;
 mod compatibility;
 mod crashes;
+mod disk;
 mod documents;
 #[cfg(feature = "failpoints")]
 mod fail_points;

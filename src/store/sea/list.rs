@@ -6,7 +6,7 @@ use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Order as Sorted, Que
 use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, Iterable};
 use uuid::Uuid;
 
-use super::{SeaStore, scope, unread};
+use super::{SeaStore, scope};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::store::{ListFilter, Page, ReadError};
@@ -35,8 +35,10 @@ impl SeaStore {
         });
         let looked_at = looked_at(filter, most);
         let found = found(filter, looked_at.clone());
-        let mut rows =
-            orders::Model::find_by_statement(backend.build(&found)).all(&self.reader).await.map_err(unread)?;
+        let mut rows = orders::Model::find_by_statement(backend.build(&found))
+            .all(&self.reader)
+            .await
+            .map_err(|error| self.unread(error))?;
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let next = if rows.len() > limit {
             rows.truncate(limit);
@@ -45,8 +47,8 @@ impl SeaStore {
             // Whether there is more to look at than was, and where that ended.
             let last =
                 looked_at.to_owned().clear_selects().column(orders::Column::Id).limit(1).offset(most - 1).to_owned();
-            let last = self.reader.query_one_raw(backend.build(&last)).await.map_err(unread)?;
-            last.map(|row| row.try_get_by_index(0)).transpose().map_err(unread)?.map(OrderId)
+            let last = self.reader.query_one_raw(backend.build(&last)).await.map_err(|error| self.unread(error))?;
+            last.map(|row| row.try_get_by_index(0)).transpose().map_err(|error| self.unread(error))?.map(OrderId)
         } else {
             None
         };

@@ -6,10 +6,10 @@ use entity::{api_keys, revoked_tokens, users};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, Query, Value};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, SqlErr,
+    QuerySelect, QueryTrait, SqlErr,
 };
 
-use super::{SeaStore, unread};
+use super::{SeaStore, Writer};
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
 use crate::store::ReadError;
@@ -26,7 +26,7 @@ impl UserStore for SeaStore {
             password_hash: Set(password_hash.expose().to_owned()),
             created_at: Set(user.created_at),
         };
-        match users::Entity::insert(row).exec_without_returning(&self.writer).await {
+        match self.execute(users::Entity::insert(row).build(self.backend())).await {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
                 Err(UserWriteError::NameTaken)
@@ -37,27 +37,39 @@ impl UserStore for SeaStore {
 
     async fn account(&self, name: &Username) -> Result<Option<Account>, ReadError> {
         let found = users::Entity::find().filter(users::Column::Folded.eq(name.folded()));
-        let Some(row) = found.one(&self.reader).await.map_err(unread)? else { return Ok(None) };
+        let Some(row) = found.one(&self.reader).await.map_err(|error| self.unread(error))? else { return Ok(None) };
         let password_hash = Secret::new(row.password_hash.clone());
         Ok(Some(Account { user: user(row)?, password_hash }))
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        users::Entity::find_by_id(id.0).one(&self.reader).await.map_err(unread)?.map(user).transpose()
+        users::Entity::find_by_id(id.0)
+            .one(&self.reader)
+            .await
+            .map_err(|error| self.unread(error))?
+            .map(user)
+            .transpose()
     }
 
     async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError> {
-        let made = if self.writer.get_database_backend() == DbBackend::Postgres {
-            // Statements at once do not see each other's rows there; so keys of one user are made one after the other.
-            let transaction = self.begin().await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
-            let user = users::Entity::find_by_id(key.key.user.0).lock_exclusive();
-            user.one(&transaction).await.map_err(unwritten)?;
-            let made = transaction.execute(&key_unless_there_are(key, most)?).await.map_err(unwritten)?;
-            transaction.commit().await.map_err(unwritten)?;
-            made
-        } else {
+        let insert = key_unless_there_are(key, most)?;
+        let made = match &self.writer {
             // A statement that writes is alone.
-            self.writer.execute(&key_unless_there_are(key, most)?).await.map_err(unwritten)?
+            Writer::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
+            // Statements at once do not see each other's rows on PostgreSQL; so keys of one user are made one after the
+            // other.
+            Writer::Pool(pool) => {
+                let transaction =
+                    self.begin(pool).await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
+                let mut user = users::Entity::find_by_id(key.key.user.0);
+                if self.backend() == DbBackend::Postgres {
+                    user = user.lock_exclusive();
+                }
+                user.one(&transaction).await.map_err(unwritten)?;
+                let made = transaction.execute(&insert).await.map_err(unwritten)?;
+                transaction.commit().await.map_err(unwritten)?;
+                made
+            }
         };
         if made.rows_affected() == 0 { Err(UserWriteError::TooManyKeys) } else { Ok(()) }
     }
@@ -68,35 +80,36 @@ impl UserStore for SeaStore {
             .filter(api_keys::Column::Id.eq(id.0))
             .filter(api_keys::Column::UserId.eq(user.0))
             .filter(api_keys::Column::RevokedAt.is_null());
-        Ok(update.exec(&self.writer).await.map_err(unwritten)?.rows_affected > 0)
+        Ok(self.execute(update.build(self.backend())).await.map_err(unwritten)?.rows_affected() > 0)
     }
 
     async fn keys_of(&self, user: UserId) -> Result<Vec<ApiKey>, ReadError> {
         let live = api_keys::Entity::find()
             .filter(api_keys::Column::UserId.eq(user.0))
             .filter(api_keys::Column::RevokedAt.is_null());
-        let rows = live.order_by_asc(api_keys::Column::Id).all(&self.reader).await.map_err(unread)?;
+        let rows =
+            live.order_by_asc(api_keys::Column::Id).all(&self.reader).await.map_err(|error| self.unread(error))?;
         rows.into_iter().map(|row| Ok(stored_key(row)?.key)).collect()
     }
 
     async fn live_keys(&self) -> Result<Vec<StoredKey>, ReadError> {
         let live = api_keys::Entity::find().filter(api_keys::Column::RevokedAt.is_null());
-        live.all(&self.reader).await.map_err(unread)?.into_iter().map(stored_key).collect()
+        live.all(&self.reader).await.map_err(|error| self.unread(error))?.into_iter().map(stored_key).collect()
     }
 
     async fn revoke_token(&self, token: RevokedToken) -> Result<(), UserWriteError> {
         let row = revoked_tokens::ActiveModel { id: Set(token.id), expires_at: Set(token.expires_at) };
         let once = revoked_tokens::Entity::insert(row).on_conflict_do_nothing_on([revoked_tokens::Column::Id]);
-        once.exec_without_returning(&self.writer).await.map(drop).map_err(unwritten)
+        self.execute(once.build(self.backend())).await.map(drop).map_err(unwritten)
     }
 
     async fn forget_revoked_tokens(&self, by: DateTime<Utc>) -> Result<(), UserWriteError> {
         let ended = revoked_tokens::Entity::delete_many().filter(revoked_tokens::Column::ExpiresAt.lte(by));
-        ended.exec(&self.writer).await.map(drop).map_err(unwritten)
+        self.execute(ended.build(self.backend())).await.map(drop).map_err(unwritten)
     }
 
     async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError> {
-        let rows = revoked_tokens::Entity::find().all(&self.reader).await.map_err(unread)?;
+        let rows = revoked_tokens::Entity::find().all(&self.reader).await.map_err(|error| self.unread(error))?;
         Ok(rows.into_iter().map(|row| RevokedToken { id: row.id, expires_at: row.expires_at }).collect())
     }
 }
