@@ -4,6 +4,7 @@
 //! soon after the fault is over, without a restart.
 
 use std::io::{PipeReader, Read, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -37,21 +38,21 @@ trait Fault {
 }
 
 /// Has the fault come and go under a trading crowd, and judges everything at the end.
-async fn campaign(mut server: Server, mut fault: impl Fault, rounds: usize) -> Findings {
+async fn campaign(server: &mut Server, mut fault: impl Fault, rounds: usize) -> Findings {
     let crowd = Crowd::new(seed());
     let orders = if full() { 25 } else { 12 };
-    fault.before_start(&mut server);
+    fault.before_start(server);
     server.restart();
-    crowd.meet(&server);
+    crowd.meet(server);
     let mut slowest = Duration::ZERO;
     for round in 1..=rounds {
         crowd.trade(orders);
         crowd.some_moment(60).await;
-        let what = fault.begin(&server, &crowd).await;
+        let what = fault.begin(server, &crowd).await;
         crowd.trade(orders);
         crowd.some_moment(500).await;
         if let Some(word) = fault.told() {
-            until_ready_says(&server, word, &what).await;
+            until_ready_says(server, &crowd, word, &what).await;
         }
         if let Some(status) = server.ended() {
             panic!("the engine ended with {status} by itself, under {what}");
@@ -61,21 +62,21 @@ async fn campaign(mut server: Server, mut fault: impl Fault, rounds: usize) -> F
             if end == 0 {
                 server.kill();
             } else {
-                stop(&mut server, &crowd, &what).await;
+                stop(server, &crowd, &what).await;
             }
             // It may not stand up before the fault is over, and is killed once more if it does.
-            fault.before_start(&mut server);
+            fault.before_start(server);
             server.spawn();
             crowd.some_moment(300).await;
             if server.ended().is_none() {
                 server.kill();
             }
             fault.end(None).await;
-            fault.before_start(&mut server);
+            fault.before_start(server);
             server.restart();
-            crowd.meet(&server);
+            crowd.meet(server);
         } else {
-            fault.end(Some(&server)).await;
+            fault.end(Some(server)).await;
         }
         let over = Instant::now();
         crowd.one_order_ends(&format!("round {round}, {what}")).await;
@@ -86,10 +87,10 @@ async fn campaign(mut server: Server, mut fault: impl Fault, rounds: usize) -> F
         }
     }
     server.kill();
-    fault.before_start(&mut server);
+    fault.before_start(server);
     server.restart();
-    crowd.meet(&server);
-    let findings = crowd.check(&server).await;
+    crowd.meet(server);
+    let findings = crowd.check(server).await;
     let refused = crowd.refused();
     eprintln!(
         "{rounds} faults: 0 violations in {findings:?}; {refused} submits were refused meanwhile; work went on at most {slowest:?} after one was over"
@@ -111,13 +112,14 @@ async fn stop(server: &mut Server, crowd: &Crowd, what: &str) {
     assert!(status.code().is_some_and(|code| code != 101), "the engine stopped with {status}, under {what}");
 }
 
-/// Waits until `/ready` says something.
-async fn until_ready_says(server: &Server, word: &str, what: &str) {
+/// Waits until `/ready` says something, for which the crowd trades on.
+async fn until_ready_says(server: &Server, crowd: &Rc<Crowd>, word: &str, what: &str) {
     let mut said = Value::Null;
     let looks = async {
         while !said.to_string().contains(word) {
             said = server.client.get("/ready").await.body;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            crowd.trade(1);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let told = tokio::time::timeout(PATIENCE, looks).await.is_ok();
@@ -135,6 +137,107 @@ fn rounds(long: usize) -> usize {
 
 fn rough_weather() -> impl Iterator<Item = (&'static str, &'static str)> {
     SWIFT.into_iter().chain(ROUGH).chain([("server.shutdown_timeout_ms", "500")])
+}
+
+/// The database, the ledger and the log on a disk that others fill.
+struct FullDisk {
+    disk: SmallDisk,
+}
+
+impl Fault for FullDisk {
+    async fn begin(&mut self, _: &Server, crowd: &Crowd) -> String {
+        let left = one_of(&[0, 4_096, 16_384], crowd);
+        self.disk.fill_but(left);
+        format!("a disk with {left} bytes left")
+    }
+
+    async fn end(&mut self, _: Option<&Server>) {
+        self.disk.free();
+    }
+
+    fn told(&self) -> Option<&'static str> {
+        // SQLite may have room in its files that the log has not.
+        Some("cannot")
+    }
+
+    fn before_start(&mut self, server: &mut Server) {
+        server.log_into(self.disk.new_file("log"));
+    }
+}
+
+#[actix::test]
+async fn a_disk_that_is_full_again_and_again_under_sqlite_the_ledger_and_the_log_costs_nothing_but_time() {
+    let disk = SmallDisk::of_mib(64);
+    let mut server = Server::idle_in(disk.new_folder(), rough_weather());
+    server.set("LOG_LEVEL", "debug");
+    let findings = campaign(&mut server, FullDisk { disk }, rounds(60)).await;
+    assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
+}
+
+/// Reads, writes and syncs of SQLite that fail.
+struct FailingIo {
+    faults: IoFaults,
+    lasting: Option<&'static str>,
+}
+
+impl FailingIo {
+    /// The errors are EIO (5) and ENOSPC (28). A shortened read is left out: libfiu also makes one of it that reads
+    /// nothing, which is the end of a file and not what disks do.
+    const WAYS: [&str; 11] = [
+        "name=posix/io/rw/pwrite,failinfo=5",
+        "name=posix/io/rw/pwrite,failinfo=28",
+        "name=posix/io/rw/pwrite,failinfo=5,probability=0.1",
+        "name=posix/io/rw/pwrite,failinfo=28,probability=0.02",
+        "name=posix/io/rw/pwrite/reduce,probability=0.2",
+        "name=posix/io/sync/fsync,failinfo=5",
+        "name=posix/io/sync/fsync,failinfo=5,probability=0.2",
+        "name=posix/io/rw/pread,failinfo=5",
+        "name=posix/io/rw/pread,failinfo=5,probability=0.05",
+        "name=posix/io/rw/ftruncate,failinfo=5",
+        "name=posix/io/dir/unlink,failinfo=5",
+    ];
+
+    fn enabling(way: &str) -> String {
+        format!("{} {way}", if way.contains("probability") { "enable_random" } else { "enable" })
+    }
+}
+
+impl Fault for FailingIo {
+    async fn begin(&mut self, server: &Server, crowd: &Crowd) -> String {
+        let way = one_of(&Self::WAYS, crowd);
+        self.faults.tell(server.pid(), &Self::enabling(way));
+        self.lasting = Some(way);
+        way.to_owned()
+    }
+
+    async fn end(&mut self, server: Option<&Server>) {
+        let way = self.lasting.take().expect("it began");
+        let name = way.split(',').next().expect("a way begins with its name");
+        if let Some(server) = server {
+            self.faults.tell(server.pid(), &format!("disable {name}"));
+        }
+    }
+
+    fn told(&self) -> Option<&'static str> {
+        let stops_every_commit = |way: &str| way.contains("write,failinfo") || way.contains("fsync,failinfo");
+        self.lasting.filter(|way| stops_every_commit(way) && !way.contains("probability")).map(|_| "database")
+    }
+
+    fn before_start(&mut self, server: &mut Server) {
+        // Started again in mid-fault, it has the fault from its first read on.
+        let faults: Vec<_> = self.lasting.iter().map(|way| Self::enabling(way)).collect();
+        let faults: Vec<_> = faults.iter().map(String::as_str).collect();
+        for (name, value) in self.faults.environment(&faults) {
+            server.set(&name, &value);
+        }
+    }
+}
+
+#[actix::test]
+async fn reads_writes_and_syncs_that_fail_under_sqlite_cost_nothing_but_time() {
+    let fault = FailingIo { faults: IoFaults::new(), lasting: None };
+    let findings = campaign(&mut Server::idle(rough_weather()), fault, rounds(100)).await;
+    assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
 /// Files that may not grow: the ledger and the log, and SQLite's where there is one.
@@ -157,12 +260,23 @@ impl Fault for FilesThatMayNotGrow {
 }
 
 #[actix::test]
+async fn files_that_may_not_grow_cost_nothing_but_time() {
+    let mut server = Server::idle(rough_weather());
+    server.start_through(&WITHOUT_SIGXFSZ);
+    server.set("LOG_LEVEL", "debug");
+    let log = server.file("log");
+    server.log_to(&log);
+    let findings = campaign(&mut server, FilesThatMayNotGrow, rounds(60)).await;
+    assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
+}
+
+#[actix::test]
 async fn a_ledger_that_may_not_grow_beside_a_sound_postgres_costs_nothing_but_time() {
     let postgres = Postgres::start();
     let mut server = Server::idle(rough_weather());
     server.set("database.url", &postgres.url());
     server.start_through(&WITHOUT_SIGXFSZ);
-    let findings = campaign(server, FilesThatMayNotGrow, rounds(40)).await;
+    let findings = campaign(&mut server, FilesThatMayNotGrow, rounds(40)).await;
     assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
@@ -208,7 +322,7 @@ async fn a_log_that_nobody_takes_costs_nothing_but_its_lines() {
         server.set("DATABASE_URL", &url);
     }
     server.set("LOG_LEVEL", "debug");
-    let findings = campaign(server, LogThatNobodyTakes { reader: None }, rounds(40)).await;
+    let findings = campaign(&mut server, LogThatNobodyTakes { reader: None }, rounds(40)).await;
     assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
@@ -253,7 +367,7 @@ async fn a_disk_that_is_full_again_and_again_under_postgres_costs_nothing_but_ti
     let postgres = Postgres::start_in(disk.new_folder());
     let mut server = Server::idle(rough_weather());
     server.set("database.url", &postgres.url());
-    let findings = campaign(server, PostgresOnFullDisk { disk, postgres: Some(postgres) }, rounds(40)).await;
+    let findings = campaign(&mut server, PostgresOnFullDisk { disk, postgres: Some(postgres) }, rounds(40)).await;
     assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
@@ -302,6 +416,6 @@ async fn reads_writes_and_syncs_that_fail_under_postgres_cost_nothing_but_time()
     let mut server = Server::idle(rough_weather());
     server.set("database.url", &postgres.url());
     let fault = PostgresWithFailingIo { faults: IoFaults::new(), postgres: Some(postgres) };
-    let findings = campaign(server, fault, rounds(40)).await;
+    let findings = campaign(&mut server, fault, rounds(40)).await;
     assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
 }
