@@ -45,11 +45,6 @@ impl Clock {
         .trunc_subsecs(6)
     }
 
-    /// How long until `then`; zero where it has passed.
-    pub fn until(&self, then: DateTime<Utc>) -> Duration {
-        (then - self.now()).to_std().unwrap_or(Duration::ZERO)
-    }
-
     /// The uptime.
     pub fn uptime(&self) -> Uptime {
         match self {

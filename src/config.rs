@@ -96,6 +96,7 @@ pub struct OrderSettings {
     pub max_concurrent: usize,
     pub rate_limit_per_minute: u32,
     pub max_open: usize,
+    pub max_open_per_user: usize,
     pub timeout: Duration,
     pub max_attempts: u32,
     pub backoff_initial: Duration,

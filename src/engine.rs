@@ -28,7 +28,6 @@ use crate::clock::Clock;
 use crate::cluster::{self, Cluster, Previews, Voice};
 use crate::config::{LedgerPlace, SecretPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
-use crate::domain::limits::RateWindow;
 use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
@@ -355,8 +354,9 @@ impl Running {
             Some(home) => start_cluster(&settings, &home).await?,
             None => None,
         };
-        let since = clock.now() - RateWindow::LENGTH;
-        let recent_dispatches = ask(&persistence, LoadDispatches(since)).await?;
+        // Numbers are given before a dispatch is recorded, so some that were recorded early may carry late ones.
+        let wanted = u64::from(settings.orders.rate_limit_per_minute).saturating_mul(2).max(1);
+        let latest_dispatches = ask(&persistence, LoadDispatches(wanted)).await?;
         let tally = Arc::new(Mutex::new(Tally::default()));
         let channels = Arc::new(Channels::new(settings.orders.max_subscribers));
         let manager = {
@@ -373,7 +373,7 @@ impl Running {
                 metrics: metrics.clone(),
                 channels: channels.clone(),
                 homes: order_homes,
-                recent_dispatches,
+                latest_dispatches,
             };
             home.start(move |_| OrderManager::new(parts))
         };

@@ -51,6 +51,10 @@ pub struct Standing {
     pub queued_orders: Option<usize>,
     /// Orders whose swap is undecided for too long, or that cannot be written.
     pub stuck_orders: Option<usize>,
+    /// The age of the oldest order in line for a slot; zero where none waits.
+    pub oldest_waiting: Duration,
+    /// Steps of the wall clock since the start.
+    pub clock_steps: u64,
     /// Whether the database takes writes.
     pub database_up: bool,
     /// Whether Redis answers.
@@ -74,6 +78,8 @@ pub struct Standing {
 #[derive(Clone, Debug, Default)]
 struct Gauges {
     orders: Family<State, Gauge>,
+    oldest_waiting: Gauge,
+    clock_steps: Counter,
     database_up: Gauge,
     redis_up: Gauge,
     dropped_announcements: Counter,
@@ -154,6 +160,10 @@ impl Default for Metrics {
         ours.register("listeners_dropped", "Listeners that were dropped because they did not keep up", dropped);
         let standing = &counted.standing;
         ours.register("orders", "Orders now, by state", standing.orders.clone());
+        let oldest = standing.oldest_waiting.clone();
+        ours.register("oldest_waiting_seconds", "Age of the oldest order that waits for a slot; 0 without one", oldest);
+        let steps = standing.clock_steps.clone();
+        ours.register("clock_steps", "Steps of the wall clock, forward or back, that were noticed", steps);
         ours.register("database_up", "Whether the database takes writes", standing.database_up.clone());
         ours.register("redis_up", "Whether Redis answers; -1 without Redis", standing.redis_up.clone());
         let announcements = standing.dropped_announcements.clone();
@@ -198,9 +208,9 @@ impl Metrics {
             None => _ = self.counted.accepted.inc(),
             Some(left) if left.status != step.status => {
                 let same = before.iter().rev().take_while(|earlier| earlier.status == left.status);
-                let entered = same.last().unwrap_or(left).at;
+                let entered = same.last().unwrap_or(left);
                 let stage = self.counted.stages.get_or_create(&Stage { status: left.status.name() });
-                stage.observe((step.at - entered).to_std().unwrap_or_default().as_secs_f64());
+                stage.observe(step.since(entered).as_secs_f64());
             }
             Some(_) => {}
         }
@@ -252,6 +262,8 @@ impl Metrics {
                 None => _ = gauges.orders.remove(&State { state }),
             }
         }
+        gauges.oldest_waiting.set(whole(standing.oldest_waiting.as_secs()));
+        gauges.clock_steps.inner().store(standing.clock_steps, Ordering::Relaxed);
         gauges.database_up.set(standing.database_up.into());
         gauges.redis_up.set(standing.redis_up.map_or(-1, i64::from));
         let dropped = standing.dropped_announcements.unwrap_or_default();

@@ -11,6 +11,8 @@ pub struct Model {
     pub data: String,
     pub at: DateTimeUtc,
     pub write_id: Uuid,
+    /// Numbers the dispatches in the order in which they were recorded; none for every other event.
+    pub dispatch: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

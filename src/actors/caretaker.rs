@@ -88,7 +88,7 @@ impl Handler<Adopt> for Caretaker {
     type Result = ();
 
     fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
-        let window = RateWindow::new(Self::RESTARTS_PER_MINUTE, []);
+        let window = RateWindow::new(Self::RESTARTS_PER_MINUTE);
         self.children.insert(adopt.child, Adopted { restart: adopt.restart, window });
     }
 }
@@ -101,7 +101,7 @@ impl Handler<ChildExited> for Caretaker {
         if !panicked {
             return;
         }
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         match self.children.get_mut(&child) {
             None => self.give_up(format!("{child:?} panicked")),
             Some(Adopted { restart, window }) => match window.take(now) {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -32,6 +32,7 @@ use crate::chain::{self, Chain};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::lifecycle::{OrderEvent, OrderState, Status};
+use crate::domain::moment::{Now, Uptime};
 use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::domain::routing::Decision;
@@ -106,10 +107,15 @@ pub enum CancelError {
 #[rtype(result = "Order")]
 pub struct Inspect;
 
-/// The manager's leave to begin an attempt, with the moment it was given.
+/// The manager's leave to begin an attempt.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct SlotGranted(pub DateTime<Utc>);
+pub struct SlotGranted {
+    /// When it was given.
+    pub now: Now,
+    /// The dispatch's number.
+    pub number: i64,
+}
 
 /// Stops the actor where the order stands; the next start takes it up again.
 #[derive(Clone, Copy, Debug, Message)]
@@ -171,6 +177,8 @@ pub struct OrderActor {
     audience: Audience,
     // Who follows every order of the owner.
     channel: Arc<Channel>,
+    // When its time is over, unless a swap is signed before.
+    deadline: Uptime,
     // A write is under way: until it settles nothing else is begun or decided.
     recording: bool,
     // Counts what was begun, so that the outcome of something abandoned is recognised and dropped.
@@ -194,8 +202,11 @@ impl OrderActor {
         channel: Arc<Channel>,
         world: Arc<World>,
     ) -> Self {
+        let now = world.clock.read();
+        let deadline = now.moment.uptime.minus(order.accepted().age(now)).plus(world.settings.orders.timeout);
         Self {
             order,
+            deadline,
             ask_first: live.is_some(),
             live,
             world,
@@ -228,8 +239,9 @@ impl OrderActor {
         fail::fail_point!("order", self.is_poisoned(), |_| unreachable!("this fail point only panics"));
         match self.order.state().clone() {
             // Full: do_send ignores bounds, and an order asks once a wait. Closed: then the engine is going down.
-            OrderState::Pending { not_before, .. } => {
-                self.world.manager.do_send(RequestSlot { id: self.order.id, not_before })
+            OrderState::Pending { .. } => {
+                let wait = self.order.retry_wait(self.world.clock.read());
+                self.world.manager.do_send(RequestSlot { id: self.order.id, wait })
             }
             OrderState::Routing { attempt } => self.route(attempt, ctx),
             OrderState::Building { attempt, decision } => self.build(attempt, &decision, ctx),
@@ -289,7 +301,7 @@ impl OrderActor {
 
     /// Decides what follows a failed attempt. Called only where no swap can land any more.
     fn attempt_failed(&mut self, failure: Failure, ctx: &mut Context<Self>) {
-        let now = self.world.clock.now();
+        let now = self.world.clock.read();
         let attempt = self.order.state().attempt();
         let orders = &self.world.settings.orders;
         let cancel_requested = matches!(self.order.state(), OrderState::Submitted { cancel_requested: true, .. });
@@ -300,9 +312,11 @@ impl OrderActor {
         } else {
             // Where its time is over it fails in the next step: first it is told what became of this one.
             let wait = jittered(base_delay(orders.backoff_initial, attempt));
-            OrderEvent::AttemptFailed { failure, retry_at: now + TimeDelta::from_std(wait).unwrap_or_default() }
+            // After the stamp that the event will have, which is later than the clock where that was set back.
+            let failed_at = now.at.max(self.order.last().at);
+            OrderEvent::AttemptFailed { failure, retry_at: failed_at + TimeDelta::from_std(wait).unwrap_or_default() }
         };
-        self.record(event, None, ctx);
+        self.record_at(now, event, None, ctx);
     }
 
     /// Runs something beside the mailbox, and goes on with its outcome unless the order has moved on meanwhile.
@@ -329,22 +343,32 @@ impl OrderActor {
 
     /// Has an event recorded, and then lives by it.
     fn record(&mut self, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        self.record_at(self.world.clock.now(), event, signed, ctx);
+        self.record_at(self.world.clock.read(), event, signed, ctx);
     }
 
-    fn record_at(&mut self, at: DateTime<Utc>, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        let recorded = match self.order.propose(event, at) {
-            Ok(recorded) => Arc::new(recorded),
+    fn record_at(&mut self, now: Now, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+        if let Some(recorded) = self.propose(event, now, ctx) {
+            let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
+            self.write(write, recorded, signed, ctx);
+        }
+    }
+
+    fn propose(&mut self, event: OrderEvent, now: Now, ctx: &mut Context<Self>) -> Option<Arc<Recorded>> {
+        match self.order.propose(event, now) {
+            Ok(recorded) => Some(Arc::new(recorded)),
             Err(illegal) => {
                 tracing::error!(order_id = %self.order.id, %illegal, "a step that cannot be");
                 debug_assert!(false, "{illegal}");
-                return self.stop(Exit::Broken, ctx);
+                self.stop(Exit::Broken, ctx);
+                None
             }
-        };
+        }
+    }
+
+    fn write(&mut self, write: Write, recorded: Arc<Recorded>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
         crash_point("order.recording");
         self.recording = true;
         self.step += 1;
-        let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
         // Dropped with the actor: the write happens or not, and the next incarnation reads which.
         let answer = record(&self.world.persistence, write, None);
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
@@ -428,7 +452,8 @@ impl OrderActor {
 
     fn sound_alarm_later(&mut self, ctx: &mut Context<Self>) {
         let attempt = self.order.state().attempt();
-        ctx.run_later(self.world.settings.chain.alarm, move |actor, _| {
+        let undecided_for = self.order.undecided_for(self.world.clock.read()).unwrap_or_default();
+        ctx.run_later(self.world.settings.chain.alarm.saturating_sub(undecided_for), move |actor, _| {
             if actor.order.state().live_swap().is_some() && actor.order.state().attempt() == attempt {
                 tracing::warn!(order_id = %actor.order.id, attempt, "a swap is undecided for long");
                 // Full: do_send ignores bounds, one a swap. Closed: then the engine is going down.
@@ -437,14 +462,9 @@ impl OrderActor {
         });
     }
 
-    fn deadline(&self) -> DateTime<Utc> {
-        self.order.created_at()
-            + TimeDelta::from_std(self.world.settings.orders.timeout).unwrap_or(TimeDelta::days(36_500))
-    }
-
     fn is_out_of_time(&self) -> bool {
         let state = self.order.state();
-        !state.is_final() && state.live_swap().is_none() && self.world.clock.now() >= self.deadline()
+        !state.is_final() && state.live_swap().is_none() && self.world.clock.uptime() >= self.deadline
     }
 
     fn timeout(&self) -> Failure {
@@ -472,7 +492,7 @@ impl Actor for OrderActor {
         crash_point("order.started");
         self.publish();
         if !self.order.state().is_final() {
-            let left: Duration = self.world.clock.until(self.deadline());
+            let left = self.deadline.since(self.world.clock.uptime());
             ctx.run_later(left + Duration::from_millis(1), |actor, ctx| {
                 if !actor.recording && actor.is_out_of_time() {
                     actor.record(OrderEvent::Failed(actor.timeout()), None, ctx);
@@ -507,10 +527,11 @@ impl Actor for OrderActor {
 impl Handler<SlotGranted> for OrderActor {
     type Result = ();
 
-    fn handle(&mut self, SlotGranted(at): SlotGranted, ctx: &mut Self::Context) {
+    fn handle(&mut self, SlotGranted { now, number }: SlotGranted, ctx: &mut Self::Context) {
         // Otherwise something else is being decided, and the slot goes back when that ends the order or asks anew.
         if !self.recording && matches!(self.order.state(), OrderState::Pending { .. }) {
-            self.record_at(at, OrderEvent::Dispatched, None, ctx);
+            let Some(recorded) = self.propose(OrderEvent::Dispatched, now, ctx) else { return };
+            self.write(Write::dispatch(&self.order, recorded.clone(), number), recorded, None, ctx);
         }
     }
 }

@@ -7,12 +7,12 @@ mod admission;
 mod mending;
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 pub use self::admission::{ANSWER_WITHIN, Submission, SubmitError, submit};
@@ -25,14 +25,16 @@ use super::placement::Placement;
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::dispatch::{Dispatcher, Waiting};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::limits::{DispatchQueue, RateWindow};
+use crate::domain::limits::RateWindow;
+use crate::domain::moment::{ClockStep, ClockWatch, Now, Stamp, Uptime};
 use crate::domain::order::Priority;
 use crate::domain::tally::Tally;
-use crate::domain::user::Owner;
+use crate::domain::user::{Owner, UserId};
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::StoredOrder;
+use crate::store::{DispatchRecord, StoredOrder};
 
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
@@ -55,14 +57,14 @@ pub enum Found {
     Busy,
 }
 
-/// An order waits for a slot, not before that moment; a slot that it holds goes back.
+/// An order waits for a slot; a slot that it holds goes back.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct RequestSlot {
     /// Which.
     pub id: OrderId,
-    /// Not to be dispatched before.
-    pub not_before: Option<DateTime<Utc>>,
+    /// How long it waits before it stands in line.
+    pub wait: Duration,
 }
 
 /// An order's actor is gone.
@@ -110,6 +112,14 @@ pub struct Standing {
     pub stuck: usize,
     /// Whether new orders are let in.
     pub admitting: bool,
+    /// Whether nothing is dispatched because too many swaps are undecided.
+    pub held_up: bool,
+    /// The age of the oldest order in line for a slot.
+    pub oldest_waiting: Option<Duration>,
+    /// The latest step of the wall clock, and how long ago it was noticed; told for some minutes.
+    pub clock_step: Option<(ClockStep, Duration)>,
+    /// Steps of the wall clock since the start.
+    pub clock_steps: u64,
 }
 
 /// Knows every unfinished order.
@@ -130,14 +140,18 @@ pub struct OrderManager {
     world: Option<Arc<World>>,
     orders: HashMap<OrderId, Open>,
     admitting: usize,
+    // How many orders each user has open or about to be; a user without any is not in it.
+    open_of_users: HashMap<UserId, usize>,
     // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
     unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
-    running: usize,
-    queue: DispatchQueue,
+    set_aside: usize,
+    dispatcher: Dispatcher,
     // Retries whose wait is not over; each is looked at again when its moment has come.
-    later: BinaryHeap<Reverse<(DateTime<Utc>, OrderId)>>,
+    later: BinaryHeap<Reverse<(Uptime, OrderId)>>,
     window: RateWindow,
-    wake: Option<(DateTime<Utc>, SpawnHandle)>,
+    last_dispatch: i64,
+    wake: Option<(Uptime, SpawnHandle)>,
+    clock_watch: ClockWatch,
     draining: Option<Vec<oneshot::Sender<()>>>,
 }
 
@@ -145,11 +159,17 @@ pub struct OrderManager {
 struct Open {
     owner: Owner,
     priority: Priority,
+    // Its place in line, whenever it stands there.
+    turn: Waiting,
     // None while it is being restarted.
     addr: Option<Addr<OrderActor>>,
     running: bool,
-    not_before: Option<DateTime<Utc>>,
-    stuck: bool,
+    // When it stands in line again.
+    waits_until: Option<Uptime>,
+    // Its swap is undecided for too long; it holds no slot.
+    undecided: bool,
+    // It fell too often.
+    set_aside: bool,
     falls: u32,
     // While it is being restarted: its audience, and who waits to reach it.
     audience: Audience,
@@ -174,8 +194,8 @@ pub struct Parts {
     pub channels: Arc<Channels>,
     /// Where order actors live, in turn.
     pub homes: Vec<Placement>,
-    /// When orders were dispatched in the last minute.
-    pub recent_dispatches: Vec<DateTime<Utc>>,
+    /// The latest dispatches, the latest first: at least as many as a minute may hold.
+    pub latest_dispatches: Vec<DispatchRecord>,
 }
 
 impl OrderManager {
@@ -183,11 +203,18 @@ impl OrderManager {
     const MAX_WAITING: usize = 256;
     /// An order that falls more often in one process is set aside until the next start.
     const MAX_FALLS: u32 = 20;
+    /// How often the wall clock is compared with the uptime.
+    const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
     /// A manager without orders.
     pub fn new(parts: Parts) -> Self {
-        let window = RateWindow::new(parts.settings.orders.rate_limit_per_minute, parts.recent_dispatches);
+        let now = parts.clock.read();
+        let stamps: Vec<_> = parts.latest_dispatches.iter().map(|record| record.stamp).collect();
+        let window = RateWindow::resumed(parts.settings.orders.rate_limit_per_minute, &stamps, now);
+        let dispatcher = Dispatcher::new(parts.settings.orders.max_concurrent);
         Self {
+            clock_watch: ClockWatch::new(before_the_restart(stamps.first(), now)),
+            last_dispatch: parts.latest_dispatches.first().map_or(0, |record| record.number),
             settings: parts.settings,
             clock: parts.clock,
             persistence: parts.persistence,
@@ -205,8 +232,9 @@ impl OrderManager {
             orders: HashMap::new(),
             admitting: 0,
             unsettled_keys: HashMap::new(),
-            running: 0,
-            queue: DispatchQueue::default(),
+            open_of_users: HashMap::new(),
+            set_aside: 0,
+            dispatcher,
             later: BinaryHeap::new(),
             window,
             wake: None,
@@ -236,15 +264,19 @@ impl OrderManager {
     fn start(&mut self, StoredOrder { order, live }: StoredOrder, ctx: &mut Context<Self>) {
         let world = self.world(ctx);
         let (id, owner, priority) = (order.id, order.owner, order.request.priority);
-        let submitted = order.state().live_swap().is_some();
+        let now = self.clock.read();
+        let accepted = now.moment.uptime.minus(order.accepted().age(now));
+        let undecided_for = order.undecided_for(now);
         self.next_home = (self.next_home + 1) % self.homes.len();
         let open = self.orders.entry(id).or_insert_with(|| Open {
             owner,
             priority,
+            turn: Waiting { accepted, id },
             addr: None,
             running: false,
-            not_before: None,
-            stuck: false,
+            waits_until: None,
+            undecided: false,
+            set_aside: false,
             falls: 0,
             audience: Audience::default(),
             waiting: Vec::new(),
@@ -255,32 +287,42 @@ impl OrderManager {
         // Nobody listens where a client has gone meanwhile.
         open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
         open.addr = Some(addr);
-        if submitted && !open.running {
-            open.running = true;
-            self.running += 1;
+        match undecided_for {
+            Some(age) if age >= self.settings.chain.alarm && !open.undecided => {
+                open.undecided = true;
+                self.dispatcher.add_undecided(owner);
+            }
+            Some(_) if !open.running && !open.undecided => {
+                open.running = true;
+                self.dispatcher.occupy(owner);
+            }
+            _ => {}
         }
     }
 
     /// Gives out what slots there are to those whose turn it is.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
-        while self.draining.is_none() && self.running < self.settings.orders.max_concurrent && !self.queue.is_empty() {
-            let now = self.clock.now();
-            if let Err(free) = self.window.take(now) {
+        while self.draining.is_none() && self.dispatcher.has_next() {
+            let now = self.clock.read();
+            if let Err(free) = self.window.take(now.moment.uptime) {
                 return self.wake_at(free, ctx);
             }
-            let Some(id) = self.queue.pop() else { return };
+            let Some((owner, id)) = self.dispatcher.next() else { return };
             crash_point("manager.dispatching");
-            let Some(open) = self.orders.get_mut(&id) else { continue };
+            let Some(open) = self.orders.get_mut(&id) else {
+                self.dispatcher.give_back(owner);
+                continue;
+            };
             open.running = true;
-            self.running += 1;
+            self.last_dispatch += 1;
             if let Some(addr) = &open.addr {
                 // Full: do_send ignores bounds, one a request. Closed: its exit is on the way and gives the slot back.
-                addr.do_send(SlotGranted(now));
+                addr.do_send(SlotGranted { now, number: self.last_dispatch });
             }
         }
     }
 
-    fn wake_at(&mut self, at: DateTime<Utc>, ctx: &mut Context<Self>) {
+    fn wake_at(&mut self, at: Uptime, ctx: &mut Context<Self>) {
         match self.wake {
             Some((earlier, _)) if earlier <= at => return,
             Some((_, timer)) => {
@@ -289,7 +331,7 @@ impl OrderManager {
             None => {}
         }
         // One millisecond more, for timers have no finer grain.
-        let timer = ctx.run_later(self.clock.until(at) + Duration::from_millis(1), |manager, ctx| {
+        let timer = ctx.run_later(at.since(self.clock.uptime()) + Duration::from_millis(1), |manager, ctx| {
             manager.wake = None;
             manager.line_up_due(ctx);
             manager.dispatch(ctx);
@@ -299,17 +341,17 @@ impl OrderManager {
 
     /// Puts those in line whose wait is over, and wakes up for the next.
     fn line_up_due(&mut self, ctx: &mut Context<Self>) {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         while let Some(&Reverse((at, id))) = self.later.peek() {
             if at > now {
                 return self.wake_at(at, ctx);
             }
             self.later.pop();
             if let Some(open) = self.orders.get_mut(&id)
-                && open.not_before == Some(at)
+                && open.waits_until == Some(at)
             {
-                open.not_before = None;
-                self.queue.push(id, open.priority);
+                open.waits_until = None;
+                self.dispatcher.push(open.owner, open.turn, open.priority);
             }
         }
     }
@@ -317,16 +359,47 @@ impl OrderManager {
     /// Takes an order out of the line and its slot back.
     fn release(&mut self, id: OrderId) {
         if let Some(open) = self.orders.get_mut(&id) {
-            open.not_before = None;
-            self.queue.remove(id, open.priority);
+            open.waits_until = None;
+            self.dispatcher.remove(open.owner, open.turn, open.priority);
             if std::mem::take(&mut open.running) {
-                self.running -= 1;
+                self.dispatcher.give_back(open.owner);
             }
+            if std::mem::take(&mut open.undecided) {
+                self.dispatcher.remove_undecided(open.owner);
+            }
+        }
+    }
+
+    /// Counts an order that is open, or about to be, for its user.
+    fn count_in(&mut self, owner: Owner) {
+        if let Some(user) = owner.user() {
+            *self.open_of_users.entry(user).or_default() += 1;
+        }
+    }
+
+    fn count_out(&mut self, owner: Owner) {
+        if let Some(user) = owner.user()
+            && let Entry::Occupied(mut open) = self.open_of_users.entry(user)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
+    fn watch_clock(&mut self) {
+        if let Some(step) = self.clock_watch.look(self.clock.read()) {
+            tracing::warn!(
+                milliseconds = step.by.num_milliseconds(),
+                "the wall clock stepped; waits are measured otherwise"
+            );
         }
     }
 
     fn forget(&mut self, id: OrderId) {
         if let Some(open) = self.orders.remove(&id) {
+            self.count_out(open.owner);
             open.waiting.into_iter().for_each(|waiting| drop(waiting.send(Found::NotLive)));
         }
         if self.orders.is_empty()
@@ -339,8 +412,21 @@ impl OrderManager {
     }
 }
 
+/// What the clocks said at the latest dispatch, where that was within this boot: a step since then is noticed.
+fn before_the_restart(latest: Option<&Stamp>, now: Now) -> Now {
+    match latest {
+        Some(Stamp { at, moment: Some(moment) }) if moment.boot == now.moment.boot => Now { at: *at, moment: *moment },
+        _ => now,
+    }
+}
+
 impl Actor for OrderManager {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.watch_clock();
+        ctx.run_interval(Self::CLOCK_LOOKED_AT_EVERY, |manager, _| manager.watch_clock());
+    }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
@@ -353,6 +439,7 @@ impl Handler<Recover> for OrderManager {
 
     fn handle(&mut self, Recover(orders): Recover, ctx: &mut Self::Context) {
         for stored in orders {
+            self.count_in(stored.order.owner);
             self.start(stored, ctx);
         }
     }
@@ -365,7 +452,7 @@ impl Handler<FindOrder> for OrderManager {
         let found = match self.orders.get_mut(&id).filter(|open| open.owner == owner) {
             None => Found::NotLive,
             Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
-            Some(open) if open.stuck || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,
+            Some(open) if open.set_aside || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,
             Some(open) => {
                 let (waiting, found) = oneshot::channel();
                 open.waiting.push(waiting);
@@ -379,7 +466,7 @@ impl Handler<FindOrder> for OrderManager {
 impl Handler<RequestSlot> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, RequestSlot { id, not_before }: RequestSlot, ctx: &mut Self::Context) {
+    fn handle(&mut self, RequestSlot { id, wait }: RequestSlot, ctx: &mut Self::Context) {
         self.release(id);
         let draining = self.draining.is_some();
         let Some(open) = self.orders.get_mut(&id) else { return };
@@ -390,13 +477,13 @@ impl Handler<RequestSlot> for OrderManager {
             }
             return;
         }
-        match not_before {
-            Some(at) if at > self.clock.now() => {
-                open.not_before = Some(at);
-                self.later.push(Reverse((at, id)));
-                self.wake_at(at, ctx);
-            }
-            _ => self.queue.push(id, open.priority),
+        if wait.is_zero() {
+            self.dispatcher.push(open.owner, open.turn, open.priority);
+        } else {
+            let until = self.clock.uptime().plus(wait);
+            open.waits_until = Some(until);
+            self.later.push(Reverse((until, id)));
+            self.wake_at(until, ctx);
         }
         self.dispatch(ctx);
     }
@@ -425,10 +512,15 @@ impl Handler<OrderExited> for OrderManager {
 impl Handler<SwapStuck> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, SwapStuck(id): SwapStuck, _: &mut Self::Context) {
-        if let Some(open) = self.orders.get_mut(&id) {
-            open.stuck = true;
+    /// The slot goes back, so that swaps nobody decides do not stop the orders of others.
+    fn handle(&mut self, SwapStuck(id): SwapStuck, ctx: &mut Self::Context) {
+        let Some(open) = self.orders.get_mut(&id).filter(|open| !open.undecided) else { return };
+        open.undecided = true;
+        self.dispatcher.add_undecided(open.owner);
+        if std::mem::take(&mut open.running) {
+            self.dispatcher.give_back(open.owner);
         }
+        self.dispatch(ctx);
     }
 }
 
@@ -436,12 +528,18 @@ impl Handler<HowThingsStand> for OrderManager {
     type Result = Standing;
 
     fn handle(&mut self, _: HowThingsStand, _: &mut Self::Context) -> Self::Result {
+        self.watch_clock();
+        let now = self.clock.uptime();
         Standing {
             open: self.orders.len(),
-            running: self.running,
-            queued: self.queue.len() + self.later.len(),
-            stuck: self.orders.values().filter(|open| open.stuck).count(),
+            running: self.dispatcher.running(),
+            queued: self.dispatcher.waiting() + self.later.len(),
+            stuck: self.dispatcher.undecided() + self.set_aside,
             admitting: self.draining.is_none(),
+            held_up: self.dispatcher.is_held_up(),
+            oldest_waiting: self.dispatcher.oldest().map(|accepted| now.since(accepted)),
+            clock_step: self.clock_watch.told(now).map(|step| (step, now.since(step.noticed))),
+            clock_steps: self.clock_watch.steps(),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
+use crate::store::{CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
 ///
@@ -95,10 +94,10 @@ pub struct LoadUnfinished {
     pub limit: u64,
 }
 
-/// Asks when orders were dispatched after that moment.
+/// Asks for the latest dispatches, at most so many.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Vec<DateTime<Utc>>, ReadError>")]
-pub struct LoadDispatches(pub DateTime<Utc>);
+#[rtype(result = "Result<Vec<DispatchRecord>, ReadError>")]
+pub struct LoadDispatches(pub u64);
 
 /// Asks whether the database took the last group.
 #[derive(Clone, Copy, Debug, Message)]
@@ -450,11 +449,11 @@ impl Handler<LoadUnfinished> for Persistence {
 }
 
 impl Handler<LoadDispatches> for Persistence {
-    type Result = ResponseFuture<Result<Vec<DateTime<Utc>>, ReadError>>;
+    type Result = ResponseFuture<Result<Vec<DispatchRecord>, ReadError>>;
 
-    fn handle(&mut self, LoadDispatches(since): LoadDispatches, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, LoadDispatches(limit): LoadDispatches, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.dispatches_since(since).await })
+        Box::pin(async move { store.latest_dispatches(limit).await })
     }
 }
 

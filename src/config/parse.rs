@@ -47,6 +47,7 @@ impl Settings {
         let max_concurrent = from.at_least("orders.max_concurrent", 1);
         let rate_limit_per_minute = from.take("orders.rate_limit_per_minute");
         let max_open = from.at_least("orders.max_open", 1);
+        let max_open_per_user = from.at_least("orders.max_open_per_user", 1);
         let timeout = from.duration("orders.timeout_ms");
         let max_attempts = from.at_least("orders.max_attempts", 1);
         let backoff_initial = from.duration("orders.backoff_initial_ms");
@@ -190,6 +191,7 @@ impl Settings {
                 max_concurrent: max_concurrent?,
                 rate_limit_per_minute: rate_limit_per_minute?,
                 max_open: max_open?,
+                max_open_per_user: max_open_per_user?,
                 timeout: timeout?,
                 max_attempts: max_attempts?,
                 backoff_initial: backoff_initial?,

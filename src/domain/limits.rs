@@ -1,50 +1,46 @@
-//! Who may be dispatched, and when: the sliding rate window and the shares of the three priorities.
+//! How often something may happen: the sliding rate window.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-
-use super::id::OrderId;
-use super::order::Priority;
+use super::moment::{Now, Stamp, Uptime};
 
 /// At most so many dispatches in *every* sliding minute, not only in calendar ones.
 #[derive(Debug)]
 pub struct RateWindow {
     limit: usize,
-    stamps: VecDeque<DateTime<Utc>>,
+    stamps: VecDeque<Uptime>,
 }
 
 impl RateWindow {
-    /// How long a dispatch counts.
-    pub const LENGTH: TimeDelta = TimeDelta::seconds(60);
+    /// How long a dispatch counts: one minute, both ends included, and what reading two clocks one after the other may
+    /// differ by. The stamps that people see then keep the limit too.
+    pub const LENGTH: Duration = Duration::from_millis(60_001);
 
-    /// A window with that limit, 0 for none, and the dispatches of the last minute in any order.
-    pub fn new(limit: u32, recent: impl IntoIterator<Item = DateTime<Utc>>) -> Self {
-        let mut recent: Vec<_> = recent.into_iter().collect();
-        recent.sort_unstable();
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let superfluous = recent.len().saturating_sub(limit);
-        Self { limit, stamps: recent.split_off(superfluous).into() }
+    /// A window with that limit, 0 for none, in which nothing has happened yet.
+    pub fn new(limit: u32) -> Self {
+        Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), stamps: VecDeque::new() }
     }
 
-    /// Takes a place at `now`, or says when to ask again.
-    ///
-    /// Where the clock has stepped back behind the latest dispatch, the window waits until it has caught up.
-    pub fn take(&mut self, now: DateTime<Utc>) -> Result<(), DateTime<Utc>> {
+    /// A window that goes on after a restart: what is not provably older than a minute counts as if it were that young.
+    pub fn resumed(limit: u32, latest: &[Stamp], now: Now) -> Self {
+        let ages = latest.iter().map(|stamp| stamp.proven_age(now)).filter(|age| *age <= Self::LENGTH);
+        let mut stamps: Vec<_> = ages.map(|age| now.moment.uptime.minus(age)).collect();
+        stamps.sort_unstable();
+        let window = Self::new(limit);
+        let superfluous = stamps.len().saturating_sub(window.limit);
+        Self { stamps: stamps.split_off(superfluous).into(), ..window }
+    }
+
+    /// Takes a place, or says when to ask again.
+    pub fn take(&mut self, now: Uptime) -> Result<(), Uptime> {
         if self.limit == 0 {
             return Ok(());
         }
-        if let Some(&latest) = self.stamps.back()
-            && now < latest
-        {
-            return Err(latest);
-        }
-        if self.stamps.len() == self.limit {
-            let oldest = self.stamps[0];
-            // A dispatch exactly one window later would still share a closed interval with the oldest.
-            let free_after = oldest + Self::LENGTH;
-            if now <= free_after {
-                return Err(free_after + TimeDelta::microseconds(1));
+        if self.stamps.len() >= self.limit {
+            let free = self.stamps[0].plus(Self::LENGTH);
+            if now < free {
+                return Err(free);
             }
             self.stamps.pop_front();
         }
@@ -53,163 +49,88 @@ impl RateWindow {
     }
 }
 
-/// Orders that wait for a slot: one queue a priority, the oldest first in each.
-#[derive(Debug, Default)]
-pub struct DispatchQueue {
-    lanes: [Lane; 3],
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    // Ids sort by the moment of acceptance, so a retry takes the place it had.
-    waiting: BTreeSet<OrderId>,
-    credit: i32,
-}
-
-impl DispatchQueue {
-    const WEIGHTS: [i32; 3] = [4, 2, 1];
-
-    /// Puts an order in line.
-    pub fn push(&mut self, id: OrderId, priority: Priority) {
-        self.lanes[lane(priority)].waiting.insert(id);
-    }
-
-    /// Takes an order out of the line, wherever it stands.
-    pub fn remove(&mut self, id: OrderId, priority: Priority) {
-        self.lanes[lane(priority)].waiting.remove(&id);
-    }
-
-    /// Takes the order whose turn it is.
-    ///
-    /// Smooth weighted round robin over the lanes that are not empty: each gains its weight, the richest is served and
-    /// pays what all have gained. A lane that runs empty keeps no credit.
-    pub fn pop(&mut self) -> Option<OrderId> {
-        let mut round = 0;
-        for (lane, weight) in self.lanes.iter_mut().zip(Self::WEIGHTS) {
-            if lane.waiting.is_empty() {
-                lane.credit = 0;
-            } else {
-                lane.credit += weight;
-                round += weight;
-            }
-        }
-        let served =
-            self.lanes.iter_mut().rev().filter(|lane| !lane.waiting.is_empty()).max_by_key(|lane| lane.credit)?;
-        served.credit -= round;
-        served.waiting.pop_first()
-    }
-
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.len()).sum()
-    }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-const fn lane(priority: Priority) -> usize {
-    match priority {
-        Priority::High => 0,
-        Priority::Normal => 1,
-        Priority::Low => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::moment::Moment;
+    use chrono::{DateTime, TimeDelta};
     use proptest::prelude::*;
     use uuid::Uuid;
 
-    fn at(milliseconds: i64) -> DateTime<Utc> {
-        DateTime::UNIX_EPOCH + TimeDelta::milliseconds(milliseconds)
+    const HERE: Uuid = Uuid::from_u128(1);
+    const ELSEWHERE: Uuid = Uuid::from_u128(2);
+
+    fn at(milliseconds: i64) -> Uptime {
+        Uptime(milliseconds * 1_000)
     }
 
-    fn id(number: u128) -> OrderId {
-        OrderId(Uuid::from_u128(number))
+    fn now(wall_seconds: i64, boot: Uuid, uptime_seconds: i64) -> Now {
+        let moment = Moment { boot, uptime: at(uptime_seconds * 1_000) };
+        Now { at: DateTime::UNIX_EPOCH + TimeDelta::seconds(wall_seconds), moment }
+    }
+
+    /// How many seconds a window of 1 holds up the next dispatch after such a restart.
+    fn held_up(dispatched: impl Into<Stamp>, present: Now) -> u64 {
+        let mut window = RateWindow::resumed(1, &[dispatched.into()], present);
+        window.take(present.moment.uptime).err().map_or(0, |free| free.since(present.moment.uptime).as_secs())
     }
 
     #[test]
     fn the_window_slides_and_does_not_reset_with_the_minute() {
-        let mut window = RateWindow::new(2, []);
+        let mut window = RateWindow::new(2);
         assert_eq!(window.take(at(59_000)), Ok(()));
         assert_eq!(window.take(at(59_500)), Ok(()));
         let free = window.take(at(60_500)).unwrap_err();
-        assert_eq!(free, at(119_000) + TimeDelta::microseconds(1));
+        assert_eq!(free, at(119_001));
         assert_eq!(window.take(free), Ok(()));
         assert!(window.take(free).is_err());
     }
 
     #[test]
     fn no_limit_is_no_limit() {
-        let mut window = RateWindow::new(0, [at(0)]);
+        let mut window = RateWindow::resumed(0, &[now(0, HERE, 0).into()], now(0, HERE, 0));
         assert!((0..10_000).all(|_| window.take(at(0)).is_ok()));
     }
 
     #[test]
     fn a_window_built_from_the_past_counts_it() {
-        let mut window = RateWindow::new(2, [at(500), at(0), at(1_000)]);
-        assert_eq!(window.take(at(2_000)), Err(at(60_500) + TimeDelta::microseconds(1)));
+        let past = [500, 0, 1_000].map(|millis| {
+            let moment = Moment { boot: HERE, uptime: at(millis) };
+            Stamp { at: DateTime::UNIX_EPOCH, moment: Some(moment) }
+        });
+        let mut window = RateWindow::resumed(2, &past, now(0, HERE, 2));
+        assert_eq!(window.take(at(2_000)), Err(at(60_501)));
     }
 
     #[test]
-    fn the_window_waits_where_the_clock_steps_back() {
-        let mut window = RateWindow::new(5, [at(10_000)]);
-        assert_eq!(window.take(at(3_000)), Err(at(10_000)));
-        assert_eq!(window.take(at(10_000)), Ok(()));
-    }
-
-    #[test]
-    fn waiting_priorities_share_the_dispatches_four_two_one() {
-        let mut queue = DispatchQueue::default();
-        for number in 0..70 {
-            queue.push(id(number), Priority::High);
-            queue.push(id(100 + number), Priority::Normal);
-            queue.push(id(200 + number), Priority::Low);
-        }
-        let served: Vec<_> = (0..70).map(|_| queue.pop().unwrap().0.as_u128() / 100).collect();
-        let share = |lane| served.iter().filter(|served| **served == lane).count();
-        assert_eq!((share(0), share(1), share(2)), (40, 20, 10));
-        for seven in served.chunks(7) {
-            assert!(seven.contains(&2), "low waited longer than seven dispatches: {served:?}");
+    fn a_clock_that_stepped_before_a_restart_neither_stops_the_dispatches_nor_empties_the_window() {
+        for wall in [0, 1_000_000, 1_086_400] {
+            assert_eq!(held_up(now(1_000_000, HERE, 500), now(wall, HERE, 520)), 40, "the clock says {wall}");
+            assert_eq!(held_up(now(1_000_000, HERE, 500), now(wall, HERE, 900)), 0, "the clock says {wall}");
         }
     }
 
     #[test]
-    fn a_lone_priority_gets_every_dispatch_and_owes_nothing_later() {
-        let mut queue = DispatchQueue::default();
-        for number in 0..100 {
-            queue.push(id(number), Priority::Low);
-        }
-        assert!((0..50).all(|_| queue.pop().is_some()));
-        queue.push(id(1_000), Priority::High);
-        assert_eq!(queue.pop(), Some(id(1_000)));
+    fn after_a_boot_a_dispatch_counts_until_the_boot_is_a_minute_ago() {
+        assert_eq!(held_up(now(1_000_000, ELSEWHERE, 500), now(2_000_000, HERE, 20)), 40);
+        assert_eq!(held_up(now(1_000_000, ELSEWHERE, 500), now(1_000_000, HERE, 70)), 0);
     }
 
     #[test]
-    fn within_a_priority_the_oldest_goes_first_and_a_retry_keeps_its_place() {
-        let mut queue = DispatchQueue::default();
-        for number in [3, 1, 2] {
-            queue.push(id(number), Priority::Normal);
-        }
-        assert_eq!(queue.pop(), Some(id(1)));
-        queue.push(id(1), Priority::Normal);
-        assert_eq!(queue.pop(), Some(id(1)));
-        queue.remove(id(2), Priority::Normal);
-        assert_eq!(queue.pop(), Some(id(3)));
-        assert_eq!(queue.pop(), None);
+    fn a_dispatch_of_an_older_version_has_the_wall_clocks_word_and_one_from_the_future_counts_as_now() {
+        let dispatched = now(1_000_000, HERE, 500).at;
+        assert_eq!(held_up(dispatched, now(1_000_020, HERE, 5)), 40);
+        assert_eq!(held_up(dispatched, now(1_000_100, HERE, 5)), 0);
+        assert_eq!(held_up(dispatched, now(0, HERE, 5)), 60);
     }
 
     proptest! {
         #[test]
-        fn no_sliding_minute_ever_holds_more_than_the_limit(limit in 1u32..20, steps in proptest::collection::vec(-500i64..20_000, 1..300)) {
-            let mut window = RateWindow::new(limit, []);
+        fn no_sliding_minute_ever_holds_more_than_the_limit(limit in 1u32..20, steps in proptest::collection::vec(0i64..20_000, 1..300)) {
+            let mut window = RateWindow::new(limit);
             let (mut now, mut granted) = (0, Vec::new());
             for step in steps {
-                now = (now + step).max(0);
+                now += step;
                 if window.take(at(now)).is_ok() {
                     granted.push(now);
                 }

@@ -3,6 +3,7 @@
 //! Nothing here knows an actor, a database, a socket or a clock. Time and randomness are told.
 
 pub mod amount;
+pub mod dispatch;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;

@@ -1,6 +1,7 @@
 //! An order: what was asked for, and everything that has been recorded of it since.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use thiserror::Error;
 use super::amount::{BaseUnits, ImpactLimit, Slippage};
 use super::id::{ClientKey, OrderId};
 use super::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
+use super::moment::{Moment, Now, Stamp};
 use super::routing::Strategy;
 use super::token::Token;
 use super::user::Owner;
@@ -69,6 +71,8 @@ pub struct Recorded {
     pub seq: u32,
     /// When it happened, taken before it was committed.
     pub at: DateTime<Utc>,
+    /// The same by the machine's uptime, where that was measured and kept.
+    pub moment: Option<Moment>,
     /// Where the order stands after it.
     pub status: Status,
     /// The attempt it belongs to, from 1.
@@ -113,18 +117,18 @@ pub enum ReplayError {
 
 impl Order {
     /// A new order, with its first event: accepted, `pending`, sequence 1.
-    pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, at: DateTime<Utc>) -> Self {
+    pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, now: impl Into<Stamp>) -> Self {
         let state = OrderState::accepted();
-        let first = recorded(1, at, &state, OrderEvent::Accepted);
+        let first = recorded(1, now.into(), &state, OrderEvent::Accepted);
         Self { id, owner, request, state, history: vec![Arc::new(first)] }
     }
 
     /// An order as its stored events tell it, through the same rules that made them.
-    pub fn replay(
+    pub fn replay<S: Into<Stamp>>(
         id: OrderId,
         owner: Owner,
         request: Arc<OrderRequest>,
-        events: impl IntoIterator<Item = (u32, DateTime<Utc>, OrderEvent)>,
+        events: impl IntoIterator<Item = (u32, S, OrderEvent)>,
     ) -> Result<Self, ReplayError> {
         let mut events = events.into_iter();
         let mut order = match events.next() {
@@ -144,10 +148,11 @@ impl Order {
     /// What would be recorded if this event happened now; the order itself stays as it is until [`Order::apply`].
     ///
     /// A story's times never run backwards, even where the clock does.
-    pub fn propose(&self, event: OrderEvent, now: DateTime<Utc>) -> Result<Recorded, IllegalTransition> {
+    pub fn propose(&self, event: OrderEvent, now: impl Into<Stamp>) -> Result<Recorded, IllegalTransition> {
         let after = self.state.after(&event)?;
-        let at = now.max(self.last().at);
-        Ok(recorded(self.last().seq + 1, at, &after, event))
+        let Stamp { at, moment } = now.into();
+        let stamp = Stamp { at: at.max(self.last().at), moment };
+        Ok(recorded(self.last().seq + 1, stamp, &after, event))
     }
 
     /// Takes in an event that has been recorded.
@@ -180,12 +185,48 @@ impl Order {
 
     /// When it was accepted.
     pub fn created_at(&self) -> DateTime<Utc> {
-        self.history.first().expect("an order's story has at least its acceptance").at
+        self.accepted().at
+    }
+
+    /// How long it still waits after a failed attempt; at most the wait that was recorded, whatever the clock says.
+    pub fn retry_wait(&self, now: Now) -> Duration {
+        let OrderState::Pending { not_before: Some(retry_at), .. } = self.state else { return Duration::ZERO };
+        let failed = self.last();
+        (retry_at - failed.at).to_std().unwrap_or_default().saturating_sub(failed.stamp().age(now))
+    }
+
+    /// How long its swap has been live, as far as one can tell; `None` without one.
+    pub fn undecided_for(&self, now: Now) -> Option<Duration> {
+        self.state.live_swap()?;
+        let submitted = self.history.iter().rev().find(|step| matches!(step.event, OrderEvent::Submitted(_)))?;
+        Some(submitted.stamp().age(now))
+    }
+
+    /// When it was accepted, by every clock.
+    pub fn accepted(&self) -> Stamp {
+        self.history.first().expect("an order's story has at least its acceptance").stamp()
     }
 }
 
-fn recorded(seq: u32, at: DateTime<Utc>, after: &OrderState, event: OrderEvent) -> Recorded {
-    Recorded { seq, at, status: after.status(), attempt: after.attempt(), retry_count: after.retry_count(), event }
+impl Recorded {
+    /// When it happened, by every clock.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { at: self.at, moment: self.moment }
+    }
+
+    /// How long it happened after an earlier event: measured where both were within one boot, otherwise the difference
+    /// of their stamps.
+    pub fn since(&self, earlier: &Self) -> Duration {
+        match (self.moment, earlier.moment) {
+            (Some(now), Some(then)) if now.boot == then.boot => now.uptime.since(then.uptime),
+            _ => (self.at - earlier.at).to_std().unwrap_or_default(),
+        }
+    }
+}
+
+fn recorded(seq: u32, Stamp { at, moment }: Stamp, after: &OrderState, event: OrderEvent) -> Recorded {
+    let (status, attempt, retry_count) = (after.status(), after.attempt(), after.retry_count());
+    Recorded { seq, at, moment, status, attempt, retry_count, event }
 }
 
 #[cfg(test)]

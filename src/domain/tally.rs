@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use hdrhistogram::Histogram;
 
 use super::lifecycle::{OrderEvent, Status};
@@ -110,15 +109,15 @@ impl Tally {
         }
         if let Some(stage) = Stage::ended_by(last.status, step.status) {
             let stood = before.iter().rev().take_while(|earlier| earlier.status == last.status).last();
-            self.measure(stage, stood.map_or(last.at, |stood| stood.at), step.at);
+            self.measure(stage, step.since(stood.unwrap_or(last)));
         }
         if step.status == Status::Confirmed {
-            self.measure(Stage::Whole, before[0].at, step.at);
+            self.measure(Stage::Whole, step.since(&before[0]));
         }
     }
 
-    fn measure(&mut self, stage: Stage, from: DateTime<Utc>, to: DateTime<Utc>) {
-        let millis = u64::try_from((to - from).num_milliseconds()).unwrap_or_default();
+    fn measure(&mut self, stage: Stage, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.stages[stage as usize].saturating_record(millis);
     }
 
@@ -145,7 +144,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
+    use chrono::{DateTime, TimeDelta, Utc};
     use uuid::Uuid;
 
     use super::*;

@@ -3,6 +3,7 @@
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
+use chrono::TimeDelta;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -39,6 +40,8 @@ pub(super) struct Ready {
     status: &'static str,
     reasons: Vec<String>,
     stuck_orders: Option<usize>,
+    /// The age of the oldest order that waits for a slot; nothing where none waits.
+    oldest_waiting_seconds: Option<u64>,
 }
 
 /// How the engine is, in figures.
@@ -53,6 +56,8 @@ pub(super) struct Health {
     running_orders: Option<usize>,
     queued_orders: Option<usize>,
     stuck_orders: Option<usize>,
+    /// The age of the oldest order that waits for a slot; nothing where none waits.
+    oldest_waiting_seconds: Option<u64>,
     sockets: usize,
     /// Announcements that did not reach Redis since the start; nothing where there is none.
     dropped_announcements: Option<u64>,
@@ -71,8 +76,8 @@ pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
 pub(super) async fn ready(face: web::Data<Face>) -> HttpResponse {
     let (health, ready) = look(&face).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let Health { status, reasons, stuck_orders, .. } = health;
-    response.json(Ready { ready, status, reasons, stuck_orders })
+    let Health { status, reasons, stuck_orders, oldest_waiting_seconds, .. } = health;
+    response.json(Ready { ready, status, reasons, stuck_orders, oldest_waiting_seconds })
 }
 
 /// How it is, in figures; always `200`.
@@ -107,6 +112,13 @@ async fn look(face: &Face) -> (Health, bool) {
     {
         reasons.push(format!("{} orders are stuck", standing.stuck));
     }
+    if standing.is_some_and(|standing| standing.held_up) {
+        reasons.push("nothing is dispatched: too many swaps are undecided".to_owned());
+    }
+    if let Some((step, ago)) = standing.and_then(|standing| standing.clock_step) {
+        let (by, direction) = if step.by < TimeDelta::zero() { (-step.by, "back") } else { (step.by, "ahead") };
+        reasons.push(format!("the clock was set {direction} by {} s, {} s ago", by.num_seconds(), ago.as_secs()));
+    }
     reasons.extend(telemetry::trouble());
     // Orders wait for their chain and lose nothing.
     reasons.extend(face.chain.trouble());
@@ -126,6 +138,7 @@ async fn look(face: &Face) -> (Health, bool) {
         running_orders: standing.map(|standing| standing.running),
         queued_orders: standing.map(|standing| standing.queued),
         stuck_orders: standing.map(|standing| standing.stuck),
+        oldest_waiting_seconds: standing.and_then(|standing| standing.oldest_waiting).map(|age| age.as_secs()),
         sockets: face.sessions.len(),
         dropped_announcements: face.cluster.as_ref().map(Cluster::dropped),
         reasons,

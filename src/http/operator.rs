@@ -42,6 +42,8 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
         running_orders: orders.map(|orders| orders.running),
         queued_orders: orders.map(|orders| orders.queued),
         stuck_orders: orders.map(|orders| orders.stuck),
+        oldest_waiting: orders.and_then(|orders| orders.oldest_waiting).unwrap_or_default(),
+        clock_steps: orders.map_or(0, |orders| orders.clock_steps),
         database_up,
         redis_up: face.cluster.as_ref().map(|cluster| cluster.trouble().is_none()),
         dropped_announcements: face.cluster.as_ref().map(Cluster::dropped),

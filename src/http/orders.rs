@@ -235,6 +235,12 @@ pub(super) fn refused(error: SubmitError) -> Problem {
         SubmitError::Full => {
             unavailable("too_many_open_orders", "as many orders are open as may be; nothing was stored").retry_after(5)
         }
+        SubmitError::UserFull => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_open_orders_of_user",
+            "this user has as many open orders as one may have; nothing was stored",
+        )
+        .retry_after(5),
         SubmitError::Stopping => unavailable("stopping", "the engine is stopping; nothing was stored").retry_after(5),
         SubmitError::NotAccepted => {
             unavailable("not_accepted", "the order could not be stored, and never will be").retry_after(1)

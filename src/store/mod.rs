@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::{OrderEvent, Status};
+use crate::domain::moment::{Moment, Stamp};
 use crate::domain::order::{Order, OrderRequest, Recorded};
 use crate::domain::retry::FailureCode;
 use crate::domain::swap::{Fill, Signature, SignedSwap};
@@ -50,6 +52,8 @@ pub struct Step {
     pub recorded: Arc<Recorded>,
     /// The swap's row.
     pub swap: SwapWrite,
+    /// Where the event is a dispatch: its number, larger than that of every earlier one.
+    pub dispatch: Option<i64>,
     /// Recognises this very write if it has to be repeated.
     pub write_id: Uuid,
 }
@@ -94,7 +98,13 @@ impl Write {
             (OrderEvent::CancelRequested, ..) | (_, None, _) => SwapWrite::None,
             (event, Some(live), _) => SwapWrite::Settled { signature: live.signature, end: SwapEnd::by(event) },
         };
-        Self::Step(Step { order_id: order.id, recorded, swap, write_id: Uuid::new_v4() })
+        Self::Step(Step { order_id: order.id, recorded, swap, dispatch: None, write_id: Uuid::new_v4() })
+    }
+
+    /// The dispatch that `order` proposes, under its number.
+    pub fn dispatch(order: &Order, recorded: Arc<Recorded>, number: i64) -> Self {
+        let (order_id, swap, dispatch) = (order.id, SwapWrite::None, Some(number));
+        Self::Step(Step { order_id, recorded, swap, dispatch, write_id: Uuid::new_v4() })
     }
 
     /// The order it belongs to.
@@ -219,6 +229,15 @@ pub struct Page {
     pub next: Option<OrderId>,
 }
 
+/// A dispatch as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DispatchRecord {
+    /// Its number.
+    pub number: i64,
+    /// When it was.
+    pub stamp: Stamp,
+}
+
 /// Durable truth.
 #[async_trait]
 pub trait OrderStore: Send + Sync + 'static {
@@ -243,8 +262,8 @@ pub trait OrderStore: Send + Sync + 'static {
     /// A page of orders.
     async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError>;
 
-    /// When orders were dispatched after that moment.
-    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError>;
+    /// The latest dispatches by their numbers, the latest first.
+    async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError>;
 
     /// Closes the connections; nothing is asked afterwards.
     async fn close(&self);
@@ -253,4 +272,35 @@ pub trait OrderStore: Send + Sync + 'static {
 /// The request as it is stored; here, so that every store keeps the same text.
 pub(crate) fn request_to_text(request: &OrderRequest) -> String {
     serde_json::to_string(request).expect("a request holds only strings and integers")
+}
+
+/// The event as it is stored: with its moment, where that is looked at after a restart.
+pub(crate) fn event_to_text(recorded: &Recorded) -> String {
+    #[derive(Serialize)]
+    struct Stored<'a> {
+        #[serde(flatten)]
+        event: &'a OrderEvent,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        moment: Option<Moment>,
+    }
+    let is_measured_from = matches!(
+        recorded.event,
+        OrderEvent::Accepted | OrderEvent::Dispatched | OrderEvent::Submitted(_) | OrderEvent::AttemptFailed { .. }
+    );
+    let moment = recorded.moment.filter(|_| is_measured_from);
+    serde_json::to_string(&Stored { event: &recorded.event, moment })
+        .expect("an event holds only strings, numbers and times")
+}
+
+/// The moment of a stored event; none where it was not kept.
+pub(crate) fn moment_of(text: &str) -> Option<Moment> {
+    #[derive(Deserialize)]
+    struct Stored {
+        moment: Option<Moment>,
+    }
+    // Most events have none, and lists read many: the word is looked for first.
+    if !text.contains("\"moment\"") {
+        return None;
+    }
+    serde_json::from_str::<Stored>(text).ok()?.moment
 }

@@ -30,12 +30,12 @@ use self::bulk::{Statements, Target};
 use self::writer::FileWriter;
 use super::lock::{EngineLock, Guard};
 use super::{
-    Accept, CommitError, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd, SwapWrite, Write,
-    Written, request_to_text,
+    Accept, CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd,
+    SwapWrite, Write, Written, event_to_text, moment_of, request_to_text,
 };
 use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::lifecycle::Status;
+use crate::domain::moment::Stamp;
 use crate::domain::order::{Order, Recorded};
 use crate::domain::swap::{SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
@@ -639,16 +639,21 @@ impl OrderStore for SeaStore {
         self.page(filter).await
     }
 
-    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
-        order_events::Entity::find()
+    async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {
+        let rows: Vec<(Option<i64>, DateTime<Utc>, String)> = order_events::Entity::find()
             .select_only()
-            .column(order_events::Column::At)
-            .filter(order_events::Column::Status.eq(Status::Routing.name()))
-            .filter(order_events::Column::At.gt(since))
+            .columns([order_events::Column::Dispatch, order_events::Column::At, order_events::Column::Data])
+            .filter(order_events::Column::Dispatch.is_not_null())
+            .order_by_desc(order_events::Column::Dispatch)
+            .limit(limit)
             .into_tuple()
             .all(&self.reader)
             .await
-            .map_err(|error| self.unread(error))
+            .map_err(|error| self.unread(error))?;
+        let record = |(number, at, data): (Option<i64>, _, String)| {
+            Some(DispatchRecord { number: number?, stamp: Stamp { at, moment: moment_of(&data) } })
+        };
+        Ok(rows.into_iter().filter_map(record).collect())
     }
 
     async fn close(&self) {
@@ -729,9 +734,11 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
                     Owner::Shared => new_orders.push(order_row(order)),
                     Owner::User(_) => new_orders_of_users.push(order_row(order)),
                 }
-                new_events.push(event_row(order.id, order.last(), *write_id));
+                new_events.push(event_row(order.id, order.last(), None, *write_id));
             }
-            Write::Step(step) => new_events.push(event_row(step.order_id, &step.recorded, step.write_id)),
+            Write::Step(step) => {
+                new_events.push(event_row(step.order_id, &step.recorded, step.dispatch, step.write_id))
+            }
         }
         written.push(Written::Stored);
     }
@@ -804,14 +811,15 @@ fn key_row(key: &ClientKey, order: &Order) -> idempotency_keys::ActiveModel {
     }
 }
 
-fn event_row(order: OrderId, recorded: &Recorded, write_id: Uuid) -> order_events::ActiveModel {
+fn event_row(order: OrderId, recorded: &Recorded, dispatch: Option<i64>, write_id: Uuid) -> order_events::ActiveModel {
     order_events::ActiveModel {
         order_id: Set(order.0),
         seq: Set(as_i32(recorded.seq)),
         status: Set(recorded.status.name().to_owned()),
-        data: Set(serde_json::to_string(&recorded.event).expect("an event holds only strings, numbers and times")),
+        data: Set(event_to_text(recorded)),
         at: Set(recorded.at),
         write_id: Set(write_id),
+        dispatch: Set(dispatch),
     }
 }
 
@@ -884,7 +892,7 @@ fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, 
     for event in story {
         let data = serde_json::from_str(&event.data).map_err(|error| broken(error.to_string()))?;
         let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
-        events.push((seq, event.at, data));
+        events.push((seq, Stamp { at: event.at, moment: moment_of(&event.data) }, data));
     }
     let owner = row.user_id.map(UserId).into();
     Order::replay(OrderId(row.id), owner, Arc::new(request), events).map_err(|error| broken(error.to_string()))

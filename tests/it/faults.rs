@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use order_engine::actors::desk::CancelRefused;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
@@ -18,7 +18,9 @@ use order_engine::domain::lifecycle::Status;
 use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
 use order_engine::engine::{Engine, Parts};
-use order_engine::store::{CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
+use order_engine::store::{
+    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -262,8 +264,8 @@ impl OrderStore for DiesBeforeItAnswers {
         self.0.list(filter).await
     }
 
-    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
-        self.0.dispatches_since(since).await
+    async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {
+        self.0.latest_dispatches(limit).await
     }
 
     async fn close(&self) {}

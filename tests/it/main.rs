@@ -11,6 +11,7 @@ mod machine;
 mod memory_store;
 mod process;
 
+mod clock_steps;
 mod command_line;
 mod compatibility;
 mod crashes;
@@ -18,6 +19,7 @@ mod disk;
 mod documents;
 #[cfg(feature = "failpoints")]
 mod fail_points;
+mod fairness;
 mod faults;
 mod forgery;
 mod hardening;

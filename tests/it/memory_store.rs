@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use order_engine::domain::id::{ClientKey, OrderId};
-use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::Order;
 use order_engine::domain::swap::SignedSwap;
 use order_engine::domain::user::Owner;
 use order_engine::store::{
-    CommitError, ListFilter, OrderStore, Page, ReadError, StoredOrder, SwapWrite, Write, Written,
+    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, SwapWrite, Write, Written,
 };
 use uuid::Uuid;
 
@@ -26,6 +24,7 @@ struct Inner {
     keys: HashMap<(Owner, ClientKey), OrderId>,
     swaps: HashMap<OrderId, SignedSwap>,
     writers: HashMap<(OrderId, u32), Uuid>,
+    dispatches: Vec<DispatchRecord>,
 }
 
 impl MemoryStore {
@@ -63,6 +62,9 @@ impl OrderStore for MemoryStore {
                 Write::Step(step) => {
                     let order = inner.orders.get_mut(&step.order_id).unwrap();
                     order.apply(step.recorded.clone()).unwrap();
+                    if let Some(number) = step.dispatch {
+                        inner.dispatches.push(DispatchRecord { number, stamp: step.recorded.stamp() });
+                    }
                     match &step.swap {
                         SwapWrite::None => {}
                         SwapWrite::Signed(swap) => drop(inner.swaps.insert(step.order_id, swap.clone())),
@@ -106,10 +108,9 @@ impl OrderStore for MemoryStore {
         Ok(Page { orders, next: None })
     }
 
-    async fn dispatches_since(&self, since: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, ReadError> {
+    async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {
         let inner = self.inner.lock().unwrap();
-        let steps = inner.orders.values().flat_map(|order| order.history().iter());
-        Ok(steps.filter(|step| step.status == Status::Routing && step.at > since).map(|step| step.at).collect())
+        Ok(inner.dispatches.iter().rev().take(usize::try_from(limit).unwrap()).copied().collect())
     }
 
     async fn close(&self) {}

@@ -15,7 +15,8 @@ use order_engine::clock::Clock;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::id::{ClientKey, OrderId, VenueId};
-use order_engine::domain::lifecycle::{OrderEvent, OrderState, Status};
+use order_engine::domain::lifecycle::{OrderEvent, Status};
+use order_engine::domain::moment::{Moment, Now, Uptime};
 use order_engine::domain::order::{Order, OrderRequest, Priority, Recorded};
 use order_engine::domain::quote::Quote;
 use order_engine::domain::retry::{Failure, FailureCode};
@@ -26,7 +27,9 @@ use order_engine::domain::token::Token;
 use order_engine::domain::user::{ApiKey, KeyId, Owner, User, UserId};
 use order_engine::metrics::Metrics;
 use order_engine::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
-use order_engine::store::{CommitError, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written};
+use order_engine::store::{
+    CommitError, DispatchRecord, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, Write, Written,
+};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, TransactionTrait};
 use uuid::Uuid;
 
@@ -165,7 +168,10 @@ fn signed(quoted_out: u64) -> SignedSwap {
 fn next(order: &mut Order, event: OrderEvent, signed: Option<&SignedSwap>) -> Write {
     let later = order.last().at + TimeDelta::microseconds(1);
     let recorded = Arc::new(order.propose(event, later).unwrap());
-    let write = Write::step(order, recorded.clone(), signed);
+    let write = match recorded.event {
+        OrderEvent::Dispatched => Write::dispatch(order, recorded.clone(), recorded.at.timestamp_micros()),
+        _ => Write::step(order, recorded.clone(), signed),
+    };
     order.apply(recorded).unwrap();
     write
 }
@@ -346,7 +352,7 @@ async fn no_statement_reads_a_whole_table_also_before_there_are_statistics() {
     shelf.accepted(&order).await;
     commit_each(&shelf, to_submitted(&mut order, &swap)).await;
     assert_eq!(shelf.store.unfinished(None, 10).await.unwrap().len(), 1);
-    assert_eq!(shelf.store.dispatches_since(moment() - TimeDelta::days(1)).await.unwrap().len(), 1);
+    assert_eq!(shelf.store.latest_dispatches(10).await.unwrap().len(), 1);
     commit_each(&shelf, vec![next(&mut order, landed(&swap, 5), None)]).await;
     assert_same(&shelf.order(order.id).await.order, &order);
     assert_eq!(shelf.store.order_by_key(Owner::Shared, &key("mine")).await.unwrap(), Some(order.id));
@@ -852,22 +858,24 @@ async fn the_schema_goes_up_and_down_and_up_again() {
 }
 
 #[actix_web::test]
-async fn dispatches_are_found_by_their_own_moment() {
+async fn the_latest_dispatches_are_found_by_their_numbers_whatever_the_clock_said() {
     on_both(async |shelf| {
         let mut dispatched = Vec::new();
-        for seconds in 0..5 {
-            let mut order = order_of(request(), moment() + TimeDelta::seconds(seconds));
+        // Each an hour before the last: the clock is set back again and again.
+        for number in 0..5 {
+            let at = moment() - TimeDelta::hours(number);
+            let mut order = order_of(request(), at);
             shelf.accepted(&order).await;
-            commit_each(shelf, to_submitted(&mut order, &signed(1))).await;
-            assert!(matches!(order.state(), OrderState::Submitted { .. }));
-            dispatched.push(order.history()[1].at);
+            let boot = Moment { boot: Uuid::from_u128(7), uptime: Uptime(number) };
+            let recorded = Arc::new(order.propose(OrderEvent::Dispatched, Now { at, moment: boot }).unwrap());
+            shelf.stored(&[Write::dispatch(&order, recorded.clone(), number)]).await;
+            order.apply(recorded).unwrap();
+            assert_same(&shelf.order(order.id).await.order, &order);
+            dispatched.push(DispatchRecord { number, stamp: order.last().stamp() });
         }
-        let mut found = shelf.store.dispatches_since(dispatched[1]).await.unwrap();
-        found.sort();
-        assert_eq!(found, dispatched[2..], "{}", shelf.name);
-        let mut found = shelf.store.dispatches_since(dispatched[1] - TimeDelta::microseconds(1)).await.unwrap();
-        found.sort();
-        assert_eq!(found, dispatched[1..], "{}", shelf.name);
+        dispatched.reverse();
+        assert_eq!(shelf.store.latest_dispatches(3).await.unwrap(), dispatched[..3], "{}", shelf.name);
+        assert_eq!(shelf.store.latest_dispatches(9).await.unwrap(), dispatched, "{}", shelf.name);
     })
     .await;
 }

@@ -63,6 +63,9 @@ pub enum SubmitError {
     /// As many orders are open as may be; nothing was stored.
     #[error("as many orders are open as may be")]
     Full,
+    /// As many orders of the user are open as one may have; nothing was stored.
+    #[error("as many orders of this user are open as one may have")]
+    UserFull,
     /// The engine is stopping; nothing was stored.
     #[error("the engine is stopping")]
     Stopping,
@@ -96,11 +99,12 @@ async fn known(
     key: Option<ClientKey>,
     request: &OrderRequest,
     persistence: &Addr<Persistence>,
+    otherwise: SubmitError,
 ) -> Result<Submission, SubmitError> {
-    let Some(key) = key else { return Err(SubmitError::Full) };
+    let Some(key) = key else { return Err(otherwise) };
     match persistence.send(FindKey { owner, key }).await {
         Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
-        _ => Err(SubmitError::Full),
+        _ => Err(otherwise),
     }
 }
 
@@ -120,6 +124,18 @@ async fn repeated(
     }
 }
 
+impl OrderManager {
+    /// Why no further order of that owner is let in just now.
+    fn full(&self, owner: Owner) -> Option<SubmitError> {
+        let orders = &self.settings.orders;
+        let open = |user| self.open_of_users.get(&user).copied().unwrap_or_default();
+        if owner.user().is_some_and(|user| open(user) >= orders.max_open_per_user) {
+            return Some(SubmitError::UserFull);
+        }
+        (self.orders.len() + self.admitting >= orders.max_open).then_some(SubmitError::Full)
+    }
+}
+
 impl Handler<SubmitOrder> for OrderManager {
     type Result = ();
 
@@ -131,16 +147,17 @@ impl Handler<SubmitOrder> for OrderManager {
             return;
         }
         let persistence = self.persistence.clone();
-        if self.orders.len() + self.admitting >= self.settings.orders.max_open {
+        if let Some(full) = self.full(owner) {
             // A repeat of an order that was let in is answered however full the house is.
             actix::spawn(async move {
-                let known = timeout(ANSWER_WITHIN, known(owner, key, &request, &persistence)).await;
-                let _ = reply.send(known.unwrap_or(Err(SubmitError::Full)));
+                let known = timeout(ANSWER_WITHIN, known(owner, key, &request, &persistence, full.clone())).await;
+                let _ = reply.send(known.unwrap_or(Err(full)));
             });
             return;
         }
         self.admitting += 1;
-        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.now());
+        self.count_in(owner);
+        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request.clone(), self.clock.read());
         let id = order.id;
         let first = key.as_ref().map_or(id, |key| *self.unsettled_keys.entry((owner, key.clone())).or_insert(id));
         let me = ctx.address();
@@ -195,8 +212,9 @@ impl Handler<Admitted> for OrderManager {
             order::log(&order, order.last());
             // While the engine stops, the order stays where it is: durable, for the next start.
             if self.draining.is_none() {
-                self.start(StoredOrder { order, live: None }, ctx);
+                return self.start(StoredOrder { order, live: None }, ctx);
             }
         }
+        self.count_out(owner);
     }
 }

@@ -24,7 +24,8 @@ impl OrderManager {
         open.falls += 1;
         if open.falls > Self::MAX_FALLS {
             tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
-            open.stuck = true;
+            open.set_aside = true;
+            self.set_aside += 1;
             open.audience = Audience::default();
             open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
             return;
@@ -68,6 +69,7 @@ async fn mend(
             }
             Err(_) => return None,
         };
+        let now = clock.read();
         let wait = jittered(base_delay(settings.orders.backoff_initial, falls));
         let attempt = stored.order.state().attempt();
         let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
@@ -80,11 +82,11 @@ async fn mend(
             }
             _ if may_retry(FailureCode::Internal, attempt, settings.orders.max_attempts) => OrderEvent::AttemptFailed {
                 failure,
-                retry_at: clock.now() + TimeDelta::from_std(wait).unwrap_or_default(),
+                retry_at: now.at.max(stored.order.last().at) + TimeDelta::from_std(wait).unwrap_or_default(),
             },
             _ => OrderEvent::Failed(failure),
         };
-        let recorded = match stored.order.propose(event, clock.now()) {
+        let recorded = match stored.order.propose(event, now) {
             Ok(recorded) => Arc::new(recorded),
             Err(illegal) => unreachable!("an attempt can fail wherever no swap is live: {illegal}"),
         };

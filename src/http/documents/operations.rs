@@ -62,7 +62,13 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .tells(&["location"])
             .leads_to(201, OF_AN_ORDER)
             .refuses(&["invalid_request", "missing_scope", "idempotency_mismatch", "idempotency_key_reused"])
-            .refuses(&["too_many_open_orders", "stopping", "not_accepted", "outcome_unknown"])
+            .refuses(&[
+                "too_many_open_orders",
+                "too_many_open_orders_of_user",
+                "stopping",
+                "not_accepted",
+                "outcome_unknown",
+            ])
     };
     let submits = [
         submit("/api/orders", "submitOrder", "Submit an order"),

@@ -106,6 +106,7 @@ const KINDS: &[Kind] = &[
     later("too_many_requests", 429, "more requests than one client may make"),
     later("too_many_attempts", 429, "too many failed attempts by this name or from this address"),
     later("too_many_tickets", 429, "too many tickets are open and unused"),
+    later("too_many_open_orders_of_user", 429, "this user has as many open orders as one may have; nothing was stored"),
     later("too_many_sockets", 429, "this client has as many sockets open as it may have"),
     later("unavailable", 503, "no answer can be had just now"),
     later("busy", 503, "too many passwords wait to be checked"),

@@ -184,6 +184,7 @@ fn source(backend: DbBackend, kinds: &[Kind], rows: Vec<Vec<Value>>, placeholder
 fn value(value: ActiveValue<Value>) -> Value {
     match value {
         ActiveValue::Set(Value::String(None)) => Value::from(""),
+        ActiveValue::Set(Value::BigInt(None)) => Value::from(-1_i64),
         ActiveValue::Set(value) | ActiveValue::Unchanged(value) => value,
         ActiveValue::NotSet => unreachable!("all rows of a statement set the same columns"),
     }
