@@ -307,7 +307,7 @@ impl OrderManager {
             if let Err(free) = self.window.take(now.moment.uptime) {
                 return self.wake_at(free, ctx);
             }
-            let Some((owner, id)) = self.dispatcher.next() else { return };
+            let Some((owner, id)) = self.dispatcher.serve_next() else { return };
             crash_point("manager.dispatching");
             let Some(open) = self.orders.get_mut(&id) else {
                 self.dispatcher.give_back(owner);

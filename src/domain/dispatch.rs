@@ -92,7 +92,7 @@ impl Dispatcher {
     }
 
     /// Gives a slot to the order whose turn it is.
-    pub fn next(&mut self) -> Option<(Owner, OrderId)> {
+    pub fn serve_next(&mut self) -> Option<(Owner, OrderId)> {
         if !self.has_next() {
             return None;
         }
@@ -253,7 +253,7 @@ mod tests {
 
     /// Serves the next order and gives its slot back at once.
     fn serve(dispatcher: &mut Dispatcher, owner_of: impl Fn(u32) -> Owner) -> Option<u32> {
-        let served = u32::try_from(dispatcher.next()?.1.0.as_u128()).unwrap();
+        let served = u32::try_from(dispatcher.serve_next()?.1.0.as_u128()).unwrap();
         dispatcher.give_back(owner_of(served));
         Some(served)
     }
@@ -325,7 +325,7 @@ mod tests {
         }
         let mut slow = 0;
         for _ in 0..50 {
-            let served = dispatcher.next().unwrap().1.0.as_u128();
+            let served = dispatcher.serve_next().unwrap().1.0.as_u128();
             if served < 1_000 { slow += 1 } else { dispatcher.give_back(user(2)) }
         }
         assert_eq!(slow, 1, "it holds what the other, who gives back at once, holds");
@@ -356,18 +356,18 @@ mod tests {
             dispatcher.push(user(1), order(number), Priority::Normal);
         }
         for _ in 0..2 {
-            dispatcher.next().unwrap();
+            dispatcher.serve_next().unwrap();
         }
         assert!(!dispatcher.has_next(), "there are two slots");
         for _ in 0..2 {
             dispatcher.give_back(user(1));
             dispatcher.add_undecided(user(1));
         }
-        assert_eq!((dispatcher.next(), dispatcher.running()), (None, 0));
+        assert_eq!((dispatcher.serve_next(), dispatcher.running()), (None, 0));
         dispatcher.push(user(2), order(10), Priority::Low);
-        assert_eq!(dispatcher.next(), Some((user(2), order(10).id)));
+        assert_eq!(dispatcher.serve_next(), Some((user(2), order(10).id)));
         dispatcher.remove_undecided(user(1));
-        assert_eq!(dispatcher.next(), Some((user(1), order(2).id)));
+        assert_eq!(dispatcher.serve_next(), Some((user(1), order(2).id)));
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
             dispatcher.push(user(number), order(number), Priority::Normal);
         }
         let mut signed = 0;
-        while let Some((owner, _)) = dispatcher.next() {
+        while let Some((owner, _)) = dispatcher.serve_next() {
             dispatcher.give_back(owner);
             dispatcher.add_undecided(owner);
             signed += 1;
@@ -431,7 +431,7 @@ mod tests {
                     }
                     Act::Serve => {
                         let held = |owner: u32| running.iter().filter(|(_, of)| *of == owner).count();
-                        match dispatcher.next() {
+                        match dispatcher.serve_next() {
                             None => prop_assert!(running.len() == 3 || waits.is_empty()),
                             Some((_, id)) => {
                                 let served = u32::try_from(id.0.as_u128()).unwrap();

@@ -49,7 +49,8 @@ fn assert_whole(server: &Server, ids: &[String]) {
     let swaps = lines.iter().filter(|line| line["line"] == "swap");
     let mut orders: Vec<_> = swaps.map(|swap| swap["orderId"].as_str().unwrap()).collect();
     let mut ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    (orders.sort(), ids.sort());
+    orders.sort();
+    ids.sort();
     assert_eq!(orders, ids);
 }
 

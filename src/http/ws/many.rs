@@ -341,13 +341,13 @@ impl ManyOrders {
         let OrderUpdate::Step { id, request, step, words } = &update else { return self.catch_up(ctx) };
         match self.orders.get_mut(id) {
             Some(Following { early: Some(early), .. }) => early.push(update),
-            Some(following) => {
-                if step.seq > following.told {
-                    following.told = step.seq;
-                    tell_step(*id, request, step, words, ctx);
-                    self.forget_ended(*id, step);
-                }
+            Some(following) if step.seq > following.told => {
+                following.told = step.seq;
+                tell_step(*id, request, step, words, ctx);
+                self.forget_ended(*id, step);
             }
+            // It was told before.
+            Some(_) => {}
             None if self.channel.is_some() => tell_step(*id, request, step, words, ctx),
             // It was unsubscribed from meanwhile.
             None => {}
