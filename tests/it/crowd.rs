@@ -77,6 +77,11 @@ impl Crowd {
         tokio::time::sleep(Duration::from_micros(self.draw(within * 1_000 + 1).into())).await;
     }
 
+    /// From here on the engine's wall clock is set.
+    pub fn clock_is_set(&self) {
+        self.history.borrow_mut().clock_is_set();
+    }
+
     /// Calls one order in so many `poison…`.
     pub fn poison_one_in(&self, many: u32) {
         self.poison.set(many);

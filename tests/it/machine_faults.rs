@@ -13,7 +13,7 @@ use crate::crowd::{Crowd, full, seed};
 use crate::databases::Postgres;
 use crate::faults::ROUGH;
 use crate::history::Findings;
-use crate::machine::{IoFaults, SmallDisk, WITHOUT_SIGXFSZ, limit_files};
+use crate::machine::{FakeClock, IoFaults, SmallDisk, WITHOUT_SIGXFSZ, limit_files};
 use crate::process::{PATIENCE, SWIFT, Server, postgres_for_all};
 
 /// An order that is submitted after the end of a fault has ended so soon. What is promised is some seconds; the rest is
@@ -418,4 +418,48 @@ async fn reads_writes_and_syncs_that_fail_under_postgres_cost_nothing_but_time()
     let fault = PostgresWithFailingIo { faults: IoFaults::new(), postgres: Some(postgres) };
     let findings = campaign(&mut server, fault, rounds(40)).await;
     assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
+}
+
+/// A clock that is stepped.
+struct SteppedClock {
+    clock: FakeClock,
+}
+
+impl Fault for SteppedClock {
+    async fn begin(&mut self, _: &Server, crowd: &Crowd) -> String {
+        crowd.clock_is_set();
+        let step = one_of(&[-3_600, 86_400, -5], crowd);
+        self.clock.set(step);
+        format!("a clock that is {step} s off")
+    }
+
+    async fn end(&mut self, _: Option<&Server>) {
+        self.clock.set(0);
+    }
+}
+
+async fn clock_is_stepped(mut server: Server) {
+    let clock = FakeClock::new();
+    for (name, value) in clock.environment() {
+        server.set(&name, &value);
+    }
+    let findings = campaign(&mut server, SteppedClock { clock }, rounds(40)).await;
+    assert!(findings.confirmed > findings.orders / 2, "{findings:?}");
+    // Ten minutes have not gone by for any of them.
+    let failed = server.client.get("/api/orders?status=failed&limit=200").await.body;
+    let out_of_time = failed["orders"].as_array().unwrap().iter().find(|order| order["error"]["code"] == "timeout");
+    assert!(out_of_time.is_none(), "{out_of_time:?}");
+}
+
+#[actix::test]
+async fn a_clock_that_is_stepped_again_and_again_costs_nothing_but_wrong_stamps() {
+    clock_is_stepped(Server::idle(rough_weather())).await;
+}
+
+#[actix::test]
+async fn a_clock_that_is_stepped_over_a_postgres_costs_nothing_but_wrong_stamps() {
+    let postgres = Postgres::start();
+    let mut server = Server::idle(rough_weather());
+    server.set("database.url", &postgres.url());
+    clock_is_stepped(server).await;
 }
