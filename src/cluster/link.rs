@@ -2,6 +2,9 @@
 //!
 //! The crate's own `ConnectionManager` keeps a connection whose commands merely time out, so a peer that vanished
 //! without a word would be waited for until TCP gives up. Here any failure to be answered ends the connection.
+//!
+//! So does any refusal: a primary that became a replica refuses writes for ever (`READONLY`), while its name leads to
+//! another server by now; and a new connection is also the only way to a password that has changed.
 
 use std::io;
 use std::sync::Arc;
@@ -57,8 +60,7 @@ impl Link {
             commands.query_async(&mut connection).await
         });
         let answer = answer.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
-        let said = |error: &RedisError| matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension);
-        if answer.as_ref().is_err_and(|error| !said(error)) {
+        if answer.is_err() {
             *self.connection.lock().await = None;
         }
         answer
@@ -92,7 +94,13 @@ impl Link {
     pub(super) fn note(&self, error: Option<RedisError>) {
         let trouble = error.map(|error| match error.kind() {
             ErrorKind::Io => "redis cannot be reached".to_owned(),
-            _ => format!("redis refuses the engine: {}", error.code().unwrap_or(error.category())),
+            _ => {
+                let category = error.category().to_owned();
+                // By itself the error of a pipeline tells no code but the best known ones.
+                let refusals = error.into_server_errors();
+                let code = refusals.iter().flat_map(|refusals| refusals.iter()).next().map(|(_, first)| first.code());
+                format!("redis refuses the engine: {}", code.unwrap_or(&category))
+            }
         });
         self.trouble.send_if_modified(|known| {
             let news = *known != trouble;

@@ -198,6 +198,7 @@ impl Drop for Postgres {
 /// A line to a server that can go dead: what is open then stays silent for ever, without a goodbye.
 pub struct Line {
     port: u16,
+    server: Arc<AtomicU16>,
     alive: Arc<AtomicBool>,
     // Each death ends one generation of connections.
     deaths: Arc<AtomicU32>,
@@ -210,10 +211,13 @@ impl Line {
         let port = listener.local_addr().unwrap().port();
         let (alive, deaths) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU32::new(0)));
         let (up, generation) = (alive.clone(), deaths.clone());
+        let server = Arc::new(AtomicU16::new(server));
+        let leads_to = server.clone();
         // Ends with the test's process: nobody connects any more, and nothing is held but a port.
         thread::spawn(move || {
             let mut held = Vec::new();
             for client in listener.incoming().flatten() {
+                let server = leads_to.load(Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 if !up.load(Ordering::SeqCst) {
                     held.push((client, server));
@@ -242,11 +246,16 @@ impl Line {
                 held.push((client, server));
             }
         });
-        Self { port, alive, deaths }
+        Self { port, server, alive, deaths }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// New connections lead to that port; the old ones stay where they are.
+    pub fn lead_to(&self, server: u16) {
+        self.server.store(server, Ordering::SeqCst);
     }
 
     /// From now on nothing gets through.
@@ -264,6 +273,7 @@ impl Line {
 /// A Redis of one's own. It keeps nothing on disk: stopped or killed, it comes back empty.
 pub struct Redis {
     folder: TempDir,
+    arguments: Vec<&'static str>,
     port: u16,
     process: Option<Child>,
 }
@@ -273,7 +283,13 @@ impl Redis {
 
     /// Starts it.
     pub fn start() -> Self {
-        let mut redis = Self { folder: tempfile::tempdir().unwrap(), port: 0, process: None };
+        Self::start_with(&[])
+    }
+
+    /// Starts it with more arguments.
+    pub fn start_with(arguments: &[&'static str]) -> Self {
+        let (folder, arguments) = (tempfile::tempdir().unwrap(), arguments.to_vec());
+        let mut redis = Self { folder, arguments, port: 0, process: None };
         on_a_free_port(|port| {
             redis.port = port;
             redis.try_start()
@@ -284,6 +300,16 @@ impl Redis {
     /// Where it is reached.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Runs a command of plain words and gives the first line of its answer.
@@ -339,7 +365,7 @@ impl Redis {
         let port = self.port;
         let mut redis = command(&program("redis-server", Self::PACKAGE), None, Self::PACKAGE);
         redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        redis.arg("--dir").arg(self.folder.path());
+        redis.arg("--dir").arg(self.folder.path()).args(&self.arguments);
         let ready = || ask_redis(port, "PING").is_ok_and(|answer| answer == "+PONG");
         self.process = Some(spawn(redis, self.folder.path(), ready)?);
         Ok(())

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 
 use crate::client::{Client, at_once};
-use crate::databases::Redis;
+use crate::databases::{Line, Redis};
 use crate::process::{PATIENCE, SWIFT, Server};
 
 const WHOLE_LIFE: [&str; 5] = ["pending", "routing", "building", "submitted", "confirmed"];
@@ -444,4 +444,167 @@ async fn an_engine_that_stops_says_everything_before_it_goes() {
     let stopped = actix_web::web::block(move || server.terminate());
     assert!(stopped.await.unwrap().success());
     assert_eq!(listener.until_ended(&id).await["orders"].len(), WHOLE_LIFE.len());
+}
+
+/// Redis refuses the engine with that word until it is cured: `/ready` says so, no order is disturbed, and all is well
+/// again within seconds of the cure.
+async fn lives_through_refusals(redis: &Redis, word: &str, ail: impl Fn(&Redis), cure: impl Fn(&Redis)) {
+    let server = swift(&redis.url(), &[]);
+    until_status(&server.client, "ok").await;
+    let load = Load::start(&server.client);
+    load.goes_on(10).await;
+    ail(redis);
+    let reason = format!("redis refuses the engine: {word}");
+    let refused =
+        until(|| async { (until_status(&server.client, "degraded").await["reasons"][0] == reason).then_some(()) });
+    refused.await;
+    load.goes_on(20).await;
+    assert_eq!(server.client.get("/ready").await.body["status"], "degraded");
+    cure(redis);
+    let cured = Instant::now();
+    until_status(&server.client, "ok").await;
+    let took = cured.elapsed();
+    assert!(took < Duration::from_secs(5), "back to normal only {took:?} after {word}");
+    let mut listener = Listener::to(&redis.url()).await;
+    let id = server.client.submit(json!({})).await.order_id();
+    listener.until_ended(&id).await;
+    load.stop(word).await;
+    server.assert_no_second_swap();
+}
+
+fn told(redis: &Redis, words: &str) {
+    let answer = redis.ask(words);
+    assert!(answer.starts_with('+') || answer.starts_with(':'), "{words}: {answer}");
+}
+
+#[actix::test]
+async fn a_redis_that_becomes_a_replica_for_a_while_costs_no_order() {
+    let (redis, primary) = (Redis::start(), Redis::start());
+    let follow = |redis: &Redis| told(redis, &format!("REPLICAOF 127.0.0.1 {}", primary.port()));
+    lives_through_refusals(&redis, "READONLY", follow, |redis| told(redis, "REPLICAOF NO ONE")).await;
+}
+
+#[actix::test]
+async fn an_old_primary_is_left_for_the_one_that_its_name_leads_to() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let line = Line::to(old.port());
+    let server = swift(&format!("redis://127.0.0.1:{}", line.port()), &[]);
+    until_status(&server.client, "ok").await;
+    line.lead_to(new.port());
+    told(&old, &format!("REPLICAOF 127.0.0.1 {}", new.port()));
+    // Nobody cuts the old connection.
+    let mut asking = connection(&new.url()).await;
+    until(|| {
+        let mut asking = asking.clone();
+        async move { ask::<bool>(&mut asking, "EXISTS order-engine:v1:alive").await.then_some(()) }
+    })
+    .await;
+    until_status(&server.client, "ok").await;
+    let mut listener = Listener::to(&new.url()).await;
+    let id = server.client.submit(json!({})).await.order_id();
+    assert_eq!(listener.until_ended(&id).await["orders"].len(), WHOLE_LIFE.len());
+    assert!(ask::<bool>(&mut asking, &format!("EXISTS order:{id}:status")).await);
+}
+
+#[actix::test]
+async fn a_redis_that_asks_for_a_password_for_a_while_costs_no_order() {
+    let ail = |redis: &Redis| {
+        told(redis, "CONFIG SET requirepass hunter2");
+        // The connections that are open were let in without one.
+        assert_eq!(redis.ask("AUTH hunter2\r\nCLIENT KILL TYPE normal"), "+OK");
+    };
+    let cure = |redis: &Redis| assert_eq!(redis.ask("AUTH hunter2\r\nCONFIG SET requirepass \"\""), "+OK");
+    lives_through_refusals(&Redis::start(), "NOAUTH", ail, cure).await;
+}
+
+#[actix::test]
+async fn a_redis_that_is_full_for_a_while_costs_no_order() {
+    let ail = |redis: &Redis| told(redis, "CONFIG SET maxmemory 1");
+    lives_through_refusals(&Redis::start(), "OOM", ail, |redis| told(redis, "CONFIG SET maxmemory 0")).await;
+}
+
+#[actix::test]
+async fn a_redis_that_cannot_save_for_a_while_costs_no_order() {
+    let redis = Redis::start_with(&["--dbfilename", "dump.rdb"]);
+    let ail = |redis: &Redis| {
+        // A folder stands where the file should be.
+        std::fs::create_dir(redis.file("dump.rdb")).unwrap();
+        told(redis, "CONFIG SET save \"3600 1\"");
+        told(redis, "BGSAVE");
+    };
+    let cure = |redis: &Redis| {
+        std::fs::remove_dir(redis.file("dump.rdb")).unwrap();
+        told(redis, "CONFIG SET stop-writes-on-bgsave-error no");
+    };
+    lives_through_refusals(&redis, "MISCONF", ail, cure).await;
+}
+
+#[actix::test]
+async fn a_replica_that_has_lost_its_primary_costs_no_order() {
+    let ail = |redis: &Redis| {
+        told(redis, "CONFIG SET replica-serve-stale-data no");
+        // Otherwise it refuses writes as any replica does.
+        told(redis, "CONFIG SET replica-read-only no");
+        // Nobody is there.
+        told(redis, "REPLICAOF 127.0.0.1 1");
+    };
+    lives_through_refusals(&Redis::start(), "MASTERDOWN", ail, |redis| told(redis, "REPLICAOF NO ONE")).await;
+}
+
+#[actix::test]
+async fn a_redis_cluster_that_is_down_for_a_while_costs_no_order() {
+    let redis = Redis::start_with(&["--cluster-enabled", "yes"]);
+    told(&redis, "CLUSTER ADDSLOTSRANGE 0 16383");
+    until(|| async { (redis.ask("SET x 1") == "+OK").then_some(()) }).await;
+    let ail = |redis: &Redis| told(redis, "CLUSTER DELSLOTSRANGE 0 16383");
+    let cure = |redis: &Redis| {
+        told(redis, "CLUSTER ADDSLOTSRANGE 0 16383");
+        // Redis itself takes some seconds to believe it.
+        let began = Instant::now();
+        while redis.ask("SET x 1") != "+OK" {
+            assert!(began.elapsed() < PATIENCE, "the cluster stays down");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    lives_through_refusals(&redis, "CLUSTERDOWN", ail, cure).await;
+}
+
+#[actix::test]
+async fn a_redis_that_runs_a_script_for_a_while_costs_no_order() {
+    let ail = |redis: &Redis| {
+        told(redis, "CONFIG SET busy-reply-threshold 50");
+        let port = redis.port();
+        std::thread::spawn(move || {
+            let mut script = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            std::io::Write::write_all(&mut script, b"EVAL \"while true do end\" 0\r\n").unwrap();
+            // It stays connected until the script is ended.
+            let _ = std::io::Read::read(&mut script, &mut [0; 64]);
+        });
+    };
+    lives_through_refusals(&Redis::start(), "BUSY", ail, |redis| told(redis, "SCRIPT KILL")).await;
+}
+
+#[actix::test]
+async fn a_redis_that_is_loading_for_a_while_costs_no_order() {
+    let redis = Redis::start_with(&["--enable-debug-command", "yes"]);
+    told(&redis, "DEBUG POPULATE 10000");
+    let ail = |redis: &Redis| {
+        told(redis, "CONFIG SET loading-process-events-interval-bytes 1024");
+        told(redis, "CONFIG SET key-load-delay 1000");
+        let port = redis.port();
+        std::thread::spawn(move || {
+            let mut reload = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            std::io::Write::write_all(&mut reload, b"DEBUG RELOAD\r\n").unwrap();
+            let _ = std::io::Read::read(&mut reload, &mut [0; 64]);
+        });
+    };
+    // It comes to its end by itself.
+    let cure = |redis: &Redis| {
+        let began = Instant::now();
+        while redis.ask("PING") != "+PONG" {
+            assert!(began.elapsed() < PATIENCE, "Redis loads for ever");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    lives_through_refusals(&redis, "LOADING", ail, cure).await;
 }
