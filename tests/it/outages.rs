@@ -215,6 +215,22 @@ async fn a_postgres_that_stands_still_costs_nothing_but_time() {
 }
 
 #[actix_web::test]
+async fn a_postgres_that_turns_read_only_for_a_while_is_written_to_again_when_it_is_cured() {
+    survives(
+        |postgres| {
+            postgres.sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
+            // The engine connects anew, and each new session is read-only for as long as it lives.
+            postgres.cut_connections();
+        },
+        |postgres| {
+            let cure = "ALTER DATABASE postgres RESET default_transaction_read_only";
+            postgres.sql(&format!("BEGIN READ WRITE; {cure}; COMMIT"));
+        },
+    )
+    .await;
+}
+
+#[actix_web::test]
 async fn a_line_that_goes_dead_without_a_word_costs_nothing_but_time() {
     let postgres = Postgres::start();
     let line = postgres.line();
