@@ -32,7 +32,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -83,6 +83,16 @@ impl EngineLock {
             DatabasePlace::Postgres => Kind::Session(Session::begin(settings).await?),
         };
         Ok(Self(kind))
+    }
+
+    /// Gives the lock back; when this answers, its connection is closed. Dropped, it is closed when the runtime next gets
+    /// to it.
+    pub async fn release(self) {
+        if let Kind::Session(mut session) = self.0 {
+            session.keeper.abort();
+            // It always ends as aborted.
+            let _ = (&mut session.keeper).await;
+        }
     }
 
     /// Resolves with the cause once somebody else has the lock, or the locked file is no longer the database; for ever
@@ -160,7 +170,7 @@ enum Hold {
 #[derive(Debug)]
 struct Session {
     guard: Guard,
-    keeper: AbortHandle,
+    keeper: JoinHandle<()>,
 }
 
 impl Drop for Session {
@@ -205,7 +215,7 @@ impl Session {
         };
         let (sender, hold) = watch::channel(Hold::Held(backend));
         let doubt = Arc::new(Notify::new());
-        let keeper = tokio::spawn(keep(connection, taker, sender, doubt.clone())).abort_handle();
+        let keeper = tokio::spawn(keep(connection, taker, sender, doubt.clone()));
         Ok(Self { guard: Guard { instance, hold, doubt }, keeper })
     }
 }

@@ -21,6 +21,7 @@ mod documents;
 mod fail_points;
 mod fairness;
 mod faults;
+mod floods;
 mod forgery;
 mod hardening;
 mod hostile;

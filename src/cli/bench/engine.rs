@@ -35,6 +35,8 @@ impl Engine {
             // Everything in it is about to be forgotten, so it must be nobody's.
             let lock = EngineLock::acquire(&settings.database).await?;
             SeaStore::open_locked(&settings.database, &lock).await?.start_anew().await?;
+            // The engine that is started next needs it, and this thread waits for that one.
+            lock.release().await;
         }
         let (child, address) = spawn(&folder, &overrides)?;
         Ok(Self { child, folder, settings, address })
