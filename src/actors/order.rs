@@ -267,7 +267,8 @@ impl OrderActor {
     }
 
     fn build(&mut self, attempt: u32, decision: &Arc<Decision>, ctx: &mut Context<Self>) {
-        let built = build(self.world.clone(), self.order.id, attempt, self.order.request.clone(), decision.clone());
+        let (order, decided) = (&self.order, self.order.last().stamp());
+        let built = build(self.world.clone(), order.id, attempt, order.request.clone(), decision.clone(), decided);
         self.begin(built, "order.signed", ctx, |actor, built, ctx| match built {
             Ok(signed) => actor.record(OrderEvent::Submitted(Arc::new(signed.swap.clone())), Some(signed), ctx),
             Err(failure) => actor.attempt_failed(failure, ctx),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::amount::BaseUnits;
 use super::id::VenueId;
+use super::moment::{Now, Stamp};
 use super::token::Token;
 
 /// One venue's offer for one swap.
@@ -31,10 +32,12 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// Whether it is still young enough to build a swap on.
-    pub fn is_fresh(&self, now: DateTime<Utc>, max_age: Duration) -> bool {
-        let max_age = TimeDelta::from_std(max_age).unwrap_or(TimeDelta::MAX);
-        now - self.quoted_at <= max_age
+    /// Whether it is still young enough to build a swap on; `decided` is when it was chosen.
+    ///
+    /// The time since then is measured by the uptime. Before it there are only stamps of the wall clock: where that was
+    /// set in between, the quote counts as too old, which costs one more question.
+    pub fn is_fresh(&self, decided: Stamp, now: Now, max_age: Duration) -> bool {
+        (decided.at - self.quoted_at).to_std().is_ok_and(|before| before + decided.age(now) <= max_age)
     }
 }
 
@@ -48,4 +51,38 @@ pub fn price(amount_in: BaseUnits, token_in: &Token, amount_out: BaseUnits, toke
         .and_then(|ratio| ratio.round_sf(15))
         .unwrap_or_default()
         .normalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::amount::BaseUnits;
+    use crate::domain::moment::{Moment, Uptime};
+
+    #[test]
+    fn a_stale_quote_is_not_fresh_because_the_clock_was_set_back() {
+        let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
+        let now = |wall, uptime: i64| Now {
+            at: at(wall),
+            moment: Moment { boot: Uuid::from_u128(1), uptime: Uptime(uptime * 1_000_000) },
+        };
+        let quote = Quote {
+            venue: VenueId::Raydium,
+            amount_out: BaseUnits(1),
+            fee: BaseUnits(0),
+            price: Decimal::ONE,
+            price_impact: Decimal::ZERO,
+            latency_ms: 1,
+            quoted_at: at(1_000),
+        };
+        let (decided, limit) = (Stamp::from(now(1_001, 50)), Duration::from_secs(5));
+        assert!(quote.is_fresh(decided, now(1_005, 54), limit));
+        assert!(!quote.is_fresh(decided, now(1_006, 55), limit));
+        assert!(!quote.is_fresh(decided, now(0, 55), limit), "set back");
+        assert!(quote.is_fresh(decided, now(9_999, 54), limit), "set ahead");
+        assert!(!quote.is_fresh(Stamp::from(now(900, 50)), now(900, 50), limit), "set back in between");
+    }
 }

@@ -69,6 +69,10 @@ async fn a_clock_that_jumps_ahead_fails_no_order_that_waits() {
     // Also where the clock is wrong when the engine starts.
     server.kill();
     server.restart();
+    until_ready(&server, "how long it waits", |ready| {
+        ready["oldestWaitingSeconds"].as_u64().is_some_and(|age| age >= 2)
+    })
+    .await;
     assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
 }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::World;
 use crate::actors::venue::{BuildSwap, GetQuote};
 use crate::domain::id::OrderId;
+use crate::domain::moment::Stamp;
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
@@ -23,13 +24,15 @@ pub(super) async fn build(
     attempt: u32,
     request: Arc<OrderRequest>,
     decision: Arc<Decision>,
+    decided: Stamp,
 ) -> Result<SignedSwap, Failure> {
     let patience = world.settings.routing_timeout;
     let mut failures = Vec::new();
     for offer in &decision.quotes {
         let Some(line) = world.venues.get(&offer.venue) else { continue };
         let venue = line.get();
-        let quote: Result<Quote, Failure> = if offer.is_fresh(world.clock.now(), world.settings.quote_max_age) {
+        let quote: Result<Quote, Failure> = if offer.is_fresh(decided, world.clock.read(), world.settings.quote_max_age)
+        {
             Ok(offer.clone())
         } else {
             let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
