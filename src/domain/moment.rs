@@ -75,22 +75,22 @@ impl From<Now> for Stamp {
 impl Stamp {
     /// How old it certainly is: nothing that was recorded later than that can be older.
     ///
-    /// Within one boot this is exact. What another boot recorded is at least as old as the present boot. What has no
-    /// moment has only the wall clock's word.
+    /// Within one boot this is exact. Another boot may be another machine's, which runs beside this one for days, so
+    /// there both the present boot and the wall clock have to be old. What has no moment has only the wall clock's word.
     pub fn proven_age(&self, now: Now) -> Duration {
         match self.moment {
             Some(moment) if moment.boot == now.moment.boot => now.moment.uptime.since(moment.uptime),
-            Some(_) => now.moment.uptime.since(Uptime(0)),
+            Some(_) => now.moment.uptime.since(Uptime(0)).min(self.age_by_wall(now)),
             None => self.age_by_wall(now),
         }
     }
 
-    /// How old it is as far as one can tell: as [`Stamp::proven_age`], and across a boot by the wall clock where that
-    /// says more, for nothing else has counted while the machine was off.
+    /// How old it is as far as one can tell: within one boot exactly, and otherwise by the wall clock, for nothing else
+    /// has counted on both machines, or while this one was off.
     pub fn age(&self, now: Now) -> Duration {
         match self.moment {
             Some(moment) if moment.boot == now.moment.boot => self.proven_age(now),
-            _ => self.proven_age(now).max(self.age_by_wall(now)),
+            _ => self.age_by_wall(now),
         }
     }
 
@@ -181,12 +181,20 @@ mod tests {
     }
 
     #[test]
-    fn what_another_boot_recorded_is_provably_as_old_as_this_boot_and_no_older() {
+    fn what_another_boot_recorded_is_provably_as_old_as_both_this_boot_and_the_wall_clock_say() {
         let then = Stamp::from(now(100_000, ELSEWHERE, 500));
         let present = now(103_600, HERE, 40);
         assert_eq!(then.proven_age(present), Duration::from_secs(40));
         assert_eq!(then.age(present), Duration::from_secs(3_600));
-        assert_eq!(then.age(now(0, HERE, 40)), Duration::from_secs(40));
+        assert_eq!(then.age(now(0, HERE, 40)), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_engine_that_takes_over_on_a_machine_that_is_up_for_days_takes_no_order_for_old() {
+        let then = Stamp::from(now(100_000, ELSEWHERE, 500));
+        let present = now(100_003, HERE, 500_000);
+        assert_eq!(then.proven_age(present), Duration::from_secs(3));
+        assert_eq!(then.age(present), Duration::from_secs(3));
     }
 
     #[test]
