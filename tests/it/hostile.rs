@@ -203,8 +203,17 @@ async fn no_more_connections_are_open_than_may_be_and_a_newcomer_is_served_all_t
     for _ in 0..32 {
         silent.push(TcpStream::connect(&address).await.unwrap());
     }
-    // Behind all of them, and answered in the place of one that asks for nothing.
-    assert_eq!(server.client.get("/live").await.status, 200);
+    // Behind all of them, and answered in the place of one that asks for nothing. Several threads take connections in, so
+    // silent ones that still stand in line there may push a newcomer out before its request is read: then it asks again.
+    for tries in 1.. {
+        match server.client.send("GET", "/live", &[], String::new()).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, 200);
+                break;
+            }
+            Err(error) => assert!(tries < 4, "a newcomer is never served: {error}"),
+        }
+    }
 }
 
 /// An engine that may open so many files, with its greeting's address; `ulimit` takes what stands before the number.
