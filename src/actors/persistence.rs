@@ -94,7 +94,7 @@ pub struct LoadUnfinished {
     pub limit: u64,
 }
 
-/// Asks for the latest dispatches, at most so many.
+/// Asks for the latest dispatches. The number is how many are wanted at most.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Result<Vec<DispatchRecord>, ReadError>")]
 pub struct LoadDispatches(pub u64);

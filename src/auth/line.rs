@@ -27,13 +27,13 @@ struct Waiting<T> {
 }
 
 impl<T> Line<T> {
-    /// A line in which so many may wait.
+    /// An empty line. `most` is how many may wait in it.
     pub(super) fn new(most: usize) -> Self {
         Self { most, waiting: Vec::new(), round: 0 }
     }
 
-    /// Puts somebody into the line, and gives back who had to leave it: nobody, the newest of whoever has most places, or
-    /// the newcomer.
+    /// Puts a newcomer into the line. A full line gives one back: the newest of the name that holds the most places, or
+    /// the newcomer itself.
     pub(super) fn enter(&mut self, from: IpAddr, name: &str, what: T) -> Option<T> {
         let mut left = None;
         if self.waiting.len() >= self.most {
@@ -60,7 +60,7 @@ impl<T> Line<T> {
         let of_address = self.waiting.iter().enumerate().filter(|(_, waiting)| waiting.from == from);
         let (index, _) = of_address.min_by_key(|(_, waiting)| waiting.before)?;
         self.round = round;
-        // The address's turn of that round is used up, whoever of it took it.
+        // The address has used its turn of that round, whichever of its names took it.
         self.swap_rounds(from, index, round);
         Some(self.take(index))
     }

@@ -147,7 +147,7 @@ pub enum AuthStartError {
 struct Known {
     // By when each expires. Bounded by `forget_at` and the logins of some weeks, each of which costs a password's hash.
     revoked: HashMap<Uuid, DateTime<Utc>>,
-    // Those that expired long ago are forgotten when so many are remembered.
+    // Above this number those that expired long ago are forgotten.
     forget_at: usize,
     keys: HashMap<Digest, (KeyId, UserId, Scopes)>,
     live_keys: HashSet<Uuid>,

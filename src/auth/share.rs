@@ -1,4 +1,5 @@
-//! Who gives way where something that is bounded is full: whoever has most of it, so that nobody can keep the others out.
+//! Who gives way where something bounded is full: the holder of the most places, so that one holder cannot keep the
+//! others out.
 //!
 //! Shares are counted by address first, and by name within it: one address may make up any number of names.
 

@@ -30,7 +30,7 @@ impl Tickets {
     pub(super) const TTL: Duration = Duration::from_secs(30);
     /// More may not be open for one user.
     const MOST_OF_A_USER: usize = 64;
-    /// More may not be open for all. Then the oldest of whoever has most gives way to a user who has fewer.
+    /// How many may be open for all users. Beyond it the user with the most loses its oldest to a user with fewer.
     const MOST: usize = 16 * 1024;
 
     /// Takes a new ticket in, which somebody at that address asked for; whether there was room for it.

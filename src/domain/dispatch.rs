@@ -51,7 +51,7 @@ impl Dispatcher {
     /// user is stopped at once the slots, long before all are, so that a single user's swaps never stop the others.
     pub const UNDECIDED_PER_SLOT: usize = 10;
 
-    /// So many free slots, and nobody who waits.
+    /// `slots` free slots, and an empty line.
     pub fn new(slots: usize) -> Self {
         Self {
             slots,

@@ -1,7 +1,7 @@
 //! The open connections: a client may have so many, and one on which no request comes to its end is shut from outside.
 //!
 //! Where all that fit are open, a newcomer takes the place of one on which no request is under way: the one that has been
-//! idle for longest, of whoever has most. Where there is no such connection, the newcomer is shut at once.
+//! idle for longest, of the client with the most connections. Where there is none, the newcomer is shut at once.
 //!
 //! The server's own deadlines leave gaps: the head of a second request on the same connection, the rest of a body whose
 //! request is answered already, an answer that nobody reads. So each connection leaves a sign of life when a request
@@ -126,7 +126,7 @@ impl Connection {
 }
 
 impl Connections {
-    /// For so many connections at once. One client that is limited may have half of them, and no more than its limit.
+    /// `most` is how many connections may be open at once. A limited client may have half of them, and at most its limit.
     pub(super) fn new(limits: LimitSettings, most: usize, metrics: Metrics) -> Arc<Self> {
         let most_of_one = limits.connections.min((most / 2).max(1));
         let (open, shut) = (Mutex::default(), AtomicU64::default());
@@ -152,8 +152,8 @@ impl Connections {
         connection
     }
 
-    /// Shuts an idle connection of whoever has most, for the sake of a newcomer that would have no more than that; whether
-    /// there was one.
+    /// Shuts an idle connection of the client with the most connections, if a newcomer then has no more than that client.
+    /// Answers whether there was one.
     fn make_room(&self, newcomer: &Arc<Connection>) -> bool {
         let mut open = self.open();
         let all: Vec<_> = open.connections.iter().filter_map(Weak::upgrade).collect();
@@ -170,7 +170,7 @@ impl Connections {
             other.give_way(&mut open);
         }
         let made = gives_way.is_some();
-        // The lock is given back first: whoever is the last to let go of a connection takes it.
+        // The lock is given back first: the last drop of a connection takes it.
         drop(open);
         drop(all);
         made

@@ -21,7 +21,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Adds a listener that is told what comes next, and names its subscription; at most so many.
+    /// Adds a listener that is told what comes next, and names its subscription. `most` is how many an order may have.
     pub(super) fn subscribe(&mut self, to: Outlet, most: usize) -> Result<u64, TooManySubscribers> {
         let subscribers = &mut self.subscribers;
         if subscribers.len() >= most {
@@ -58,7 +58,7 @@ impl Audience {
                 behind += usize::from(delivery == Delivery::Missed);
                 delivery != Delivery::Gone
             });
-            // Whoever also subscribed by name is told each step once all the same.
+            // A follower that also subscribed by name is told each step only once.
             let mut by_name: Vec<_> = self.subscribers.iter().map(|(_, subscriber)| subscriber.number()).collect();
             by_name.sort_unstable();
             for follower in followers.iter().filter(|follower| by_name.binary_search(&follower.number()).is_err()) {

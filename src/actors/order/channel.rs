@@ -21,14 +21,14 @@ pub struct Channels {
 #[derive(Debug, Default)]
 struct Known {
     channels: HashMap<Owner, Weak<Channel>>,
-    // Channels that are no longer in use are removed when there are so many entries.
+    // The number of entries at which channels that are no longer in use are removed.
     sweep_at: usize,
 }
 
 impl Channels {
     const FIRST_SWEEP: usize = 1_024;
 
-    /// No channels yet; each takes so many followers.
+    /// No channels yet. `most_followers` is how many each takes.
     pub fn new(most_followers: usize) -> Self {
         Self { most_followers, of: Mutex::default() }
     }

@@ -81,7 +81,7 @@ pub(super) enum Delivery {
 }
 
 impl Outlet {
-    /// A way to that listener, which catches up with so many orders at most.
+    /// A way to that listener. `most_missed` is how many orders it may have missed before it is given up.
     pub fn new(to: Recipient<OrderUpdate>, most_missed: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Outlet {
         }
         self.0.is_behind.store(true, Ordering::Release);
         if !std::mem::replace(&mut list.announced, true) {
-            // Ignores the bound, once until the listener has caught up. Closed: then nobody listens.
+            // Full: do_send ignores bounds, and there is one until the listener has caught up. Closed: it is gone.
             self.0.to.do_send(OrderUpdate::Behind);
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooFast;
 
-/// So many units a minute, all of them at once if the client likes.
+/// A number of units a minute, all of them at once if the client likes.
 ///
 /// It keeps the moment at which everything spent so far is earned back; that moment is never more than a minute ahead.
 #[derive(Debug)]
@@ -22,12 +22,12 @@ impl Pace {
     /// A client that had to be held back for so long is refused: it does not adapt.
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// So many units a minute.
+    /// A pace of `units_per_minute`.
     pub(super) fn new(units_per_minute: u32) -> Self {
         Self { unit: Self::BURST / units_per_minute.max(1), earned_back: None, held: Duration::ZERO }
     }
 
-    /// Spends so many units at `now`, and says how long the client has to wait before it spends more.
+    /// Spends `units` at `now`, and says how long the client has to wait before it spends more.
     pub(super) fn spend(&mut self, units: usize, now: Instant) -> Result<Option<Duration>, TooFast> {
         let ahead = self.earned_back.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
         if ahead.is_zero() {
