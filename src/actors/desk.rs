@@ -95,7 +95,7 @@ impl Listening {
 impl Desk {
     /// How often an order that slips away is looked for again: it may fall once an attempt, and end.
     const TRIES: usize = 5;
-    /// So many listeners at once have an order loaded that they catch up with.
+    /// How many orders are loaded at once for listeners that catch up.
     const CATCHING_UP: usize = 4;
 
     /// A desk in front of those actors that waits so long for an answer.
@@ -207,7 +207,8 @@ impl Desk {
                 },
                 Found::Busy => return Err(DeskError::Unavailable),
                 Found::NotLive => {
-                    let _turn = self.catching_up.acquire().await;
+                    let turn = timeout(self.patience, self.catching_up.acquire()).await;
+                    let Ok(Ok(_turn)) = turn else { return Err(DeskError::Unavailable) };
                     let order = self.stored(owner, id).await?;
                     return if order.state().is_final() { Ok(Some(order)) } else { Err(DeskError::Unavailable) };
                 }
