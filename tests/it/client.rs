@@ -164,14 +164,21 @@ impl Client {
     /// Opens a socket for many orders, says one thing and never reads again; blocks.
     pub fn deaf_socket(&self, say: &Value) -> std::net::TcpStream {
         use std::io::Write;
+        let mut stream = self.raw_socket("/ws");
+        stream.write_all(&client_frame(0x1, say.to_string().as_bytes())).unwrap();
+        stream
+    }
+
+    /// Asks for a socket on a path, and leaves all the rest to the caller; blocks.
+    pub fn raw_socket(&self, path: &str) -> std::net::TcpStream {
+        use std::io::Write;
         let address = self.url.trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         let handshake = format!(
-            "GET /ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         stream.write_all(handshake.as_bytes()).unwrap();
-        stream.write_all(&client_frame(0x1, say.to_string().as_bytes())).unwrap();
         stream
     }
 

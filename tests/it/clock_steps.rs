@@ -11,9 +11,7 @@ const DAY: i64 = 86_400;
 fn engine<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> (Server, FakeClock) {
     let clock = FakeClock::new();
     let mut server = Server::idle(SWIFT.into_iter().chain(settings));
-    for (name, value) in clock.environment() {
-        server.set(&name, &value);
-    }
+    server.use_clock(&clock);
     server.restart();
     (server, clock)
 }

@@ -1,69 +1,80 @@
 //! Clients that send more than they mean, beside clients that mean what they send.
 
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{client_frame, order};
+use crate::client::{Client, client_frame, order};
 use crate::process::{PATIENCE, SWIFT, Server};
 
 /// Memory that a flood may add, in KiB; without a bound one socket added gigabytes within seconds.
 const MAY_ADD_KIB: u64 = 64 * 1024;
 
-/// What one flood sends again and again.
-fn floods() -> Vec<(&'static str, Vec<u8>)> {
+/// What one flood sends first, and what it sends again and again.
+fn floods() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let mut begun = client_frame(0x1, b"");
+    // Without the bit that ends a message.
+    begun[0] &= 0x7f;
+    let mut continued = client_frame(0x0, b"");
+    continued[0] &= 0x7f;
     vec![
-        ("empty text", client_frame(0x1, b"")),
-        ("empty binary", client_frame(0x2, b"")),
-        ("tiny text", client_frame(0x1, b"x")),
-        ("pings", client_frame(0x9, b"")),
-        ("full pings", client_frame(0x9, &[b'x'; 125])),
-        ("pongs that nobody asked for", client_frame(0xa, b"")),
+        ("empty text", vec![], client_frame(0x1, b"")),
+        ("empty binary", vec![], client_frame(0x2, b"")),
+        ("tiny text", vec![], client_frame(0x1, b"x")),
+        ("empty continuations", begun, continued),
+        ("pings", vec![], client_frame(0x9, b"")),
+        ("full pings", vec![], client_frame(0x9, &[b'x'; 125])),
+        ("pongs that nobody asked for", vec![], client_frame(0xa, b"")),
     ]
 }
 
-/// Sends the same until the engine ends the connection; `false` if it never does.
-fn flood(mut stream: TcpStream, frame: &[u8]) -> bool {
+/// Floods a socket until the engine ends the connection; `false` if the engine only stops taking bytes, or never ends it.
+fn flood(mut stream: TcpStream, first: &[u8], frame: &[u8]) -> bool {
     let frames = frame.repeat(2_000);
     let mut answers = stream.try_clone().unwrap();
     // The answers are taken, so that it is not for them that the connection ends.
     std::thread::spawn(move || while answers.read(&mut [0; 65_536]).is_ok_and(|read| read > 0) {});
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     let began = std::time::Instant::now();
-    while began.elapsed() < PATIENCE {
-        if stream.write_all(&frames).is_err() {
-            return true;
-        }
+    let mut sent = stream.write_all(first);
+    while sent.is_ok() && began.elapsed() < PATIENCE {
+        sent = stream.write_all(&frames);
     }
-    false
+    sent.is_err_and(|error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 #[actix::test]
 async fn a_flood_of_frames_eats_no_memory_ends_with_its_connection_and_keeps_nobody_waiting() {
-    let server = Server::start(SWIFT);
-    let client = server.client.clone();
+    let server = Server::start(SWIFT.into_iter().chain([("orders.backoff_initial_ms", "600000")]));
+    let (client, others) = (server.client.clone(), server.client.registered("others").await);
+    // It waits for its second attempt, so its sockets are not closed for its end.
+    let waits = client.submit(json!({ "minAmountOut": "1000000" })).await.order_id();
+    client.until(&waits, |order| order["retryCount"] == 1).await;
+    let one_order = format!("/ws/orders/{waits}");
     let before = server.memory_kib();
-    for (what, frame) in floods() {
-        let streams: Vec<_> = (0..4).map(|_| client.deaf_socket(&json!({ "type": "ping" }))).collect();
-        let ended: Vec<_> = streams
+    for path in ["/ws", &one_order] {
+        // All at once, each on two sockets.
+        let floods: Vec<_> = floods()
             .into_iter()
-            .map(|stream| {
-                let frame = frame.clone();
-                actix_web::web::block(move || flood(stream, &frame))
+            .flat_map(|flood| [flood.clone(), flood])
+            .map(|(what, first, frame)| {
+                let stream = client.raw_socket(path);
+                (what, actix_web::web::block(move || flood(stream, &first, &frame)))
             })
             .collect();
-        // Beside it everybody else is served.
-        for _ in 0..20 {
-            let id = client.submit(json!({})).await.order_id();
-            assert_eq!(client.until_ended(&id).await["status"], "confirmed", "beside {what}");
+        // Beside them everybody else is served.
+        for _ in 0..10 {
+            let id = others.submit(json!({})).await.order_id();
+            assert_eq!(others.until_ended(&id).await["status"], "confirmed", "beside floods on {path}");
         }
-        for ended in ended {
-            assert!(ended.await.unwrap(), "{what}: the connection is never ended");
+        for (what, ended) in floods {
+            assert!(ended.await.unwrap(), "{what} on {path}: the connection is never ended");
         }
         let added = server.memory_kib().saturating_sub(before);
-        assert!(added < MAY_ADD_KIB, "{what} added {added} KiB");
+        assert!(added < MAY_ADD_KIB, "floods on {path} added {added} KiB");
     }
 }
 
@@ -121,39 +132,49 @@ async fn subscribing_again_and_again_costs_nothing_however_many_orders_are_open(
     assert!(added < MAY_ADD_KIB, "{added} KiB");
 }
 
-/// Reads a socket slowly but steadily for so many rounds, and says how many bytes that were.
-fn read_slowly(mut stream: TcpStream, rounds: u32) -> usize {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (mut part, mut read) = (vec![0; 4_096], 0);
-    for _ in 0..rounds {
-        match stream.read(&mut part) {
-            Ok(0) | Err(_) => break,
-            Ok(some) => read += some,
+/// Follows all orders on a socket, and takes one message after another slowly; the messages and how it ended.
+async fn follow_slowly(client: Client) -> (Vec<Value>, Option<u16>) {
+    let mut socket = client.socket("/ws").await;
+    assert_eq!(socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["type"], "subscribed");
+    let mut told = Vec::new();
+    loop {
+        match tokio::time::timeout(QUIET, socket.next()).await {
+            Ok(Ok(message)) => told.push(message),
+            Ok(Err(close)) => return (told, close),
+            // Nothing more comes: it has caught up.
+            Err(_) => return (told, None),
         }
-        std::thread::sleep(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    read
 }
 
+/// After so long without a message a follower has caught up.
+const QUIET: Duration = Duration::from_secs(5);
+
 #[actix::test]
-async fn slow_but_living_readers_of_all_orders_eat_no_memory() {
+async fn slow_but_living_readers_of_all_orders_eat_no_memory_and_miss_nothing_or_are_told_so() {
     let server = Server::start(SWIFT.into_iter().chain([("orders.max_concurrent", "200")]));
-    let client = server.client.clone();
+    let (client, other) = (server.client.clone(), server.client.registered("other").await);
     let before = server.memory_kib();
-    let all = json!({ "type": "subscribe", "channel": "orders" });
-    let readers: Vec<_> = (0..20)
-        .map(|_| {
-            let stream = client.deaf_socket(&all);
-            actix_web::web::block(move || read_slowly(stream, 300))
-        })
-        .collect();
-    let submits = (0..3_000).map(|_| async { client.submit(json!({})).await.status });
+    let readers: Vec<_> = (0..20).map(|_| actix_web::rt::spawn(follow_slowly(client.clone()))).collect();
+    let submits = (0..1_000).map(|_| async { client.submit(json!({})).await.status });
     let statuses = crate::client::at_once(32, submits).await;
     assert!(statuses.iter().all(|status| *status == 201), "submits go on");
-    assert_eq!(client.get("/api/orders?limit=200").await.status, 200);
-    let added = server.memory_kib().saturating_sub(before);
-    assert!(added < 2 * MAY_ADD_KIB, "{added} KiB");
+    assert_eq!(other.submit(json!({})).await.status, 201);
+    assert_eq!(other.get("/api/orders?limit=200").await.status, 200);
     for reader in readers {
-        assert!(reader.await.unwrap() > 0, "each was told something");
+        let (told, close) = reader.await.unwrap();
+        assert!(!told.is_empty() && matches!(close, None | Some(4408)), "{} messages, then {close:?}", told.len());
+        let mut seqs = BTreeMap::<String, u64>::new();
+        for update in told.iter().filter(|message| message["type"] == "order:update") {
+            let (id, seq) = (update["orderId"].as_str().unwrap().to_owned(), update["seq"].as_u64().unwrap());
+            let last = seqs.insert(id, seq);
+            assert!(last.is_none_or(|last| seq == last + 1), "{seq} after {last:?}: {update}");
+        }
+        // Who was not sent away has seen every order that came after it to its end.
+        let ended = seqs.values().filter(|seq| **seq >= 5).count();
+        assert!(close.is_some() || ended >= 900, "{ended} of 1,000 orders were told to their ends");
     }
+    let added = server.memory_kib().saturating_sub(before);
+    assert!(added < MAY_ADD_KIB, "{added} KiB");
 }

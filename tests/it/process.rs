@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::machine::FakeClock;
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -99,21 +100,11 @@ impl Server {
         self.log = Some(log);
     }
 
-    /// Forgets what was set, for the next start.
-    pub fn unset(&mut self, key: &str) {
-        let name = variable(key);
-        self.settings.retain(|(known, _)| *known != name);
-    }
-
-    /// From the next start on the engine's clock differs from the machine's by so much, such as `+5d`; `+0` for not at all.
-    /// The clock by which durations are measured is left alone.
-    pub fn set_clock(&mut self, offset: &str) {
-        let folders = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok).map(|entry| entry.path());
-        let library = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
-        let library = library.expect("libfaketime is wanted (Debian: libfaketime)");
-        self.set("LD_PRELOAD", library.to_str().unwrap());
-        self.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        self.set("FAKETIME", offset);
+    /// From the next start on the engine reads the wall clock there.
+    pub fn use_clock(&mut self, clock: &FakeClock) {
+        for (name, value) in clock.environment() {
+            self.set(&name, &value);
+        }
     }
 
     /// Starts it (again), and waits until it says where it listens.

@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, PASSWORD, at_once, order};
 use crate::crowd::full;
 use crate::databases::Postgres;
+use crate::machine::FakeClock;
 use crate::process::{PATIENCE, SWIFT, Server};
 
 /// A server on which everybody has to say who they are.
+/// Seconds.
+const DAY: i64 = 86_400;
+
 fn guarded<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
     Server::start(SWIFT.into_iter().chain([("auth.required", "true")]).chain(settings))
 }
@@ -604,15 +608,17 @@ async fn a_logged_out_token_stays_worthless_though_a_clock_ran_two_days_ahead() 
     assert_eq!(alice.post("/api/auth/logout", &json!({})).await.status, 200);
     let token = alice.bearer().to_owned();
     server.terminate();
-    for ahead in ["+5d", "+400d"] {
-        server.set_clock(ahead);
+    let clock = FakeClock::new();
+    server.use_clock(&clock);
+    for ahead in [5, 400] {
+        clock.set(ahead * DAY);
         server.restart();
         // What would have had revocations forgotten whose tokens have expired by now.
         let again = server.client.post("/api/auth/login", &login("alice", PASSWORD)).await;
         let again = server.client.with(again.body["token"].as_str().unwrap());
-        assert_eq!(again.post("/api/auth/logout", &json!({})).await.status, 200, "{ahead}");
+        assert_eq!(again.post("/api/auth/logout", &json!({})).await.status, 200, "{ahead} days");
         server.terminate();
-        server.set_clock("+0");
+        clock.set(0);
         server.restart();
         assert_problem(&server.client.with(&token).get("/api/orders").await, 401, "invalid_token");
         server.terminate();
@@ -623,26 +629,22 @@ async fn a_logged_out_token_stays_worthless_though_a_clock_ran_two_days_ahead() 
 async fn a_clock_that_was_set_back_a_little_logs_nobody_out() {
     let mut server = guarded([]);
     let alice = server.client.registered("alice").await;
-    let token = alice.bearer().to_owned();
-    for (back, status) in [("-20s", 200), ("-120s", 401)] {
+    let (token, clock) = (alice.bearer().to_owned(), FakeClock::new());
+    server.use_clock(&clock);
+    for (seconds, status) in [(-20, 200), (-120, 401)] {
         server.terminate();
-        server.set_clock(back);
+        clock.set(seconds);
         server.restart();
-        assert_eq!(server.client.with(&token).get("/api/auth/me").await.status, status, "{back}");
+        assert_eq!(server.client.with(&token).get("/api/auth/me").await.status, status, "{seconds} s");
     }
 }
 
 #[actix::test]
 async fn a_step_of_the_clock_ends_no_socket_and_no_ticket_and_opens_no_throttle() {
     let mut server = guarded([("auth.attempts_per_name", "3")]);
-    let clock = server.file("clock");
-    std::fs::write(&clock, "+0").unwrap();
+    let clock = FakeClock::new();
     server.terminate();
-    server.set_clock("+0");
-    // Instead of the fixed offset: the file is read anew whenever somebody asks for the time.
-    server.set("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap());
-    server.set("FAKETIME_NO_CACHE", "1");
-    server.unset("FAKETIME");
+    server.use_clock(&clock);
     server.restart();
     let (alice, _) = (server.client.registered("alice").await, server.client.registered("bob").await);
     let log_in = async || server.client.post("/api/auth/login", &login("bob", PASSWORD)).await;
@@ -651,10 +653,10 @@ async fn a_step_of_the_clock_ends_no_socket_and_no_ticket_and_opens_no_throttle(
         assert_problem(&answer, 401, "invalid_credentials");
     }
     let mut socket = alice.socket("/ws").await;
-    for offset in ["+2d", "-1h", "+0"] {
+    for seconds in [2 * DAY, -3_600, 0] {
         let ticket = alice.post("/api/auth/ticket", &json!({})).await.body["ticket"].as_str().unwrap().to_owned();
-        std::fs::write(&clock, offset).unwrap();
-        if offset != "+0" {
+        clock.set(seconds);
+        if seconds != 0 {
             let look = async {
                 while alice.get("/api/auth/me").await.status != 401 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -663,10 +665,10 @@ async fn a_step_of_the_clock_ends_no_socket_and_no_ticket_and_opens_no_throttle(
             tokio::time::timeout(PATIENCE, look).await.expect("the engine's clock has stepped");
         }
         assert_problem(&log_in().await, 429, "too_many_attempts");
-        assert_eq!(socket.ask(json!({ "type": "ping" })).await["type"], "pong", "{offset}");
+        assert_eq!(socket.ask(json!({ "type": "ping" })).await["type"], "pong", "{seconds} s");
         let mut by_ticket = server.client.socket(&format!("/ws?ticket={ticket}")).await;
-        assert_eq!(by_ticket.ask(json!({ "type": "ping" })).await["type"], "pong", "{offset}");
-        std::fs::write(&clock, "+0").unwrap();
+        assert_eq!(by_ticket.ask(json!({ "type": "ping" })).await["type"], "pong", "{seconds} s");
+        clock.set(0);
         let look = async {
             while alice.get("/api/auth/me").await.status != 200 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
