@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use self::database_url::{DatabasePlace, DatabaseUrl, SqliteFile};
 pub use self::environment::{mistakes as environment_mistakes, variable};
 use self::reader::Reader;
-use self::sources::{Named, defaults};
+use self::sources::{NamedValues, defaults};
 pub use self::values::{
     HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
     WebOrigin,
@@ -224,7 +224,7 @@ pub struct ConfigError(pub Vec<String>);
 
 /// One key as it stands, for `order-engine config`.
 #[derive(Debug)]
-pub struct Entry {
+pub struct ConfigEntry {
     /// The key, such as `orders.max_concurrent`.
     pub key: String,
     /// Its value, without secrets.
@@ -235,7 +235,7 @@ pub struct Entry {
 
 impl Settings {
     /// The settings in force: defaults, then `{directory}/{profile}.toml`, then the environment.
-    pub fn load(directory: &Path, profile: Option<&str>) -> Result<(Self, Vec<Entry>), ConfigError> {
+    pub fn load(directory: &Path, profile: Option<&str>) -> Result<(Self, Vec<ConfigEntry>), ConfigError> {
         let (variables, mut errors) = environment::settings(std::env::vars_os());
         let mut builder = Config::builder().add_source(defaults());
         match profile.map(|profile| sources::profile(directory, profile)).transpose() {
@@ -259,9 +259,9 @@ impl Settings {
     ) -> Result<Self, ConfigError> {
         let overrides = overrides.into_iter().map(|(key, value)| (key.into(), value.to_string()));
         Self::read(
-            Config::builder()
-                .add_source(defaults())
-                .add_source(Named(overrides.map(|(key, value)| (key, value, "the program".to_owned())).collect())),
+            Config::builder().add_source(defaults()).add_source(NamedValues(
+                overrides.map(|(key, value)| (key, value, "the program".to_owned())).collect(),
+            )),
         )
         .map(|(settings, _)| settings)
     }
@@ -276,7 +276,9 @@ impl Settings {
         !self.server.host.is_loopback()
     }
 
-    fn read(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<(Self, Vec<Entry>), ConfigError> {
+    fn read(
+        builder: config::ConfigBuilder<config::builder::DefaultState>,
+    ) -> Result<(Self, Vec<ConfigEntry>), ConfigError> {
         let config = builder.build().map_err(|error| ConfigError(vec![error.to_string()]))?;
         let mut reader = Reader::new(&config.cache);
         let entries = reader.entries();
@@ -346,7 +348,7 @@ mod tests {
     fn a_metrics_token_is_shown_nowhere() {
         let token = |token: &str| {
             let token = ("metrics.token".to_owned(), token.to_owned(), "the test".to_owned());
-            Settings::read(Config::builder().add_source(defaults()).add_source(Named(vec![token])))
+            Settings::read(Config::builder().add_source(defaults()).add_source(NamedValues(vec![token])))
         };
         let (settings, entries) = token("hunter2-hunter2-hunter2").unwrap();
         assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
@@ -383,7 +385,7 @@ mod tests {
     fn a_secret_is_shown_nowhere_and_not_taken_when_it_is_short() {
         let secret = "hunter2-hunter2-hunter2-hunter2-h";
         let given = ("auth.secret".to_owned(), secret.to_owned(), "the test".to_owned());
-        let builder = Config::builder().add_source(defaults()).add_source(Named(vec![given]));
+        let builder = Config::builder().add_source(defaults()).add_source(NamedValues(vec![given]));
         let (settings, entries) = Settings::read(builder).unwrap();
         assert!(matches!(&settings.auth.secret, SecretPlace::Given(given) if given.expose() == secret));
         assert!(!format!("{settings:?}{entries:?}").contains("hunter2"));
@@ -424,7 +426,7 @@ mod tests {
         assert!(Settings::with::<String, String>([]).unwrap().redis.url.is_none());
         let builder = |url: &str| {
             let url = ("redis.url".to_owned(), url.to_owned(), "the test".to_owned());
-            Config::builder().add_source(defaults()).add_source(Named(vec![url]))
+            Config::builder().add_source(defaults()).add_source(NamedValues(vec![url]))
         };
         for url in ["redis://me:hunter2@cache:6380/3", " redis://:hunter2@cache:6380/3"] {
             let (settings, entries) = Settings::read(builder(url)).unwrap();

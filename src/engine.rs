@@ -12,30 +12,30 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::actors::caretaker::{Adopt, Caretaker, Child, GiveUp};
-use crate::actors::desk::{Desk, DeskError, Listening, Watch};
 use crate::actors::dex_router::{DexRouter, Venues};
-use crate::actors::line::Line;
-use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels, OrderUpdate, Outlet};
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels, OrderUpdate, Subscriber};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
 use crate::actors::placement::Placement;
+use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::service::{OrderService, OrderSubscription, ServiceError, Watched};
+use crate::actors::supervisor::{Child, GiveUp, SuperviseChild, Supervisor};
 use crate::actors::venue::VenueActor;
 use crate::auth::{Auth, AuthStartError};
 use crate::chain::Chain;
 use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
 use crate::clock::Clock;
-use crate::cluster::{self, Cluster, Previews, Voice};
+use crate::cluster::{self, Cluster, QuoteCache, Renderers};
 use crate::config::{LedgerPlace, SecretPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
-use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::http::sessions::{Sessions, watchdog};
-use crate::http::{self, Face, Listeners, wire};
+use crate::http::{self, AppState, Listeners, wire};
 use crate::metrics::Metrics;
-use crate::simulation::Dice;
+use crate::simulation::SimulationRng;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::users::UserStore;
 use crate::store::{OrderStore, SeaStore};
@@ -44,7 +44,7 @@ use crate::venue::simulated::SimulatedVenue;
 
 /// A running engine. Dropping it stops it too, without waiting.
 pub struct Engine {
-    desk: Desk,
+    service: OrderService,
     home: Placement,
     address: Option<SocketAddr>,
     fatal: watch::Receiver<Option<String>>,
@@ -151,27 +151,27 @@ impl Engine {
 
     /// Takes an order in that belongs to no user; it is durable when this answers.
     pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
-        self.desk.submit(Owner::Shared, Arc::new(request), key).await
+        self.service.submit(Owner::Shared, Arc::new(request), key).await
     }
 
     /// Everything else that can be asked, and for whom: one order, lists, cancels, quotes.
-    pub fn desk(&self) -> &Desk {
-        &self.desk
+    pub fn service(&self) -> &OrderService {
+        &self.service
     }
 
     /// Listens to an order that belongs to no user, from its beginning to its end.
-    pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, DeskError> {
+    pub async fn subscribe(&self, id: OrderId) -> Result<Subscription, ServiceError> {
         let (sender, steps) = mpsc::channel(Subscription::CAPACITY);
-        let listener = self.home.start(move |_| Listener { steps: sender });
-        match self.desk.watch(Owner::Shared, id, Outlet::new(listener.recipient(), 1), 0).await? {
-            Watch::Live(subscribed, listening) => Ok(Subscription {
-                story: subscribed.story.into(),
+        let listener = self.home.start(move |_| UpdateForwarder { steps: sender });
+        match self.service.watch(Owner::Shared, id, Subscriber::new(listener.recipient(), 1), 0).await? {
+            Watched::Live(subscribed, listening) => Ok(Subscription {
+                history: subscribed.history.into(),
                 steps: Some(steps),
                 told: 0,
                 listening: Some(listening),
             }),
-            Watch::Ended(order) => {
-                Ok(Subscription { story: order.history().to_vec().into(), steps: None, told: 0, listening: None })
+            Watched::Ended(order) => {
+                Ok(Subscription { history: order.history().to_vec().into(), steps: None, told: 0, listening: None })
             }
         }
     }
@@ -199,19 +199,19 @@ impl Engine {
 /// What was recorded of one order, step by step, to its end.
 #[derive(Debug)]
 pub struct Subscription {
-    story: std::collections::VecDeque<Arc<Recorded>>,
-    steps: Option<mpsc::Receiver<Arc<Recorded>>>,
+    history: std::collections::VecDeque<Arc<RecordedEvent>>,
+    steps: Option<mpsc::Receiver<Arc<RecordedEvent>>>,
     told: u32,
-    listening: Option<Listening>,
+    listening: Option<OrderSubscription>,
 }
 
 impl Subscription {
     const CAPACITY: usize = 256;
 
     /// The next step; `None` after the last one, and where the listener fell more than 256 steps behind.
-    pub async fn next(&mut self) -> Option<Arc<Recorded>> {
+    pub async fn next(&mut self) -> Option<Arc<RecordedEvent>> {
         loop {
-            let step = match self.story.pop_front() {
+            let step = match self.history.pop_front() {
                 Some(step) => step,
                 None => self.steps.as_mut()?.recv().await?,
             };
@@ -235,15 +235,15 @@ impl Drop for Subscription {
 }
 
 /// Carries updates from an order's actor to a [`Subscription`].
-struct Listener {
-    steps: mpsc::Sender<Arc<Recorded>>,
+struct UpdateForwarder {
+    steps: mpsc::Sender<Arc<RecordedEvent>>,
 }
 
-impl Actor for Listener {
+impl Actor for UpdateForwarder {
     type Context = Context<Self>;
 }
 
-impl Handler<OrderUpdate> for Listener {
+impl Handler<OrderUpdate> for UpdateForwarder {
     type Result = ();
 
     fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
@@ -261,7 +261,7 @@ impl Handler<OrderUpdate> for Listener {
 /// All parts of an engine, on the thread that stops them.
 struct Running {
     settings: Arc<Settings>,
-    desk: Desk,
+    service: OrderService,
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
     store: Arc<dyn OrderStore>,
@@ -317,12 +317,12 @@ impl Running {
 
         let metrics = Metrics::default();
         let (fatal_sender, fatal) = watch::channel(None);
-        let caretaker = home.start(move |_| Caretaker::new(clock, fatal_sender));
+        let supervisor = home.start(move |_| Supervisor::new(clock, fatal_sender));
         if let Some(lock) = &lock {
-            let (lost, caretaker) = (lock.lost(), caretaker.clone());
+            let (lost, supervisor) = (lock.lost(), supervisor.clone());
             actix::spawn(async move {
                 // Full: do_send ignores bounds, once a life. Closed: then the engine is going down anyway.
-                caretaker.do_send(GiveUp(lost.await));
+                supervisor.do_send(GiveUp(lost.await));
             });
         }
         let (store, users): (Arc<dyn OrderStore>, Option<Arc<dyn UserStore>>) = match parts.store {
@@ -337,18 +337,18 @@ impl Running {
             Arc::new(Auth::start(settings, clock, patience, users, database_home.clone()).await?)
         };
         let persistence = {
-            let (store, batch, caretaker) = (store.clone(), settings.database.batch, caretaker.clone());
+            let (store, batch, supervisor) = (store.clone(), settings.database.batch, supervisor.clone());
             let metrics = metrics.clone();
-            database_home.start(move |_| Persistence::new(store, batch, caretaker, metrics))
+            database_home.start(move |_| Persistence::new(store, batch, supervisor, metrics))
         };
-        let dice = Dice::new(settings.simulation.seed);
+        let rng = SimulationRng::new(settings.simulation.seed);
         let chain = match parts.chain {
             Some(chain) => chain,
-            None => simulated_chain(&settings, dice, clock)?,
+            None => simulated_chain(&settings, rng, clock)?,
         };
-        let adapters = parts.venues.unwrap_or_else(|| simulated_venues(&settings, dice, clock, &chain));
-        let venues = start_venues(adapters, &home, &caretaker);
-        let router = start_router(&venues, &settings, &home, &caretaker);
+        let adapters = parts.venues.unwrap_or_else(|| simulated_venues(&settings, rng, clock, &chain));
+        let venues = start_venues(adapters, &home, &supervisor);
+        let router = start_router(&venues, &settings, &home, &supervisor);
 
         let cluster = match cluster_home {
             Some(home) => start_cluster(&settings, &home).await?,
@@ -364,7 +364,7 @@ impl Running {
                 settings: settings.clone(),
                 clock,
                 persistence: persistence.clone(),
-                caretaker: caretaker.clone(),
+                supervisor: supervisor.clone(),
                 router: router.clone(),
                 venues,
                 chain: chain.clone(),
@@ -380,11 +380,11 @@ impl Running {
         recover(&persistence, &manager).await?;
 
         let patience = settings.server.request_timeout;
-        let desk = Desk::new(manager.clone(), persistence.clone(), router, tally, channels, patience);
+        let service = OrderService::new(manager.clone(), persistence.clone(), router, tally, channels, patience);
         let sessions = Arc::new(Sessions::default());
         let mut running = Self {
             settings: settings.clone(),
-            desk: desk.clone(),
+            service: service.clone(),
             manager,
             persistence,
             store,
@@ -401,19 +401,19 @@ impl Running {
         };
         if let Some(listeners) = listeners {
             let address = listeners.address();
-            let face = Face {
-                desk,
+            let app = AppState {
+                service,
                 auth,
                 settings: settings.clone(),
                 sessions: sessions.clone(),
-                previews: Previews::new(settings.redis.quote_ttl, cluster.clone()),
+                quote_cache: QuoteCache::new(settings.redis.quote_ttl, cluster.clone()),
                 cluster,
                 chain,
                 metrics,
                 fatal,
                 started: Instant::now(),
             };
-            let server = http::serve(listeners, face)
+            let server = http::serve(listeners, app)
                 .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
             running.server = Some(server.handle());
             running.address = Some(address);
@@ -427,7 +427,7 @@ impl Running {
     fn into_engine(self, stopped: oneshot::Sender<()>) -> Engine {
         let (stop, asked) = oneshot::channel::<oneshot::Sender<()>>();
         let engine = Engine {
-            desk: self.desk.clone(),
+            service: self.service.clone(),
             home: self.home.clone(),
             address: self.address,
             fatal: self.fatal.clone(),
@@ -535,50 +535,55 @@ const _: () = assert!(cluster::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs
 async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<Cluster>, StartError> {
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
-    let voice = Voice { update: wire::update_text, status: wire::standing_text, price: wire::price_text };
+    let voice = Renderers { update: wire::update_text, status: wire::status_text, price: wire::price_text };
     home.run(async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
 }
 
 fn announcing(cluster: Cluster) -> Announce {
-    Arc::new(move |order: &Order, fresh: &[Arc<Recorded>]| cluster.announce(order, fresh))
+    Arc::new(move |order: &Order, fresh: &[Arc<RecordedEvent>]| cluster.announce(order, fresh))
 }
 
-fn simulated_chain(settings: &Settings, dice: Dice, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {
+fn simulated_chain(settings: &Settings, rng: SimulationRng, clock: Clock) -> Result<Arc<dyn Chain>, LedgerError> {
     let simulation = &settings.simulation;
     let ledger = match &simulation.ledger {
         LedgerPlace::Memory => Ledger::in_memory(clock.read(), simulation.block),
         LedgerPlace::File(path) => Ledger::open(path, clock.read(), simulation.block)?,
     };
-    Ok(Arc::new(SimulatedChain::new(simulation.clone(), dice, clock, ledger)))
+    Ok(Arc::new(SimulatedChain::new(simulation.clone(), rng, clock, ledger)))
 }
 
-fn simulated_venues(settings: &Settings, dice: Dice, clock: Clock, chain: &Arc<dyn Chain>) -> Vec<Arc<dyn Venue>> {
-    tracing::info!(seed = dice.seed(), "venues and chain are simulated");
+fn simulated_venues(
+    settings: &Settings,
+    rng: SimulationRng,
+    clock: Clock,
+    chain: &Arc<dyn Chain>,
+) -> Vec<Arc<dyn Venue>> {
+    tracing::info!(seed = rng.seed(), "venues and chain are simulated");
     // A wallet for the simulation only: there is nothing to spend, so nothing to keep.
     let wallet = Arc::new(SigningKey::from_bytes(&rand::random()));
     let venue = |id| {
         let simulation = settings.simulation.clone();
         let venue =
-            SimulatedVenue::new(id, simulation, settings.tokens.clone(), dice, clock, chain.clone(), wallet.clone());
+            SimulatedVenue::new(id, simulation, settings.tokens.clone(), rng, clock, chain.clone(), wallet.clone());
         Arc::new(venue) as Arc<dyn Venue>
     };
     VenueId::ALL.into_iter().map(venue).collect()
 }
 
-fn start_venues(adapters: Vec<Arc<dyn Venue>>, home: &Placement, caretaker: &Addr<Caretaker>) -> Venues {
+fn start_venues(adapters: Vec<Arc<dyn Venue>>, home: &Placement, supervisor: &Addr<Supervisor>) -> Venues {
     let mut venues = BTreeMap::new();
     for adapter in adapters {
         let id = adapter.id();
-        let (home, told) = (home.clone(), caretaker.clone());
+        let (home, told) = (home.clone(), supervisor.clone());
         let start = move || {
             let (adapter, told) = (adapter.clone(), told.clone());
             home.start(move |_| VenueActor::new(adapter, told))
         };
-        let line = Line::new(start());
-        let again = line.clone();
+        let restartable_addr = RestartableAddr::new(start());
+        let again = restartable_addr.clone();
         // Full: do_send ignores bounds. Closed: the engine has just failed to start.
-        caretaker.do_send(Adopt { child: Child::Venue(id), restart: Box::new(move || again.set(start())) });
-        venues.insert(id, line);
+        supervisor.do_send(SuperviseChild { child: Child::Venue(id), restart: Box::new(move || again.set(start())) });
+        venues.insert(id, restartable_addr);
     }
     venues
 }
@@ -587,19 +592,19 @@ fn start_router(
     venues: &Venues,
     settings: &Settings,
     home: &Placement,
-    caretaker: &Addr<Caretaker>,
-) -> Line<DexRouter> {
+    supervisor: &Addr<Supervisor>,
+) -> RestartableAddr<DexRouter> {
     let (deadline, max_price_impact) = (settings.routing_timeout, settings.orders.max_price_impact);
-    let (venues, home, told) = (venues.clone(), home.clone(), caretaker.clone());
+    let (venues, home, told) = (venues.clone(), home.clone(), supervisor.clone());
     let start = move || {
         let (venues, told) = (venues.clone(), told.clone());
         home.start(move |_| DexRouter::new(venues, deadline, max_price_impact, told))
     };
-    let line = Line::new(start());
-    let again = line.clone();
+    let restartable_addr = RestartableAddr::new(start());
+    let again = restartable_addr.clone();
     // As for the venues.
-    caretaker.do_send(Adopt { child: Child::Router, restart: Box::new(move || again.set(start())) });
-    line
+    supervisor.do_send(SuperviseChild { child: Child::Router, restart: Box::new(move || again.set(start())) });
+    restartable_addr
 }
 
 /// Hands every unfinished order to the manager, oldest first.

@@ -20,9 +20,9 @@ const WORDS: [&str; 64] = [
 ];
 
 /// Draws inputs: some of pieces that mean something, some that were whole before a few bytes changed.
-pub(crate) struct Garbler(SmallRng);
+pub(crate) struct Fuzzer(SmallRng);
 
-impl Garbler {
+impl Fuzzer {
     /// A value of that type, any is as likely as any other.
     pub(crate) fn random<T>(&mut self) -> T
     where
@@ -80,14 +80,14 @@ impl Garbler {
 }
 
 /// Runs a target on many inputs and prints how many of them it took.
-pub(crate) fn many(name: &str, target: impl Fn(&mut Garbler) -> bool) {
+pub(crate) fn many(name: &str, target: impl Fn(&mut Fuzzer) -> bool) {
     let full = std::env::var("ORDER_ENGINE_CAMPAIGN").is_ok_and(|form| form == "full");
     let seed = std::env::var("ORDER_ENGINE_CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 16);
     eprintln!("ORDER_ENGINE_CAMPAIGN_SEED={seed}");
     let inputs = if full { 1_000_000 } else { 10_000 };
-    let mut garbler = Garbler(SmallRng::seed_from_u64(seed));
-    let taken = (0..inputs).filter(|_| target(&mut garbler)).count();
+    let mut fuzzer = Fuzzer(SmallRng::seed_from_u64(seed));
+    let taken = (0..inputs).filter(|_| target(&mut fuzzer)).count();
     eprintln!("{name}: {inputs} inputs, {taken} of them taken");
     assert!(0 < taken && taken < inputs, "{name}: {taken} of {inputs} were taken, so one side was never tried");
 }

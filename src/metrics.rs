@@ -17,20 +17,20 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::domain::lifecycle::OrderEvent;
-use crate::domain::order::{Order, Recorded};
+use crate::domain::order::{Order, RecordedEvent};
 
 /// The handle; its clones count together.
 #[derive(Clone)]
 pub struct Metrics {
-    counted: Arc<Counted>,
+    counted: Arc<Counters>,
     registry: Arc<Registry>,
 }
 
-struct Counted {
+struct Counters {
     accepted: Counter,
-    ended: Family<End, Counter>,
+    ended: Family<EndLabels, Counter>,
     attempts_failed: Family<Code, Counter>,
-    stages: Family<Stage, Histogram>,
+    stages: Family<StageLabels, Histogram>,
     groups: Histogram,
     commits: Histogram,
     requests: Family<Request, Counter>,
@@ -42,7 +42,7 @@ struct Counted {
 
 /// How things stand at a moment; `None` where nobody could say, or there is no such thing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standing {
+pub struct QueueStats {
     /// Unfinished orders.
     pub open_orders: Option<usize>,
     /// Orders that hold a slot.
@@ -93,7 +93,7 @@ struct Gauges {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct End {
+struct EndLabels {
     status: &'static str,
     code: &'static str,
 }
@@ -104,7 +104,7 @@ struct Code {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Stage {
+struct StageLabels {
     status: &'static str,
 }
 
@@ -133,7 +133,7 @@ const GROUPS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 5
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let counted = Counted {
+        let counted = Counters {
             accepted: Counter::default(),
             ended: Family::default(),
             attempts_failed: Family::default(),
@@ -203,13 +203,13 @@ impl Metrics {
         }
     }
 
-    fn step(&self, before: &[Arc<Recorded>], step: &Recorded) {
+    fn step(&self, before: &[Arc<RecordedEvent>], step: &RecordedEvent) {
         match before.last() {
             None => _ = self.counted.accepted.inc(),
             Some(left) if left.status != step.status => {
                 let same = before.iter().rev().take_while(|earlier| earlier.status == left.status);
                 let entered = same.last().unwrap_or(left);
-                let stage = self.counted.stages.get_or_create(&Stage { status: left.status.name() });
+                let stage = self.counted.stages.get_or_create(&StageLabels { status: left.status.name() });
                 stage.observe(step.since(entered).as_secs_f64());
             }
             Some(_) => {}
@@ -222,7 +222,7 @@ impl Metrics {
                 OrderEvent::Failed(failure) | OrderEvent::Cancelled(Some(failure)) => failure.code.name(),
                 _ => "",
             };
-            self.counted.ended.get_or_create(&End { status: step.status.name(), code }).inc();
+            self.counted.ended.get_or_create(&EndLabels { status: step.status.name(), code }).inc();
         }
     }
 
@@ -249,7 +249,7 @@ impl Metrics {
     }
 
     /// Everything, as OpenMetrics text, which is Prometheus's own.
-    pub fn text(&self, standing: &Standing) -> String {
+    pub fn text(&self, standing: &QueueStats) -> String {
         let gauges = &self.counted.standing;
         for (state, orders) in [
             ("open", standing.open_orders),
@@ -313,7 +313,7 @@ mod tests {
             order.apply(step.clone()).unwrap();
             metrics.count(&order, Some(step.seq - 1));
         }
-        let text = metrics.text(&Standing::default());
+        let text = metrics.text(&QueueStats::default());
         for line in [
             "order_engine_orders_accepted_total 1",
             "order_engine_orders_ended_total{status=\"failed\",code=\"no_liquidity\"} 1",
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn what_nobody_can_say_is_left_out() {
         let metrics = Metrics::default();
-        let known = Standing { open_orders: Some(3), redis_up: Some(false), ..Standing::default() };
+        let known = QueueStats { open_orders: Some(3), redis_up: Some(false), ..QueueStats::default() };
         assert!(metrics.text(&known).contains("order_engine_orders{state=\"open\"} 3\n"));
         assert!(metrics.text(&known).contains("order_engine_redis_up 0\n"));
-        assert!(!metrics.text(&Standing::default()).contains("state=\"open\""));
+        assert!(!metrics.text(&QueueStats::default()).contains("state=\"open\""));
     }
 }

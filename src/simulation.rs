@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 /// What the simulated venues and the simulated chain draw from.
 #[derive(Clone, Copy, Debug)]
-pub struct Dice {
+pub struct SimulationRng {
     seed: u64,
 }
 
-impl Dice {
-    /// Dice with that seed; 0 picks one.
+impl SimulationRng {
+    /// A generator with that seed; 0 picks one.
     pub fn new(seed: u64) -> Self {
         Self { seed: if seed == 0 { rand::random() } else { seed } }
     }
@@ -22,20 +22,20 @@ impl Dice {
     }
 
     /// The draws for one purpose and one subject: the same again whenever they are asked for.
-    pub fn cast(self, purpose: u64, subject: Uuid, number: u32) -> Draws {
+    pub fn cast(self, purpose: u64, subject: Uuid, number: u32) -> DrawStream {
         let (high, low) = subject.as_u64_pair();
         let mixed = [purpose, high, low, u64::from(number)]
             .into_iter()
             .fold(self.seed, |mixed, part| (mixed ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
-        Draws(SmallRng::seed_from_u64(mixed))
+        DrawStream(SmallRng::seed_from_u64(mixed))
     }
 }
 
 /// A run of draws.
 #[derive(Debug)]
-pub struct Draws(SmallRng);
+pub struct DrawStream(SmallRng);
 
-impl Draws {
+impl DrawStream {
     /// A number from 0 to 999,999: to be compared with a [`crate::config::Share`].
     pub fn millionths(&mut self) -> u32 {
         self.0.random_range(0..1_000_000)

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use self::lines::Lines;
+use self::lines::LogQueue;
 use crate::config::{LogFormat, LogSettings};
 
 /// Standard error belongs to the process, and so does the one queue of lines to it.
-static STANDARD_ERROR: OnceLock<Lines> = OnceLock::new();
+static STANDARD_ERROR: OnceLock<LogQueue> = OnceLock::new();
 
 /// From here on nothing waits for the reader of standard error. Belongs before anything that a service may say.
 pub fn open() {
@@ -62,7 +62,7 @@ pub fn flush() {
 
 /// How many lines were dropped since the start, because the queue was full or because they could not be written.
 pub fn dropped_lines() -> u64 {
-    STANDARD_ERROR.get().map_or(0, Lines::dropped)
+    STANDARD_ERROR.get().map_or(0, LogQueue::dropped)
 }
 
 /// Why logs are incomplete just now, if they are.
@@ -71,8 +71,8 @@ pub fn trouble() -> Option<String> {
     lines.is_failing().then(|| format!("log lines cannot be written; {} are dropped", lines.dropped()))
 }
 
-fn standard_error() -> &'static Lines {
-    STANDARD_ERROR.get_or_init(|| Lines::to(std::io::stderr()))
+fn standard_error() -> &'static LogQueue {
+    STANDARD_ERROR.get_or_init(|| LogQueue::to(std::io::stderr()))
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>) {

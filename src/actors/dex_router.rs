@@ -9,18 +9,18 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::caretaker::{Caretaker, Child, ChildExited};
-use super::line::Line;
+use super::restartable_addr::RestartableAddr;
+use super::supervisor::{Child, ChildExited, Supervisor};
 use super::venue::{GetQuote, VenueActor};
 use crate::domain::amount::ImpactLimit;
 use crate::domain::id::VenueId;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{Decision, Strategy, TrackRecord, Unavailable, check, decide};
+use crate::domain::routing::{RoutingDecision, Strategy, TrackRecord, Unavailable, check, decide};
 use crate::venue::QuoteRequest;
 
 /// Asks for a decision; answered within the routing deadline.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Decision, Failure>")]
+#[rtype(result = "Result<RoutingDecision, Failure>")]
 pub struct RouteOrder(pub QuoteRequest);
 
 /// Tells how a venue's swap turned out.
@@ -34,7 +34,7 @@ pub struct SwapEnded {
 }
 
 /// The lines to all venues.
-pub type Venues = BTreeMap<VenueId, Line<VenueActor>>;
+pub type Venues = BTreeMap<VenueId, RestartableAddr<VenueActor>>;
 
 /// Chooses between venues.
 pub struct DexRouter {
@@ -44,13 +44,13 @@ pub struct DexRouter {
     max_price_impact: ImpactLimit,
     // Shared with the answers under way, which run beside each other on this thread.
     records: Rc<RefCell<BTreeMap<VenueId, TrackRecord>>>,
-    caretaker: Addr<Caretaker>,
+    supervisor: Addr<Supervisor>,
 }
 
 impl DexRouter {
     /// A router between those venues, with the limit of the price impact for orders that do not say their own.
-    pub fn new(venues: Venues, timeout: Duration, max_price_impact: ImpactLimit, caretaker: Addr<Caretaker>) -> Self {
-        Self { venues, timeout, max_price_impact, records: Rc::default(), caretaker }
+    pub fn new(venues: Venues, timeout: Duration, max_price_impact: ImpactLimit, supervisor: Addr<Supervisor>) -> Self {
+        Self { venues, timeout, max_price_impact, records: Rc::default(), supervisor }
     }
 }
 
@@ -59,12 +59,12 @@ impl Actor for DexRouter {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
-        self.caretaker.do_send(ChildExited { child: Child::Router, panicked: std::thread::panicking() });
+        self.supervisor.do_send(ChildExited { child: Child::Router, panicked: std::thread::panicking() });
     }
 }
 
 impl Handler<RouteOrder> for DexRouter {
-    type Result = ResponseFuture<Result<Decision, Failure>>;
+    type Result = ResponseFuture<Result<RoutingDecision, Failure>>;
 
     fn handle(&mut self, RouteOrder(request): RouteOrder, _: &mut Self::Context) -> Self::Result {
         fail::fail_point!("router", |_| unreachable!("this fail point only panics"));
@@ -76,8 +76,8 @@ impl Handler<RouteOrder> for DexRouter {
         let mut asked: FuturesUnordered<_> = self
             .venues
             .iter()
-            .map(|(&venue, line)| {
-                let answer = line.get().send(GetQuote(request.clone()));
+            .map(|(&venue, restartable_addr)| {
+                let answer = restartable_addr.get().send(GetQuote(request.clone()));
                 async move { (venue, tokio::time::timeout_at(deadline, answer).await) }
             })
             .collect();

@@ -7,17 +7,17 @@
 //! | [`dex_router::DexRouter`] | the venues' track records | venues |
 //! | [`venue::VenueActor`], one a venue | its adapter | |
 //! | [`persistence::Persistence`] | the store | |
-//! | [`caretaker::Caretaker`] | how to start a venue or the router again | |
+//! | [`supervisor::Supervisor`] | how to start a venue or the router again | |
 //!
 //! Messages stand at the top of the file of the actor that handles them.
 
 pub mod backoff;
-pub mod caretaker;
-pub mod desk;
 pub mod dex_router;
-pub mod line;
 pub mod order;
 pub mod order_manager;
 pub mod persistence;
 pub mod placement;
+pub mod restartable_addr;
+pub mod service;
+pub mod supervisor;
 pub mod venue;

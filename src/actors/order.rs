@@ -3,11 +3,11 @@
 //! It looks at where the order stands, does the one thing that is due there, has the outcome recorded, and only then
 //! shows it. Whatever is not recorded has not happened: after a crash the next incarnation looks again.
 
-mod audience;
 mod build;
 mod channel;
 mod log;
-mod outlet;
+mod subscriber;
+mod subscribers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,24 +18,24 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-pub use self::audience::Audience;
 use self::build::build;
 pub use self::channel::{Channel, Channels, Following, OpenOrder};
 pub(super) use self::log::log;
-pub use self::outlet::{Missed, OrderUpdate, Outlet, Words};
+pub use self::subscriber::{Missed, OrderUpdate, RenderedUpdate, Subscriber};
+pub use self::subscribers::Subscribers;
 use super::backoff::jittered;
 use super::dex_router::{DexRouter, RouteOrder, SwapEnded, Venues};
-use super::line::Line;
 use super::order_manager::{OrderExited, OrderManager, RequestSlot, SwapStuck};
 use super::persistence::{Persistence, RecordError, record};
+use super::restartable_addr::RestartableAddr;
 use crate::chain::{self, Chain};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::lifecycle::{OrderEvent, OrderState, Status};
 use crate::domain::moment::{Now, Uptime};
-use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
-use crate::domain::routing::Decision;
+use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::{SignedSwap, Verdict};
 use crate::domain::tally::Tally;
 use crate::faults::crash_point;
@@ -48,7 +48,7 @@ use crate::venue::QuoteRequest;
 #[rtype(result = "Result<Subscribed, TooManySubscribers>")]
 pub struct Subscribe {
     /// Who listens.
-    pub to: Outlet,
+    pub to: Subscriber,
     /// What it has had already; 0 for nothing.
     pub after_seq: u32,
 }
@@ -65,7 +65,7 @@ pub struct Subscribed {
     /// The latest sequence number.
     pub seq: u32,
     /// What was recorded after the wanted sequence number.
-    pub story: Vec<Arc<Recorded>>,
+    pub history: Vec<Arc<RecordedEvent>>,
 }
 
 /// The order has as many listeners as one may have.
@@ -81,7 +81,7 @@ pub struct Unsubscribe(pub u64);
 /// Tells a listener what it has missed of the order, and nothing if that is nothing.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct TellMissed(pub Outlet);
+pub struct TellMissed(pub Subscriber);
 
 /// Cancels the order, if it is not too late.
 #[derive(Clone, Copy, Debug, Message)]
@@ -105,7 +105,7 @@ pub enum CancelError {
 /// Asks for the order as it is recorded.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Order")]
-pub struct Inspect;
+pub struct GetOrder;
 
 /// The manager's leave to begin an attempt.
 #[derive(Clone, Copy, Debug, Message)]
@@ -120,7 +120,7 @@ pub struct SlotGranted {
 /// Stops the actor where the order stands; the next start takes it up again.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Park;
+pub struct StopOrder;
 
 /// How an incarnation came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +136,13 @@ pub enum Exit {
 /// Tells everybody else where an order stands, and which steps are new; none where it is only still there.
 ///
 /// Called on the order's own thread, so it may neither wait nor fail.
-pub type Announce = Arc<dyn Fn(&Order, &[Arc<Recorded>]) + Send + Sync>;
+pub type Announce = Arc<dyn Fn(&Order, &[Arc<RecordedEvent>]) + Send + Sync>;
 
 /// How often an order that waits is announced again, for what is announced of it is forgotten.
 pub const ANNOUNCED_EVERY: Duration = Duration::from_secs(20);
 
 /// What every order needs of the world.
-pub struct World {
+pub struct OrderContext {
     /// The settings in force.
     pub settings: Arc<Settings>,
     /// The time.
@@ -152,7 +152,7 @@ pub struct World {
     /// Persistence.
     pub persistence: Addr<Persistence>,
     /// The router.
-    pub router: Line<DexRouter>,
+    pub router: RestartableAddr<DexRouter>,
     /// The venues.
     pub venues: Venues,
     /// The chain.
@@ -172,9 +172,9 @@ pub struct OrderActor {
     live: Option<SignedSwap>,
     // A restart found the order `submitted`: the chain is asked before anything is sent.
     ask_first: bool,
-    world: Arc<World>,
-    // Handed to the manager when the actor stops, so that a restart keeps its audience.
-    audience: Audience,
+    world: Arc<OrderContext>,
+    // Handed to the manager when the actor stops, so that a restart keeps its subscribers.
+    subscribers: Subscribers,
     // Who follows every order of the owner.
     channel: Arc<Channel>,
     // When its time is over, unless a swap is signed before.
@@ -194,13 +194,13 @@ impl OrderActor {
     /// More cancels than this of one order at one moment are answered `Busy`.
     const MAX_PARKED_CANCELS: usize = 64;
 
-    /// An incarnation of that order, with the bytes of its live swap if it has one, and the audience of the last one.
+    /// An incarnation of that order, with the bytes of its live swap if it has one, and the subscribers of the last one.
     pub fn new(
         order: Order,
         live: Option<SignedSwap>,
-        audience: Audience,
+        subscribers: Subscribers,
         channel: Arc<Channel>,
-        world: Arc<World>,
+        world: Arc<OrderContext>,
     ) -> Self {
         let now = world.clock.read();
         let deadline = now.moment.uptime.minus(order.accepted().age(now)).plus(world.settings.orders.timeout);
@@ -210,7 +210,7 @@ impl OrderActor {
             ask_first: live.is_some(),
             live,
             world,
-            audience,
+            subscribers,
             channel,
             recording: false,
             step: 0,
@@ -266,7 +266,7 @@ impl OrderActor {
         });
     }
 
-    fn build(&mut self, attempt: u32, decision: &Arc<Decision>, ctx: &mut Context<Self>) {
+    fn build(&mut self, attempt: u32, decision: &Arc<RoutingDecision>, ctx: &mut Context<Self>) {
         let (order, decided) = (&self.order, self.order.last().stamp());
         let built = build(self.world.clone(), order.id, attempt, order.request.clone(), decision.clone(), decided);
         self.begin(built, "order.signed", ctx, |actor, built, ctx| match built {
@@ -354,7 +354,7 @@ impl OrderActor {
         }
     }
 
-    fn propose(&mut self, event: OrderEvent, now: Now, ctx: &mut Context<Self>) -> Option<Arc<Recorded>> {
+    fn propose(&mut self, event: OrderEvent, now: Now, ctx: &mut Context<Self>) -> Option<Arc<RecordedEvent>> {
         match self.order.propose(event, now) {
             Ok(recorded) => Some(Arc::new(recorded)),
             Err(illegal) => {
@@ -366,7 +366,13 @@ impl OrderActor {
         }
     }
 
-    fn write(&mut self, write: Write, recorded: Arc<Recorded>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+    fn write(
+        &mut self,
+        write: Write,
+        recorded: Arc<RecordedEvent>,
+        signed: Option<SignedSwap>,
+        ctx: &mut Context<Self>,
+    ) {
         crash_point("order.recording");
         self.recording = true;
         self.step += 1;
@@ -384,7 +390,7 @@ impl OrderActor {
         }));
     }
 
-    fn recorded(&mut self, recorded: Arc<Recorded>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
+    fn recorded(&mut self, recorded: Arc<RecordedEvent>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
         crash_point("order.recorded");
         self.recording = false;
         if let Err(illegal) = self.order.apply(recorded.clone()) {
@@ -408,14 +414,14 @@ impl OrderActor {
     /// Tells every listener what it has not had.
     fn publish(&mut self) {
         let order = &self.order;
-        let published = self.audience.published(order.last().seq);
+        let published = self.subscribers.published(order.last().seq);
         self.world.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
         self.world.metrics.count(order, published);
         if let Some(announce) = &self.world.announce {
             // An order that an earlier process left behind says where it stands, not its whole story again.
             announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
         }
-        for _ in 0..self.audience.tell(order, &self.channel) {
+        for _ in 0..self.subscribers.tell(order, &self.channel) {
             self.world.metrics.listener_dropped();
         }
     }
@@ -520,7 +526,7 @@ impl Actor for OrderActor {
         self.world.manager.do_send(OrderExited {
             id: self.order.id,
             exit: if std::thread::panicking() { Exit::Broken } else { self.exit },
-            audience: std::mem::take(&mut self.audience),
+            subscribers: std::mem::take(&mut self.subscribers),
         });
     }
 }
@@ -542,11 +548,11 @@ impl Handler<Subscribe> for OrderActor {
 
     fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
         let most = self.world.settings.orders.max_subscribers;
-        let (seq, story) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
+        let (seq, history) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
         // The answer tells the whole story, also what was missed of it.
         to.catch_up(self.order.id);
-        let key = self.audience.subscribe(to, most)?;
-        Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, story })
+        let key = self.subscribers.subscribe(to, most)?;
+        Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, history })
     }
 }
 
@@ -554,7 +560,7 @@ impl Handler<Unsubscribe> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
-        self.audience.unsubscribe(key);
+        self.subscribers.unsubscribe(key);
     }
 }
 
@@ -562,7 +568,7 @@ impl Handler<TellMissed> for OrderActor {
     type Result = ();
 
     fn handle(&mut self, TellMissed(to): TellMissed, _: &mut Self::Context) {
-        if !Audience::tell_missed(&self.order, &to) {
+        if !Subscribers::tell_missed(&self.order, &to) {
             self.world.metrics.listener_dropped();
         }
     }
@@ -588,18 +594,18 @@ impl Handler<Cancel> for OrderActor {
     }
 }
 
-impl Handler<Inspect> for OrderActor {
-    type Result = MessageResult<Inspect>;
+impl Handler<GetOrder> for OrderActor {
+    type Result = MessageResult<GetOrder>;
 
-    fn handle(&mut self, _: Inspect, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetOrder, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.order.clone())
     }
 }
 
-impl Handler<Park> for OrderActor {
+impl Handler<StopOrder> for OrderActor {
     type Result = ();
 
-    fn handle(&mut self, _: Park, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: StopOrder, ctx: &mut Self::Context) {
         self.parking = true;
         if !self.recording {
             self.stop(Exit::Parked, ctx);

@@ -1,10 +1,10 @@
 //! The order manager: who is let in, who may run, and who comes back after a fall.
 //!
 //! It knows every unfinished order. It gives out the slots (concurrency, the three priorities, the rate window), and
-//! when an order's actor breaks it has the order loaded again and starts the next incarnation with the old audience.
+//! when an order's actor breaks it has the order loaded again and starts the next incarnation with the subscribers of the last one.
 
 mod admission;
-mod mending;
+mod restart;
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -16,16 +16,18 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 pub use self::admission::{ANSWER_WITHIN, Submission, SubmitError, submit};
-use super::caretaker::{Caretaker, Child, ChildExited};
 use super::dex_router::{DexRouter, Venues};
-use super::line::Line;
-use super::order::{Announce, Audience, Channels, Exit, OpenOrder, OrderActor, Park, SlotGranted, World};
+use super::order::{
+    Announce, Channels, Exit, OpenOrder, OrderActor, OrderContext, SlotGranted, StopOrder, Subscribers,
+};
 use super::persistence::Persistence;
 use super::placement::Placement;
+use super::restartable_addr::RestartableAddr;
+use super::supervisor::{Child, ChildExited, Supervisor};
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::dispatch::{Dispatcher, Waiting};
+use crate::domain::dispatch::{Dispatcher, WaitingOrder};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::limits::RateWindow;
 use crate::domain::moment::{ClockStep, ClockWatch, Now, Stamp, Uptime};
@@ -38,7 +40,7 @@ use crate::store::{DispatchRecord, StoredOrder};
 
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Found")]
+#[rtype(result = "OrderLocation")]
 pub struct FindOrder {
     /// Who asks; another's order is not found.
     pub owner: Owner,
@@ -48,7 +50,7 @@ pub struct FindOrder {
 
 /// Where an order is reached.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum OrderLocation {
     /// Its actor.
     Live(Addr<OrderActor>),
     /// It has none: it has ended, or never was; the store knows.
@@ -76,7 +78,7 @@ pub struct OrderExited {
     /// How.
     pub exit: Exit,
     /// Who was listening.
-    pub audience: Audience,
+    pub subscribers: Subscribers,
 }
 
 /// An order's swap is undecided for longer than is healthy.
@@ -96,12 +98,12 @@ pub struct Drain(pub Duration);
 
 /// Asks how things stand.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Standing")]
-pub struct HowThingsStand;
+#[rtype(result = "QueueStats")]
+pub struct GetQueueStats;
 
 /// How things stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, MessageResponse)]
-pub struct Standing {
+pub struct QueueStats {
     /// Unfinished orders.
     pub open: usize,
     /// Orders that hold a slot.
@@ -127,8 +129,8 @@ pub struct OrderManager {
     settings: Arc<Settings>,
     clock: Clock,
     persistence: Addr<Persistence>,
-    caretaker: Addr<Caretaker>,
-    router: Line<DexRouter>,
+    supervisor: Addr<Supervisor>,
+    router: RestartableAddr<DexRouter>,
     venues: Venues,
     chain: Arc<dyn Chain>,
     announce: Option<Announce>,
@@ -137,8 +139,8 @@ pub struct OrderManager {
     channels: Arc<Channels>,
     homes: Vec<Placement>,
     next_home: usize,
-    world: Option<Arc<World>>,
-    orders: HashMap<OrderId, Open>,
+    world: Option<Arc<OrderContext>>,
+    orders: HashMap<OrderId, OrderEntry>,
     admitting: usize,
     // How many orders each user has open or about to be; a user without any is not in it.
     open_of_users: HashMap<UserId, usize>,
@@ -156,11 +158,11 @@ pub struct OrderManager {
 }
 
 /// What the manager knows of an unfinished order.
-struct Open {
+struct OrderEntry {
     owner: Owner,
     priority: Priority,
     // Its place in line, whenever it stands there.
-    turn: Waiting,
+    turn: WaitingOrder,
     // None while it is being restarted.
     addr: Option<Addr<OrderActor>>,
     running: bool,
@@ -170,10 +172,10 @@ struct Open {
     undecided: bool,
     // It fell too often.
     set_aside: bool,
-    falls: u32,
-    // While it is being restarted: its audience, and who waits to reach it.
-    audience: Audience,
-    waiting: Vec<oneshot::Sender<Found>>,
+    restarts: u32,
+    // While it is being restarted: its subscribers, and the requests that wait for it.
+    subscribers: Subscribers,
+    waiting: Vec<oneshot::Sender<OrderLocation>>,
     // Its place among the open orders of its owner.
     place: OpenOrder,
 }
@@ -184,8 +186,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     pub clock: Clock,
     pub persistence: Addr<Persistence>,
-    pub caretaker: Addr<Caretaker>,
-    pub router: Line<DexRouter>,
+    pub supervisor: Addr<Supervisor>,
+    pub router: RestartableAddr<DexRouter>,
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
@@ -202,7 +204,7 @@ impl OrderManager {
     /// How many may wait for one order that is being restarted.
     const MAX_WAITING: usize = 256;
     /// An order that falls more often in one process is set aside until the next start.
-    const MAX_FALLS: u32 = 20;
+    const MAX_RESTARTS: u32 = 20;
     /// How often the wall clock is compared with the uptime.
     const CLOCK_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
@@ -218,7 +220,7 @@ impl OrderManager {
             settings: parts.settings,
             clock: parts.clock,
             persistence: parts.persistence,
-            caretaker: parts.caretaker,
+            supervisor: parts.supervisor,
             router: parts.router,
             venues: parts.venues,
             chain: parts.chain,
@@ -242,9 +244,9 @@ impl OrderManager {
         }
     }
 
-    fn world(&mut self, ctx: &mut Context<Self>) -> Arc<World> {
+    fn world(&mut self, ctx: &mut Context<Self>) -> Arc<OrderContext> {
         let make = || {
-            Arc::new(World {
+            Arc::new(OrderContext {
                 settings: self.settings.clone(),
                 clock: self.clock,
                 manager: ctx.address(),
@@ -268,24 +270,24 @@ impl OrderManager {
         let accepted = now.moment.uptime.minus(order.accepted().age(now));
         let undecided_for = order.undecided_for(now);
         self.next_home = (self.next_home + 1) % self.homes.len();
-        let open = self.orders.entry(id).or_insert_with(|| Open {
+        let open = self.orders.entry(id).or_insert_with(|| OrderEntry {
             owner,
             priority,
-            turn: Waiting { accepted, id },
+            turn: WaitingOrder { accepted, id },
             addr: None,
             running: false,
             waits_until: None,
             undecided: false,
             set_aside: false,
-            falls: 0,
-            audience: Audience::default(),
+            restarts: 0,
+            subscribers: Subscribers::default(),
             waiting: Vec::new(),
             place: self.channels.of(owner).open_order(),
         });
-        let (audience, channel) = (std::mem::take(&mut open.audience), open.place.channel().clone());
-        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, audience, channel, world));
+        let (subscribers, channel) = (std::mem::take(&mut open.subscribers), open.place.channel().clone());
+        let addr = self.homes[self.next_home].start(move |_| OrderActor::new(order, live, subscribers, channel, world));
         // Nobody listens where a client has gone meanwhile.
-        open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Live(addr.clone()))));
+        open.waiting.drain(..).for_each(|waiting| drop(waiting.send(OrderLocation::Live(addr.clone()))));
         open.addr = Some(addr);
         match undecided_for {
             Some(age) if age >= self.settings.chain.alarm && !open.undecided => {
@@ -400,7 +402,7 @@ impl OrderManager {
     fn forget(&mut self, id: OrderId) {
         if let Some(open) = self.orders.remove(&id) {
             self.count_out(open.owner);
-            open.waiting.into_iter().for_each(|waiting| drop(waiting.send(Found::NotLive)));
+            open.waiting.into_iter().for_each(|waiting| drop(waiting.send(OrderLocation::NotLive)));
         }
         if self.orders.is_empty()
             && let Some(drained) = &mut self.draining
@@ -430,7 +432,7 @@ impl Actor for OrderManager {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
-        self.caretaker.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
+        self.supervisor.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
     }
 }
 
@@ -446,17 +448,17 @@ impl Handler<Recover> for OrderManager {
 }
 
 impl Handler<FindOrder> for OrderManager {
-    type Result = ResponseFuture<Found>;
+    type Result = ResponseFuture<OrderLocation>;
 
     fn handle(&mut self, FindOrder { owner, id }: FindOrder, _: &mut Self::Context) -> Self::Result {
         let found = match self.orders.get_mut(&id).filter(|open| open.owner == owner) {
-            None => Found::NotLive,
-            Some(Open { addr: Some(addr), .. }) => Found::Live(addr.clone()),
-            Some(open) if open.set_aside || open.waiting.len() >= Self::MAX_WAITING => Found::Busy,
+            None => OrderLocation::NotLive,
+            Some(OrderEntry { addr: Some(addr), .. }) => OrderLocation::Live(addr.clone()),
+            Some(open) if open.set_aside || open.waiting.len() >= Self::MAX_WAITING => OrderLocation::Busy,
             Some(open) => {
                 let (waiting, found) = oneshot::channel();
                 open.waiting.push(waiting);
-                return Box::pin(async move { found.await.unwrap_or(Found::Busy) });
+                return Box::pin(async move { found.await.unwrap_or(OrderLocation::Busy) });
             }
         };
         Box::pin(async move { found })
@@ -473,7 +475,7 @@ impl Handler<RequestSlot> for OrderManager {
         if draining {
             if let Some(addr) = &open.addr {
                 // Full: do_send ignores bounds. Closed: it has stopped already, as it was to.
-                addr.do_send(Park);
+                addr.do_send(StopOrder);
             }
             return;
         }
@@ -492,15 +494,15 @@ impl Handler<RequestSlot> for OrderManager {
 impl Handler<OrderExited> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, OrderExited { id, exit, audience }: OrderExited, ctx: &mut Self::Context) {
+    fn handle(&mut self, OrderExited { id, exit, subscribers }: OrderExited, ctx: &mut Self::Context) {
         crash_point("manager.exited");
         self.release(id);
         match exit {
             Exit::Broken if self.draining.is_none() => {
                 if let Some(open) = self.orders.get_mut(&id) {
                     open.addr = None;
-                    open.audience = audience;
-                    self.mend(id, ctx);
+                    open.subscribers = subscribers;
+                    self.restart_order(id, ctx);
                 }
             }
             Exit::Ended | Exit::Parked | Exit::Broken => self.forget(id),
@@ -524,13 +526,13 @@ impl Handler<SwapStuck> for OrderManager {
     }
 }
 
-impl Handler<HowThingsStand> for OrderManager {
-    type Result = Standing;
+impl Handler<GetQueueStats> for OrderManager {
+    type Result = QueueStats;
 
-    fn handle(&mut self, _: HowThingsStand, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetQueueStats, _: &mut Self::Context) -> Self::Result {
         self.watch_clock();
         let now = self.clock.uptime();
-        Standing {
+        QueueStats {
             open: self.orders.len(),
             running: self.dispatcher.running(),
             queued: self.dispatcher.waiting() + self.later.len(),
@@ -555,13 +557,13 @@ impl Handler<Drain> for OrderManager {
         for open in self.orders.values().filter(|open| !open.running) {
             if let Some(addr) = &open.addr {
                 // Full: do_send ignores bounds. Closed: it has stopped already, as it was to.
-                addr.do_send(Park);
+                addr.do_send(StopOrder);
             }
         }
         ctx.run_later(deadline, |manager, _| {
             for addr in manager.orders.values().filter_map(|open| open.addr.as_ref()) {
                 // As above.
-                addr.do_send(Park);
+                addr.do_send(StopOrder);
             }
         });
         if self.orders.is_empty()

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::caretaker::{Caretaker, Child, ChildExited};
+use super::supervisor::{Child, ChildExited, Supervisor};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
@@ -113,7 +113,7 @@ pub struct Flush;
 pub struct Persistence {
     store: Arc<dyn OrderStore>,
     batch: usize,
-    queue: VecDeque<Job>,
+    queue: VecDeque<QueuedWrite>,
     in_flight: usize,
     // Writes of each order that are queued or in flight: a load of that order waits for them.
     unsettled: HashMap<OrderId, usize>,
@@ -126,12 +126,12 @@ pub struct Persistence {
     flushed: Vec<oneshot::Sender<()>>,
     // Tries the database where nothing else does; until the last flush.
     probe: Option<SpawnHandle>,
-    caretaker: Addr<Caretaker>,
+    supervisor: Addr<Supervisor>,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-struct Job {
+struct QueuedWrite {
     write: Write,
     expires: Option<Instant>,
     maybe_stored: bool,
@@ -145,9 +145,9 @@ struct Outage {
 }
 
 /// What came of a group.
-struct Settled {
-    done: Vec<(Job, Result<Written, RecordError>)>,
-    again: Vec<Job>,
+struct GroupResult {
+    done: Vec<(QueuedWrite, Result<Written, RecordError>)>,
+    again: Vec<QueuedWrite>,
     away: bool,
 }
 
@@ -170,7 +170,7 @@ impl Persistence {
     const HELD_UP: Duration = Duration::from_millis(5);
 
     /// An actor on that store that commits at most `batch` writes at once.
-    pub fn new(store: Arc<dyn OrderStore>, batch: usize, caretaker: Addr<Caretaker>, metrics: Metrics) -> Self {
+    pub fn new(store: Arc<dyn OrderStore>, batch: usize, supervisor: Addr<Supervisor>, metrics: Metrics) -> Self {
         Self {
             store,
             batch,
@@ -183,7 +183,7 @@ impl Persistence {
             expiry: false,
             flushed: Vec::new(),
             probe: None,
-            caretaker,
+            supervisor,
             metrics,
         }
     }
@@ -216,13 +216,13 @@ impl Persistence {
         self.commit(group, ctx);
     }
 
-    fn commit(&mut self, group: Vec<Job>, ctx: &mut Context<Self>) {
+    fn commit(&mut self, group: Vec<QueuedWrite>, ctx: &mut Context<Self>) {
         self.in_flight += 1;
         let settled = settle(self.store.clone(), self.metrics.clone(), group).into_actor(self);
         ctx.spawn(settled.map(|settled, actor, ctx| actor.settled(settled, ctx)));
     }
 
-    fn settled(&mut self, Settled { done, again, away }: Settled, ctx: &mut Context<Self>) {
+    fn settled(&mut self, GroupResult { done, again, away }: GroupResult, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
         crash_point("persistence.answering");
         for (job, result) in done {
@@ -298,7 +298,7 @@ impl Persistence {
         }
     }
 
-    fn answer(&mut self, job: Job, result: Result<Written, RecordError>) {
+    fn answer(&mut self, job: QueuedWrite, result: Result<Written, RecordError>) {
         let order = job.write.order_id();
         // Nobody listens where the order's actor has panicked meanwhile; its next incarnation reads what was stored.
         let _ = job.reply.send(result);
@@ -315,8 +315,8 @@ impl Persistence {
 }
 
 /// Commits a group; where one row is refused the group is split until that row stands alone.
-async fn settle(store: Arc<dyn OrderStore>, metrics: Metrics, group: Vec<Job>) -> Settled {
-    let mut settled = Settled { done: Vec::with_capacity(group.len()), again: Vec::new(), away: false };
+async fn settle(store: Arc<dyn OrderStore>, metrics: Metrics, group: Vec<QueuedWrite>) -> GroupResult {
+    let mut settled = GroupResult { done: Vec::with_capacity(group.len()), again: Vec::new(), away: false };
     let mut groups = vec![group];
     let mut once_more = None;
     while let Some(mut group) = groups.pop() {
@@ -377,7 +377,7 @@ impl Actor for Persistence {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
-        self.caretaker.do_send(ChildExited { child: Child::Persistence, panicked: std::thread::panicking() });
+        self.supervisor.do_send(ChildExited { child: Child::Persistence, panicked: std::thread::panicking() });
     }
 }
 
@@ -392,7 +392,7 @@ impl Handler<Record> for Persistence {
             return;
         }
         *self.unsettled.entry(write.order_id()).or_default() += 1;
-        self.queue.push_back(Job { write, expires, maybe_stored: false, reply });
+        self.queue.push_back(QueuedWrite { write, expires, maybe_stored: false, reply });
         if self.outage.is_none() {
             self.commit_next(ctx);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::caretaker::{Caretaker, Child, ChildExited};
+use super::supervisor::{Child, ChildExited, Supervisor};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::retry::Failure;
@@ -25,13 +25,13 @@ pub struct BuildSwap(pub SwapRequest);
 pub struct VenueActor {
     id: VenueId,
     venue: Arc<dyn Venue>,
-    caretaker: Addr<Caretaker>,
+    supervisor: Addr<Supervisor>,
 }
 
 impl VenueActor {
     /// An actor around that adapter.
-    pub fn new(venue: Arc<dyn Venue>, caretaker: Addr<Caretaker>) -> Self {
-        Self { id: venue.id(), venue, caretaker }
+    pub fn new(venue: Arc<dyn Venue>, supervisor: Addr<Supervisor>) -> Self {
+        Self { id: venue.id(), venue, supervisor }
     }
 }
 
@@ -40,7 +40,7 @@ impl Actor for VenueActor {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
-        self.caretaker.do_send(ChildExited { child: Child::Venue(self.id), panicked: std::thread::panicking() });
+        self.supervisor.do_send(ChildExited { child: Child::Venue(self.id), panicked: std::thread::panicking() });
     }
 }
 

@@ -5,7 +5,7 @@
 //! knows of revoked tokens and live keys, read at the start, is all there is to know. What is revoked is durable first
 //! and then forgotten here.
 
-mod line;
+mod fair_queue;
 mod password;
 mod secret_file;
 mod share;
@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 pub use secret_file::SecretFileError;
 
-use self::password::{Asker, Passwords};
+use self::password::{HashOwner, Passwords};
 use self::throttle::Throttle;
 use self::tickets::Tickets;
 use self::token::Signer;
@@ -45,7 +45,7 @@ pub struct Auth {
     signer: Signer,
     passwords: Passwords,
     users: Users,
-    known: RwLock<Known>,
+    known: RwLock<Caches>,
     tickets: Mutex<Tickets>,
     // One key is made at a time: of many at once each would wait for the one before it in a connection of its own, and
     // commits need those.
@@ -144,7 +144,7 @@ pub enum AuthStartError {
 
 /// What is looked up with each request.
 #[derive(Default)]
-struct Known {
+struct Caches {
     // By when each expires. Bounded by `forget_at` and the logins of some weeks, each of which costs a password's hash.
     revoked: HashMap<Uuid, DateTime<Utc>>,
     // Above this number those that expired long ago are forgotten.
@@ -153,7 +153,7 @@ struct Known {
     live_keys: HashSet<Uuid>,
 }
 
-impl Known {
+impl Caches {
     /// Fewer are kept for ever: that costs a few megabytes, and no clock that ran ahead can make a token good again whose
     /// revocation was forgotten meanwhile.
     const FORGET_FROM: usize = 50_000;
@@ -214,13 +214,13 @@ impl Auth {
         };
         let users = Users { store, home, patience };
         let known = match users.store {
-            None => Known::default(),
+            None => Caches::default(),
             Some(_) => {
                 let revoked = users.ask(|store| async move { Ok(store.revoked_tokens().await?) }).await;
                 let keys = users.ask(|store| async move { Ok(store.live_keys().await?) }).await;
                 let (revoked, keys) =
                     revoked.and_then(|revoked| Ok((revoked, keys?))).map_err(|_| AuthStartError::Unreadable)?;
-                let mut known = Known::default();
+                let mut known = Caches::default();
                 known.revoked.extend(revoked.into_iter().map(|token| (token.id, token.expires_at)));
                 keys.into_iter().for_each(|key| known.add_key(key));
                 known
@@ -291,14 +291,14 @@ impl Auth {
     /// Makes an account and logs it in.
     pub async fn register(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt_from(from)?;
-        self.create(Asker { from, name: &name }, password).await
+        self.create(HashOwner { from, name: &name }, password).await
     }
 
     /// Logs somebody in.
     pub async fn log_in(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt(&name, from)?;
         let login = match self.account(&name).await {
-            Ok(account) => self.check(Asker { from, name: &name }, account, password).await,
+            Ok(account) => self.check(HashOwner { from, name: &name }, account, password).await,
             Err(error) => Err(error),
         };
         self.attempted(&name, from, &login);
@@ -308,12 +308,12 @@ impl Auth {
     /// Logs somebody in, or makes the account where nobody has the name and registration is open.
     pub async fn enter(&self, name: Username, password: Secret, from: IpAddr) -> Result<Login, AuthError> {
         self.attempt(&name, from)?;
-        let login = self.enter_unhindered(Asker { from, name: &name }, password).await;
+        let login = self.enter_unhindered(HashOwner { from, name: &name }, password).await;
         self.attempted(&name, from, &login);
         login
     }
 
-    async fn enter_unhindered(&self, asker: Asker<'_>, password: Secret) -> Result<Login, AuthError> {
+    async fn enter_unhindered(&self, asker: HashOwner<'_>, password: Secret) -> Result<Login, AuthError> {
         let mut account = self.account(asker.name).await?;
         if account.is_none() && self.settings.registration_open {
             match self.create(asker, password.clone()).await {
@@ -385,7 +385,7 @@ impl Auth {
         self.users.ask(move |store| async move { Ok(store.account(&name).await?) }).await
     }
 
-    async fn create(&self, asker: Asker<'_>, password: Secret) -> Result<Login, AuthError> {
+    async fn create(&self, asker: HashOwner<'_>, password: Secret) -> Result<Login, AuthError> {
         if !self.settings.registration_open {
             return Err(AuthError::RegistrationClosed);
         }
@@ -399,7 +399,12 @@ impl Auth {
     }
 
     /// Checks a password. Whether nobody has the name or the password is wrong, is the same answer after the same work.
-    async fn check(&self, asker: Asker<'_>, account: Option<Account>, password: Secret) -> Result<Login, AuthError> {
+    async fn check(
+        &self,
+        asker: HashOwner<'_>,
+        account: Option<Account>,
+        password: Secret,
+    ) -> Result<Login, AuthError> {
         let (user, hash) = account.map(|account| (account.user, account.password_hash)).unzip();
         match (self.passwords.fits(asker, password, hash).await?, user) {
             (true, Some(user)) => Ok(self.login(user, false)),
@@ -434,11 +439,11 @@ impl Auth {
         }
     }
 
-    fn known(&self) -> RwLockReadGuard<'_, Known> {
+    fn known(&self) -> RwLockReadGuard<'_, Caches> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Caches> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -464,16 +469,16 @@ impl Users {
     async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn UserStore>) -> F) -> Result<T, AuthError>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Trouble>> + Send + 'static,
+        F: Future<Output = Result<T, StoreFailure>> + Send + 'static,
     {
         let store = self.store.clone().ok_or(AuthError::Unavailable)?;
         let answered = timeout(self.patience, question(store));
         // The thread itself may not come to it.
         let reason = match timeout(self.patience, self.home.run(answered)).await {
             Ok(Some(Ok(Ok(answer)))) => return Ok(answer),
-            Ok(Some(Ok(Err(Trouble::NameTaken)))) => return Err(AuthError::NameTaken),
-            Ok(Some(Ok(Err(Trouble::TooManyKeys)))) => return Err(AuthError::TooManyKeys),
-            Ok(Some(Ok(Err(Trouble::NoAnswer(reason))))) => reason,
+            Ok(Some(Ok(Err(StoreFailure::NameTaken)))) => return Err(AuthError::NameTaken),
+            Ok(Some(Ok(Err(StoreFailure::TooManyKeys)))) => return Err(AuthError::TooManyKeys),
+            Ok(Some(Ok(Err(StoreFailure::NoAnswer(reason))))) => reason,
             Ok(Some(Err(_))) | Err(_) => format!("not within {:?}", self.patience),
             Ok(None) => "its thread has stopped".to_owned(),
         };
@@ -483,19 +488,19 @@ impl Users {
 }
 
 /// Why the store has not done as asked.
-enum Trouble {
+enum StoreFailure {
     NameTaken,
     TooManyKeys,
     NoAnswer(String),
 }
 
-impl From<ReadError> for Trouble {
+impl From<ReadError> for StoreFailure {
     fn from(error: ReadError) -> Self {
         Self::NoAnswer(error.to_string())
     }
 }
 
-impl From<UserWriteError> for Trouble {
+impl From<UserWriteError> for StoreFailure {
     fn from(error: UserWriteError) -> Self {
         match error {
             UserWriteError::NameTaken => Self::NameTaken,
@@ -534,10 +539,10 @@ mod tests {
     #[test]
     fn a_revocation_is_not_forgotten_because_a_clock_runs_ahead() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let mut known = Known::default();
+        let mut known = Caches::default();
         let first = Uuid::from_u128(0);
         assert_eq!(known.revoke_token(first, now + TimeDelta::days(1), now), None);
-        for number in 1..Known::FORGET_FROM as u128 {
+        for number in 1..Caches::FORGET_FROM as u128 {
             let in_years = now + TimeDelta::days(4_000);
             assert_eq!(known.revoke_token(Uuid::from_u128(number), in_years, in_years), None, "{number}");
         }
@@ -547,14 +552,14 @@ mod tests {
     #[test]
     fn of_very_many_revocations_those_are_forgotten_that_expired_long_ago() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let mut known = Known::default();
-        let by = now - Known::FORGET_AFTER;
+        let mut known = Caches::default();
+        let by = now - Caches::FORGET_AFTER;
         let mut forgotten = Vec::new();
-        for number in 0..=Known::FORGET_FROM as u128 {
+        for number in 0..=Caches::FORGET_FROM as u128 {
             let expires_at = if number % 2 == 0 { by } else { by + TimeDelta::seconds(1) };
             forgotten.extend(known.revoke_token(Uuid::from_u128(number), expires_at, now));
         }
         assert_eq!(forgotten, [by]);
-        assert_eq!(known.revoked.len(), Known::FORGET_FROM / 2);
+        assert_eq!(known.revoked.len(), Caches::FORGET_FROM / 2);
     }
 }

@@ -9,14 +9,14 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::line::Line;
+use super::fair_queue::FairQueue;
 use super::{AuthError, network};
 use crate::domain::secret::Secret;
 use crate::domain::user::Username;
 
 /// Hashes passwords: 19 MiB, two passes, one lane, which is what the crate has as its default.
 pub(super) struct Passwords {
-    turns: Arc<Mutex<Turns>>,
+    turns: Arc<Mutex<HashQueue>>,
     patience: Duration,
 }
 
@@ -26,7 +26,7 @@ const NOBODYS: &str =
 
 /// Whose password is worked on: what turns are dealt out by.
 #[derive(Clone, Copy)]
-pub(super) struct Asker<'a> {
+pub(super) struct HashOwner<'a> {
     pub(super) from: IpAddr,
     pub(super) name: &'a Username,
 }
@@ -36,19 +36,19 @@ impl Passwords {
     const LINE: usize = 64;
 
     pub(super) fn new(at_once: usize, patience: Duration) -> Self {
-        let turns = Turns { free: at_once, line: Line::new(Self::LINE) };
+        let turns = HashQueue { free: at_once, line: FairQueue::new(Self::LINE) };
         Self { turns: Arc::new(Mutex::new(turns)), patience }
     }
 
     /// A password's hash, with a salt of its own.
-    pub(super) async fn hash(&self, asker: Asker<'_>, password: Secret) -> Result<Secret, AuthError> {
+    pub(super) async fn hash(&self, asker: HashOwner<'_>, password: Secret) -> Result<Secret, AuthError> {
         self.aside(asker, move || hash(&password)).await
     }
 
     /// Whether a password fits a hash. Without a hash it does not, and that takes as long.
     pub(super) async fn fits(
         &self,
-        asker: Asker<'_>,
+        asker: HashOwner<'_>,
         password: Secret,
         hash: Option<Secret>,
     ) -> Result<bool, AuthError> {
@@ -62,7 +62,7 @@ impl Passwords {
     /// Runs something slow on a thread for such work, when it is its turn.
     async fn aside<T: Send + 'static>(
         &self,
-        asker: Asker<'_>,
+        asker: HashOwner<'_>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, AuthError> {
         let called = self.stand_in_line(asker);
@@ -79,7 +79,7 @@ impl Passwords {
         tokio::task::spawn_blocking(work).await.map_err(|_| AuthError::Busy)
     }
 
-    fn stand_in_line(&self, asker: Asker<'_>) -> oneshot::Receiver<Turn> {
+    fn stand_in_line(&self, asker: HashOwner<'_>) -> oneshot::Receiver<HashPermit> {
         let (call, called) = oneshot::channel();
         let mut turns = lock(&self.turns);
         let free = turns.free.checked_sub(1);
@@ -87,11 +87,11 @@ impl Passwords {
         let left = match free {
             Some(free) => {
                 turns.free = free;
-                call.send(Turn(Some(self.turns.clone()))).err().map(Left::Turn)
+                call.send(HashPermit(Some(self.turns.clone()))).err().map(Released::HashPermit)
             }
             None => {
                 turns.line.retain(|call| !call.is_closed());
-                turns.line.enter(network(asker.from), &asker.name.folded(), call).map(Left::Place)
+                turns.line.enter(network(asker.from), &asker.name.folded(), call).map(Released::Place)
             }
         };
         drop(turns);
@@ -101,25 +101,25 @@ impl Passwords {
 }
 
 /// What is dropped once the lock is given back.
-enum Left {
-    Turn(#[expect(dead_code, reason = "it is dropped")] Turn),
-    Place(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<Turn>),
+enum Released {
+    HashPermit(#[expect(dead_code, reason = "it is dropped")] HashPermit),
+    Place(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<HashPermit>),
 }
 
-struct Turns {
+struct HashQueue {
     free: usize,
-    line: Line<oneshot::Sender<Turn>>,
+    line: FairQueue<oneshot::Sender<HashPermit>>,
 }
 
 /// The right to work on one password. At its end whoever is next in the line has it.
-struct Turn(Option<Arc<Mutex<Turns>>>);
+struct HashPermit(Option<Arc<Mutex<HashQueue>>>);
 
-impl Drop for Turn {
+impl Drop for HashPermit {
     fn drop(&mut self) {
         let Some(turns) = self.0.take() else { return };
         let mut open = lock(&turns);
         while let Some(next) = open.line.next() {
-            match next.send(Turn(Some(turns.clone()))) {
+            match next.send(HashPermit(Some(turns.clone()))) {
                 Ok(()) => return,
                 // It has given up waiting. Its turn is taken back without an end of its own.
                 Err(mut turn) => turn.0 = None,
@@ -129,7 +129,7 @@ impl Drop for Turn {
     }
 }
 
-fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+fn lock(turns: &Mutex<HashQueue>) -> MutexGuard<'_, HashQueue> {
     turns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -168,8 +168,8 @@ mod tests {
         assert_eq!(costs(NOBODYS).2, "m=19456,t=2,p=1");
     }
 
-    fn asker(name: &Username, last: u8) -> Asker<'_> {
-        Asker { from: std::net::Ipv4Addr::new(10, 0, 0, last).into(), name }
+    fn asker(name: &Username, last: u8) -> HashOwner<'_> {
+        HashOwner { from: std::net::Ipv4Addr::new(10, 0, 0, last).into(), name }
     }
 
     #[actix::test]

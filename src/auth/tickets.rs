@@ -131,10 +131,10 @@ mod tests {
     fn any_text_is_judged_and_only_the_very_ticket_is_one() {
         const TICKET: &str = "8vYFmBkBRkHMMDhmYtbjG3gQfFZZkDXqRzTYXVYx2b6u";
         let now = Instant::now();
-        many("ticket", |garbler| {
+        many("ticket", |fuzzer| {
             let mut tickets = Tickets::default();
             assert!(tickets.add(digest(TICKET), somebody(), at(1), now));
-            let text = garbler.mangled_text(TICKET);
+            let text = fuzzer.mangled_text(TICKET);
             let taken = tickets.redeem(&digest(&text), now).is_some();
             assert_eq!(taken, text == TICKET, "{text}");
             taken

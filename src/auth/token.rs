@@ -214,10 +214,10 @@ mod tests {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let signer = signer("a secret of thirty-two characters");
         let token = signer.issue(UserId(Uuid::now_v7()), now).text;
-        many("token", |garbler| {
-            let text = match garbler.below(8) {
-                0 => garbler.text(),
-                _ => garbler.mangled_text(token.expose()),
+        many("token", |fuzzer| {
+            let text = match fuzzer.below(8) {
+                0 => fuzzer.text(),
+                _ => fuzzer.mangled_text(token.expose()),
             };
             let taken = signer.read(&text, now).is_some();
             assert_eq!(taken, text == token.expose(), "{text}");

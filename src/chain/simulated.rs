@@ -8,7 +8,7 @@
 
 mod ledger;
 
-pub use ledger::{Entry, Fate, Ledger, LedgerError, Taken};
+pub use ledger::{Ledger, LedgerEntry, LedgerError, SwapAccepted, SwapOutcome};
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::swap::{Observation, Outcome, Signature};
 use crate::domain::token::Mint;
-use crate::simulation::Dice;
+use crate::simulation::SimulationRng;
 
 const FATE: u64 = 3;
 const LOST_ANSWER: u64 = 4;
@@ -67,15 +67,15 @@ fn unwire(bytes: &[u8]) -> Option<(Signature, Instruction)> {
 /// The simulated chain.
 pub struct SimulatedChain {
     settings: SimulationSettings,
-    dice: Dice,
+    rng: SimulationRng,
     clock: Clock,
     ledger: Mutex<Ledger>,
 }
 
 impl SimulatedChain {
     /// A chain on that ledger.
-    pub fn new(settings: SimulationSettings, dice: Dice, clock: Clock, ledger: Ledger) -> Self {
-        Self { settings, dice, clock, ledger: Mutex::new(ledger) }
+    pub fn new(settings: SimulationSettings, rng: SimulationRng, clock: Clock, ledger: Ledger) -> Self {
+        Self { settings, rng, clock, ledger: Mutex::new(ledger) }
     }
 
     /// Moves the block height on by so many blocks at once.
@@ -90,9 +90,9 @@ impl SimulatedChain {
     }
 
     /// What a swap that is taken now will come to.
-    fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> Fate {
+    fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> SwapOutcome {
         let settings = &self.settings;
-        let mut draws = self.dice.cast(FATE, instruction.order_id.0, instruction.attempt);
+        let mut draws = self.rng.cast(FATE, instruction.order_id.0, instruction.attempt);
         let (least, most) = (micros(settings.swap_latency_min), micros(settings.swap_latency_max));
         let mut latency = draws.between(least, most);
         if settings.delay_rate.holds(draws.millionths()) {
@@ -105,14 +105,14 @@ impl SimulatedChain {
         let amount_out = BaseUnits(u64::try_from(executed).unwrap_or(u64::MAX));
         let (rejected, dropped) = (draws.millionths(), draws.millionths());
         if settings.drop_rate.holds(dropped) {
-            Fate::Dropped
+            SwapOutcome::Dropped
         } else if settings.failure_rate.holds(rejected) {
-            Fate::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
+            SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
         } else if amount_out < instruction.min_amount_out.max(BaseUnits(1)) {
             // No pool pays nothing, whatever floor a swap of an earlier version has.
-            Fate::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
+            SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
         } else {
-            Fate::Lands { at, amount_out }
+            SwapOutcome::Lands { at, amount_out }
         }
     }
 
@@ -161,7 +161,7 @@ impl Chain for SimulatedChain {
         let (signature, instruction) = unwire(bytes).ok_or_else(|| ChainError("these bytes are no swap".into()))?;
         let draw = |ledger: &Ledger| {
             let now = ledger.time(self.clock.read());
-            (ledger.height(now) <= instruction.last_valid_block_height).then(|| Entry {
+            (ledger.height(now) <= instruction.last_valid_block_height).then(|| LedgerEntry {
                 signature,
                 order_id: instruction.order_id,
                 attempt: instruction.attempt,
@@ -173,11 +173,11 @@ impl Chain for SimulatedChain {
         };
         let known = self.ledger().entry(&signature).is_some();
         match self.on_ledger(|ledger| ledger.take(signature, draw)).await? {
-            Taken::TooLate => return Err(ChainError("the swap's blocks have gone by".into())),
-            Taken::Yes if known => return Ok(()),
-            Taken::Yes => {}
+            SwapAccepted::TooLate => return Err(ChainError("the swap's blocks have gone by".into())),
+            SwapAccepted::Yes if known => return Ok(()),
+            SwapAccepted::Yes => {}
         }
-        let lost = self.dice.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
+        let lost = self.rng.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
         if self.settings.lost_answer_rate.holds(lost) {
             return Err(ChainError("the answer was lost".into()));
         }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::output::{self, OutputError};
-use super::{Failure, exit};
+use super::{CommandError, exit};
 
 #[derive(clap::Args)]
 pub(super) struct Server {
@@ -27,7 +27,7 @@ pub(super) struct Server {
 }
 
 /// Where the engine is served and who asks, both checked.
-struct Target {
+struct ServerAddress {
     /// Without a slash at the end.
     url: String,
     token: Option<Secret>,
@@ -36,7 +36,9 @@ struct Target {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a command that waits for something.
-pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+pub(super) fn block_on(
+    command: impl Future<Output = Result<ExitCode, CommandError>>,
+) -> Result<ExitCode, CommandError> {
     // A misspelled ORDER_ENGINE_URL would have another engine asked.
     let mistakes = environment_mistakes();
     if !mistakes.is_empty() {
@@ -47,14 +49,14 @@ pub(super) fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>)
 
 impl Server {
     /// `GET` with a query, or the problem it was answered with.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Failure> {
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, CommandError> {
         let target = self.target()?;
         let answer = target.client().get(target.at(path)).query(&query)?.send().await;
         target.answer(answer).await
     }
 
     /// `POST` with a JSON body.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
         let target = self.target()?;
         let answer = target.client().post(target.at(path)).send_json(body).await;
         target.answer(answer).await
@@ -63,7 +65,7 @@ impl Server {
     /// `POST` of an order under its key, again under the same key while no answer says what became of it.
     ///
     /// A lost answer must not buy twice, so nothing here is sent without the key.
-    pub(super) async fn post_order(&self, order: &Value, key: &str) -> Result<Value, Failure> {
+    pub(super) async fn post_order(&self, order: &Value, key: &str) -> Result<Value, CommandError> {
         const TRIES: u32 = 5;
         let target = self.target()?;
         let client = target.client();
@@ -95,11 +97,11 @@ impl Server {
     /// Follows an order to its end, printing each step, and says by the exit code how it ended.
     ///
     /// A lost connection is taken up again where it broke off.
-    pub(super) async fn follow(&self, id: &str, after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
+    pub(super) async fn follow(&self, id: &str, after_seq: u64, json: bool) -> Result<ExitCode, CommandError> {
         self.target()?.follow(id, after_seq, json).await
     }
 
-    fn target(&self) -> Result<Target, ConfigError> {
+    fn target(&self) -> Result<ServerAddress, ConfigError> {
         let (url, token) =
             (given(self.url.as_deref(), "--url"), given(self.token.as_ref().map(Secret::expose), "--token"));
         let url = match url.or_else(|| environment("ORDER_ENGINE_URL").transpose()) {
@@ -107,35 +109,35 @@ impl Server {
             None => "http://127.0.0.1:3000".to_owned(),
         };
         let token = token.or_else(|| environment("ORDER_ENGINE_TOKEN").transpose());
-        Ok(Target { url, token: token.map(|token| usable_token(token?)).transpose()? })
+        Ok(ServerAddress { url, token: token.map(|token| usable_token(token?)).transpose()? })
     }
 }
 
 /// Why a request has no good answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
-struct Refusal {
+struct RequestFailed {
     reason: String,
-    answer: Answer,
+    answer: HttpReply,
     /// Whether the same request may succeed later.
     retryable: bool,
 }
 
 /// What came back instead.
 #[derive(Debug)]
-enum Answer {
+enum HttpReply {
     /// Nothing; `sent` tells whether the request may have reached the engine.
     None { sent: bool },
     /// A problem; `undecided` where the engine itself does not know what became of the request.
     Problem { undecided: bool },
 }
 
-impl Refusal {
+impl RequestFailed {
     /// Whether what was asked for may have been done all the same.
     fn may_be_done(&self) -> bool {
         match self.answer {
-            Answer::None { sent } => sent,
-            Answer::Problem { undecided } => undecided,
+            HttpReply::None { sent } => sent,
+            HttpReply::Problem { undecided } => undecided,
         }
     }
 }
@@ -152,18 +154,18 @@ fn may_be_sent(error: &SendRequestError) -> bool {
 }
 
 /// A text and where it was given, for errors that must not repeat it.
-type Given = (String, &'static str);
+type Named = (String, &'static str);
 
-fn given(text: Option<&str>, name: &'static str) -> Option<Result<Given, ConfigError>> {
+fn given(text: Option<&str>, name: &'static str) -> Option<Result<Named, ConfigError>> {
     text.map(|text| Ok((text.to_owned(), name)))
 }
 
-fn environment(name: &'static str) -> Result<Option<Given>, ConfigError> {
+fn environment(name: &'static str) -> Result<Option<Named>, ConfigError> {
     let text = variable(name).map_err(|error| ConfigError(vec![error]))?;
     Ok(text.map(|text| (text, name)))
 }
 
-fn usable_url((text, name): Given) -> Result<String, ConfigError> {
+fn usable_url((text, name): Named) -> Result<String, ConfigError> {
     let wrong = |reason: &str| Err(ConfigError(vec![format!("{name}: {reason}")]));
     match Url::parse(text.trim()) {
         Ok(url) if url.scheme() != "http" => wrong("must begin with http://; TLS is not built in"),
@@ -176,7 +178,7 @@ fn usable_url((text, name): Given) -> Result<String, ConfigError> {
     }
 }
 
-fn usable_token((text, name): Given) -> Result<Secret, ConfigError> {
+fn usable_token((text, name): Named) -> Result<Secret, ConfigError> {
     match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(Secret::new(text)),
         false => {
@@ -185,7 +187,7 @@ fn usable_token((text, name): Given) -> Result<Secret, ConfigError> {
     }
 }
 
-impl Target {
+impl ServerAddress {
     fn client(&self) -> awc::Client {
         let client = awc::Client::builder().timeout(PATIENCE);
         match &self.token {
@@ -198,25 +200,29 @@ impl Target {
         format!("{}{path}", self.url)
     }
 
-    async fn answer<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, Failure>
+    async fn answer<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, CommandError>
     where
         S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
     {
         self.outcome(answer).await.map_err(|refusal| refusal.to_string().into())
     }
 
-    async fn outcome<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, Refusal>
+    async fn outcome<S>(&self, answer: Result<awc::ClientResponse<S>, SendRequestError>) -> Result<Value, RequestFailed>
     where
         S: futures_util::Stream<Item = Result<actix_web::web::Bytes, awc::error::PayloadError>> + Unpin,
     {
         let mut response = answer.map_err(|error| {
             let sent = may_be_sent(&error);
-            Refusal { reason: format!("{}: {error}", self.url), answer: Answer::None { sent }, retryable: sent }
+            RequestFailed {
+                reason: format!("{}: {error}", self.url),
+                answer: HttpReply::None { sent },
+                retryable: sent,
+            }
         })?;
         let status = response.status();
-        let body: Value = response.json().limit(16 * 1024 * 1024).await.map_err(|error| Refusal {
+        let body: Value = response.json().limit(16 * 1024 * 1024).await.map_err(|error| RequestFailed {
             reason: format!("{}: {error}", self.url),
-            answer: Answer::None { sent: true },
+            answer: HttpReply::None { sent: true },
             retryable: true,
         })?;
         if status.is_success() {
@@ -224,10 +230,10 @@ impl Target {
         }
         let retryable = body["retryable"] == true;
         let undecided = body["code"] == "outcome_unknown";
-        Err(Refusal { reason: problem(status, &body), answer: Answer::Problem { undecided }, retryable })
+        Err(RequestFailed { reason: problem(status, &body), answer: HttpReply::Problem { undecided }, retryable })
     }
 
-    async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, Failure> {
+    async fn follow(&self, id: &str, mut after_seq: u64, json: bool) -> Result<ExitCode, CommandError> {
         const TRIES: u32 = 5;
         let mut tries = 0;
         loop {
@@ -242,7 +248,7 @@ impl Target {
         }
     }
 
-    async fn follow_once(&self, id: &str, after_seq: &mut u64, json: bool) -> Result<Option<ExitCode>, Failure> {
+    async fn follow_once(&self, id: &str, after_seq: &mut u64, json: bool) -> Result<Option<ExitCode>, CommandError> {
         let url = self.at(&format!("/ws/orders/{id}?afterSeq={after_seq}")).replacen("http", "ws", 1);
         let (_, mut socket) =
             self.client().ws(url).connect().await.map_err(|error| format!("{}: {error}", self.url))?;
@@ -282,7 +288,7 @@ impl Target {
 }
 
 /// What it means that a step could not be printed: 0 would say that the order is confirmed.
-fn not_seen_to_its_end(failure: Failure) -> Result<ExitCode, Failure> {
+fn not_seen_to_its_end(failure: CommandError) -> Result<ExitCode, CommandError> {
     match failure.downcast_ref() {
         Some(OutputError::Closed) => Ok(ExitCode::from(exit::OUTPUT_CLOSED)),
         _ => Err(failure),

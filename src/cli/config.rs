@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use order_engine::config::Entry;
+use order_engine::config::ConfigEntry;
 
-use super::{Failure, output};
+use super::{CommandError, output};
 
-pub(super) fn run(entries: &[Entry]) -> Result<ExitCode, Failure> {
-    for Entry { key, value, source } in entries {
+pub(super) fn run(entries: &[ConfigEntry]) -> Result<ExitCode, CommandError> {
+    for ConfigEntry { key, value, source } in entries {
         output::line(format_args!("{key:<36} {value:<40} {source}"))?;
     }
     Ok(ExitCode::SUCCESS)

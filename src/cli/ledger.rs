@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use order_engine::Settings;
-use order_engine::chain::simulated::{Entry, Ledger};
+use order_engine::chain::simulated::{Ledger, LedgerEntry};
 use order_engine::clock::Clock;
 use order_engine::config::LedgerPlace;
 use order_engine::domain::swap::Outcome;
 use serde::Serialize;
 
-use super::{Failure, output};
+use super::{CommandError, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -19,13 +19,13 @@ pub(super) struct Arguments {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct PrintedRecord<'a> {
     #[serde(flatten)]
-    entry: &'a Entry,
+    entry: &'a LedgerEntry,
     outcome: &'static str,
 }
 
-pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, CommandError> {
     let LedgerPlace::File(path) = &settings.simulation.ledger else {
         return Err("the ledger is in the engine's memory (simulation.ledger)".into());
     };
@@ -39,7 +39,7 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             None => "open",
         };
         if arguments.json {
-            output::line(serde_json::to_string(&Line { entry, outcome })?)?;
+            output::line(serde_json::to_string(&PrintedRecord { entry, outcome })?)?;
         } else {
             output::line(format_args!(
                 "{}  order {}  attempt {}  {:<8} {outcome}",

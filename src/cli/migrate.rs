@@ -6,9 +6,9 @@ use order_engine::Settings;
 use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 
-use super::{Failure, client, not_locked, output};
+use super::{CommandError, client, not_locked, output};
 
-pub(super) fn run(settings: &Settings) -> Result<ExitCode, Failure> {
+pub(super) fn run(settings: &Settings) -> Result<ExitCode, CommandError> {
     client::block_on(async {
         let lock = match EngineLock::acquire(&settings.database).await {
             Ok(lock) => lock,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use order_engine::config::{ConfigError, Entry, variable};
+use order_engine::config::{ConfigEntry, ConfigError, variable};
 use order_engine::store::lock::LockError;
 use order_engine::{Settings, telemetry};
 
@@ -48,13 +48,13 @@ mod exit {
 #[command(name = "order-engine", version, propagate_version = true)]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    place: EngineAddress,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 #[derive(clap::Args)]
-struct Place {
+struct EngineAddress {
     /// Where {profile}.toml is looked for [env: ORDER_ENGINE_CONFIG_DIR] [default: config]
     #[arg(long, global = true)]
     config_dir: Option<PathBuf>,
@@ -74,7 +74,7 @@ enum Command {
     /// Submit an order to a running engine.
     Submit(submit::Arguments),
     /// Follow an order to its end.
-    Watch(watch::Arguments),
+    Watched(watch::Arguments),
     /// List orders, newest first.
     Orders(orders::Arguments),
     /// Cancel an order.
@@ -88,7 +88,7 @@ enum Command {
 }
 
 /// Why a command did not go well.
-type Failure = Box<dyn std::error::Error>;
+type CommandError = Box<dyn std::error::Error>;
 
 /// Runs the command that was asked for.
 pub(crate) fn run() -> ExitCode {
@@ -101,7 +101,7 @@ pub(crate) fn run() -> ExitCode {
     code
 }
 
-fn run_command(place: &Place, command: Option<Command>) -> Result<ExitCode, Failure> {
+fn run_command(place: &EngineAddress, command: Option<Command>) -> Result<ExitCode, CommandError> {
     match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
         Command::Serve(arguments) => {
             telemetry::open();
@@ -111,7 +111,7 @@ fn run_command(place: &Place, command: Option<Command>) -> Result<ExitCode, Fail
         Command::Ledger(arguments) => with_settings(place, |settings, _| ledger::run(&settings, &arguments)),
         Command::Config => with_settings(place, |_, entries| config::run(&entries)),
         Command::Submit(arguments) => client::block_on(submit::run(arguments)),
-        Command::Watch(arguments) => client::block_on(watch::run(arguments)),
+        Command::Watched(arguments) => client::block_on(watch::run(arguments)),
         Command::Orders(arguments) => client::block_on(orders::run(arguments)),
         Command::Cancel(arguments) => client::block_on(orders::cancel(arguments)),
         Command::Bench(arguments) => client::block_on(bench::run(arguments)),
@@ -120,7 +120,7 @@ fn run_command(place: &Place, command: Option<Command>) -> Result<ExitCode, Fail
 }
 
 /// Says why a command did not go well, and which exit code says the same.
-fn exit_code(failure: &Failure) -> ExitCode {
+fn exit_code(failure: &CommandError) -> ExitCode {
     if let Some(ConfigError(errors)) = failure.downcast_ref() {
         output::note("order-engine: the settings are wrong:");
         errors.iter().for_each(|line| output::note(format_args!("  {line}")));
@@ -153,7 +153,7 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
 }
 
 /// Says why the database could not be had for this process alone, and ends with the exit code for that.
-fn not_locked(error: LockError) -> Result<ExitCode, Failure> {
+fn not_locked(error: LockError) -> Result<ExitCode, CommandError> {
     match error {
         LockError::Held { .. } => {
             output::note(format_args!("order-engine: {error}"));
@@ -168,15 +168,15 @@ fn not_locked(error: LockError) -> Result<ExitCode, Failure> {
 }
 
 fn with_settings(
-    place: &Place,
-    run: impl FnOnce(Settings, Vec<Entry>) -> Result<ExitCode, Failure>,
-) -> Result<ExitCode, Failure> {
+    place: &EngineAddress,
+    run: impl FnOnce(Settings, Vec<ConfigEntry>) -> Result<ExitCode, CommandError>,
+) -> Result<ExitCode, CommandError> {
     let profile = place.profile().map_err(|error| ConfigError(vec![error]))?;
     let (settings, entries) = Settings::load(&place.config_dir(), profile.as_deref())?;
     run(settings, entries)
 }
 
-impl Place {
+impl EngineAddress {
     fn config_dir(&self) -> PathBuf {
         let variable =
             || std::env::var_os("ORDER_ENGINE_CONFIG_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);

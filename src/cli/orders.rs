@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::client::Server;
-use super::{Failure, output};
+use super::{CommandError, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -33,7 +33,7 @@ pub(super) struct CancelArguments {
     server: Server,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let Arguments { status, limit, cursor, json, server } = arguments;
     let limit = limit.to_string();
     let given = [("status", status.as_deref()), ("cursor", cursor.as_deref()), ("limit", Some(&limit))];
@@ -63,7 +63,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn cancel(arguments: CancelArguments) -> Result<ExitCode, Failure> {
+pub(super) async fn cancel(arguments: CancelArguments) -> Result<ExitCode, CommandError> {
     let answer = arguments.server.post(&format!("/api/orders/{}/cancel", arguments.id), &json!({})).await?;
     output::line(answer["status"].as_str().unwrap_or_default())?;
     Ok(ExitCode::SUCCESS)

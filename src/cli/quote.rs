@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::client::Server;
-use super::{Failure, output};
+use super::{CommandError, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     server: Server,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let Arguments { token_in, token_out, amount, json, server } = arguments;
     let query = [("tokenIn", token_in.as_str()), ("tokenOut", &token_out), ("amountIn", &amount)];
     let answer = server.get("/api/quotes", &query).await?;

@@ -9,7 +9,7 @@ use order_engine::engine::StartError;
 use order_engine::{Engine, Settings, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, exit, output};
+use super::{CommandError, exit, output};
 
 #[derive(clap::Args, Default)]
 pub(super) struct Arguments {
@@ -21,13 +21,13 @@ pub(super) struct Arguments {
 /// The same on Linux, macOS and the BSDs.
 const SIGXFSZ: i32 = 25;
 
-pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, CommandError> {
     settings.auth.insecure = arguments.insecure;
     telemetry::start(&settings.log);
     System::new().block_on(serve(settings))
 }
 
-async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+async fn serve(settings: Settings) -> Result<ExitCode, CommandError> {
     let database = settings.database.url.redacted();
     let required = settings.auth.required;
     let auth = match (required, settings.is_beyond_this_machine()) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::client::Server;
 use super::output::{self, OutputError};
-use super::{Failure, exit};
+use super::{CommandError, exit};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     server: Server,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     let Arguments {
         token_in,
         token_out,
@@ -113,7 +113,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Asks the person at the terminal whether an order with a wide slippage is meant; the exit code where it is not.
-async fn ask(server: &Server, order: &Map<String, Value>) -> Result<Option<ExitCode>, Failure> {
+async fn ask(server: &Server, order: &Map<String, Value>) -> Result<Option<ExitCode>, CommandError> {
     let mut dry_run = order.clone();
     dry_run.insert("dryRun".to_owned(), Value::Bool(true));
     let answer = server.post("/api/orders/execute", &Value::Object(dry_run)).await?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Failure;
+use super::CommandError;
 use super::client::Server;
 
 #[derive(clap::Args)]
@@ -19,6 +19,6 @@ pub(super) struct Arguments {
     server: Server,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     arguments.server.follow(&arguments.id, arguments.after_seq, arguments.json).await
 }

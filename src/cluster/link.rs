@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::config::{RedisSettings, RedisUrl};
 
-pub(super) struct Link {
+pub(super) struct RedisConnection {
     client: Client,
     deadline: Duration,
     prefix: String,
@@ -28,7 +28,7 @@ pub(super) struct Link {
     home: Handle,
 }
 
-impl Link {
+impl RedisConnection {
     /// How often Redis is asked how it is.
     pub(super) const PROBED_EVERY: Duration = Duration::from_secs(1);
 

@@ -19,9 +19,9 @@
 //! The keys of orders have no prefix: no two orders have the same id. The `v1` changes where a reader of the old names
 //! would misread the new content; more fields do not change it.
 
-mod announcer;
 mod link;
-mod previews;
+mod publisher;
+mod quote_cache;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,24 +32,24 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::{RedisSettings, RedisUrl};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{OrderEvent, Status};
-use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::domain::quote::Quote;
-use crate::domain::routing::Decision;
+use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::Signature;
-use announcer::{Announcer, News};
-use link::Link;
-pub use previews::{Preview, Previews};
+use link::RedisConnection;
+use publisher::{Announcement, Publisher};
+pub use quote_cache::{CachedQuote, QuoteCache};
 
 /// What is known of an unfinished order is forgotten so long after its last sign of life, for an engine may die.
 pub const OPEN_TTL: Duration = Duration::from_secs(60);
 
 /// How things are said: given by the engine, so that the public JSON is written in one place, which is not this one.
 #[derive(Clone, Copy)]
-pub struct Voice {
+pub struct Renderers {
     /// A recorded step.
-    pub update: fn(OrderId, &OrderRequest, &Recorded) -> String,
+    pub update: fn(OrderId, &OrderRequest, &RecordedEvent) -> String,
     /// Where an order stands, with its swap's signature where there is one.
-    pub status: fn(&Recorded, Option<Signature>) -> String,
+    pub status: fn(&RecordedEvent, Option<Signature>) -> String,
     /// A fresh quote.
     pub price: fn(&OrderRequest, &Quote) -> String,
 }
@@ -57,8 +57,8 @@ pub struct Voice {
 /// The way to Redis: announces and remembers without ever waiting, and says how Redis is.
 #[derive(Clone)]
 pub struct Cluster {
-    link: Arc<Link>,
-    queue: mpsc::Sender<News>,
+    link: Arc<RedisConnection>,
+    queue: mpsc::Sender<Announcement>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -67,18 +67,18 @@ impl Cluster {
     const CAPACITY: usize = 4096;
 
     /// Starts announcing on the runtime this runs on. Waits for one answer of Redis, or that there is none in time.
-    pub async fn start(url: &RedisUrl, settings: RedisSettings, voice: Voice) -> Self {
-        let link = Arc::new(Link::new(url, &settings));
+    pub async fn start(url: &RedisUrl, settings: RedisSettings, voice: Renderers) -> Self {
+        let link = Arc::new(RedisConnection::new(url, &settings));
         link.probe().await;
         let (queue, waiting) = mpsc::channel(Self::CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let announcer = Announcer { link: link.clone(), waiting, dropped: dropped.clone(), settings, voice };
-        tokio::spawn(announcer.run());
+        let publisher = Publisher { link: link.clone(), waiting, dropped: dropped.clone(), settings, voice };
+        tokio::spawn(publisher.run());
         Self { link, queue, dropped }
     }
 
     /// Announces where an order stands, and the steps that are new; none where it is only still there.
-    pub fn announce(&self, order: &Order, fresh: &[Arc<Recorded>]) {
+    pub fn announce(&self, order: &Order, fresh: &[Arc<RecordedEvent>]) {
         let history = order.history();
         let Some(last) = history.last().cloned() else { return };
         // The swap of the latest attempt, as the order itself is told.
@@ -88,7 +88,7 @@ impl Cluster {
             _ => None,
         });
         let (id, request, fresh) = (order.id, order.request.clone(), fresh.to_vec());
-        self.enqueue(News::Order { id, request, fresh, last, signature });
+        self.enqueue(Announcement::Order { id, request, fresh, last, signature });
     }
 
     /// What there is to worry about with Redis, if anything.
@@ -104,20 +104,20 @@ impl Cluster {
     /// Waits until everything that waits has been announced or dropped.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
-        if self.queue.send(News::Flush(done)).await.is_ok() {
+        if self.queue.send(Announcement::Flush(done)).await.is_ok() {
             let _ = flushed.await;
         }
     }
 
-    fn share(&self, name: &str, preview: String, request: Arc<OrderRequest>, decision: Arc<Decision>) {
-        self.enqueue(News::Preview { name: name.to_owned(), preview, request, decision });
+    fn share(&self, name: &str, preview: String, request: Arc<OrderRequest>, decision: Arc<RoutingDecision>) {
+        self.enqueue(Announcement::CachedQuote { name: name.to_owned(), preview, request, decision });
     }
 
     async fn recall(&self, name: &str) -> Option<String> {
         self.link.recall(name).await
     }
 
-    fn enqueue(&self, news: News) {
+    fn enqueue(&self, news: Announcement) {
         if self.queue.try_send(news).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

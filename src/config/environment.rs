@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use super::sources::{Named, known_keys};
+use super::sources::{NamedValues, known_keys};
 
 const PREFIX: &str = "ORDER_ENGINE__";
 
@@ -37,7 +37,7 @@ pub fn variable(name: &str) -> Result<Option<String>, String> {
 }
 
 /// The settings in the environment, and every mistake in it.
-pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> (Named, Vec<String>) {
+pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> (NamedValues, Vec<String>) {
     let keys = known_keys();
     let long: BTreeMap<String, &str> = keys.iter().map(|key| (long_name(key), key.as_str())).collect();
     let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
@@ -57,7 +57,7 @@ pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>
     let take = |name: &str, key: &str| Some((key.to_owned(), found.get(name)?.clone(), format!("environment {name}")));
     let short = SHORT_NAMES.iter().filter_map(|(name, key)| take(name, key));
     let long = long.iter().filter_map(|(name, key)| take(name, key));
-    (Named(short.chain(long).collect()), errors)
+    (NamedValues(short.chain(long).collect()), errors)
 }
 
 /// The variables that look like ours and are not: what they were meant to say would be ignored without a word.
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> (Named, Vec<String>) {
+    fn read(variables: &[(&str, &str)]) -> (NamedValues, Vec<String>) {
         settings(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
     }
 
@@ -181,7 +181,7 @@ mod tests {
             ("ORDER_ENGINE_DB_PORT_5432_TCP", "tcp://10.0.0.2:5432"),
             ("ORDER_ENGINE_TOKEN", "secret"),
         ] {
-            let (Named(found), errors) = read(&[(name, value)]);
+            let (NamedValues(found), errors) = read(&[(name, value)]);
             assert!(found.is_empty() && errors.is_empty(), "{name}: {errors:?}");
         }
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn only_our_own_variables_have_to_be_utf_8() {
         let garbled = || OsString::from_vec(vec![b'x', 0xff]);
-        let (Named(found), errors) = settings([
+        let (NamedValues(found), errors) = settings([
             (OsString::from("SOMEBODY_ELSES"), garbled()),
             (garbled(), garbled()),
             (OsString::from("DATABASE_URL"), garbled()),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use rust_decimal::Decimal;
 
-use super::Entry;
+use super::ConfigEntry;
 use super::database_url::DatabaseUrl;
 use super::environment::nearest;
 use super::sources::{known_keys, place_in};
@@ -37,7 +37,7 @@ impl Reader {
         Self { left, errors: Vec::new() }
     }
 
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(super) fn entries(&self) -> Vec<ConfigEntry> {
         self.left
             .iter()
             .map(|(key, (value, source))| {
@@ -56,7 +56,7 @@ impl Reader {
                     "metrics.token" if !text.is_empty() => "***".to_owned(),
                     _ => secret::shown(value).to_owned(),
                 };
-                Entry { key: key.clone(), value: shown, source: source.clone() }
+                ConfigEntry { key: key.clone(), value: shown, source: source.clone() }
             })
             .collect()
     }

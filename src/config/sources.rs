@@ -24,9 +24,9 @@ pub(super) fn known_keys() -> &'static [String] {
 
 /// Values with keys and the name of where each came from.
 #[derive(Clone, Debug)]
-pub(super) struct Named(pub(super) Vec<(String, String, String)>);
+pub(super) struct NamedValues(pub(super) Vec<(String, String, String)>);
 
-impl Source for Named {
+impl Source for NamedValues {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -39,7 +39,7 @@ impl Source for Named {
 }
 
 /// The settings of `{directory}/{profile}.toml`, or why they cannot be used.
-pub(super) fn profile(directory: &Path, profile: &str) -> Result<Named, String> {
+pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, String> {
     const MOST_LETTERS: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     // Nothing that names another file than the profile's own: no dot, no slash.
@@ -59,7 +59,7 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<Named, String> 
     if let Some((section, _)) = values.iter().find(|(key, _)| is_section(key)) {
         return Err(format!("{section}: is a section, not a setting (from {origin})"));
     }
-    Ok(Named(values.into_iter().map(|(key, value)| (key, value, origin.clone())).collect()))
+    Ok(NamedValues(values.into_iter().map(|(key, value)| (key, value, origin.clone())).collect()))
 }
 
 /// Where a text is no TOML, and why, without any value: it may be a secret.

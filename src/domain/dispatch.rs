@@ -13,7 +13,7 @@ use super::user::Owner;
 
 /// An order that waits for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Waiting {
+pub struct WaitingOrder {
     /// When it was accepted: a retry takes the place it had. An id's own time would be the wall clock's.
     pub accepted: Uptime,
     /// Which.
@@ -24,19 +24,19 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Dispatcher {
     slots: usize,
-    users: HashMap<Owner, User>,
+    users: HashMap<Owner, UserQueue>,
     // Users who wait and may be served: by slots held, then by the last turn.
     turns: BTreeMap<(usize, u64), Owner>,
     next_turn: u64,
-    waiting: BTreeSet<Waiting>,
+    waiting: BTreeSet<WaitingOrder>,
     running: usize,
     undecided: usize,
 }
 
 /// A user who waits, holds a slot or has an undecided swap; forgotten when none of it is so any more.
 #[derive(Debug, Default)]
-struct User {
-    lanes: Lanes,
+struct UserQueue {
+    lanes: PriorityQueues,
     running: usize,
     undecided: usize,
     turn: u64,
@@ -65,7 +65,7 @@ impl Dispatcher {
     }
 
     /// Puts an order in line.
-    pub fn push(&mut self, owner: Owner, order: Waiting, priority: Priority) {
+    pub fn push(&mut self, owner: Owner, order: WaitingOrder, priority: Priority) {
         let next_turn = self.next_turn;
         let mut began = false;
         self.change(owner, |user| {
@@ -80,7 +80,7 @@ impl Dispatcher {
     }
 
     /// Takes an order out of the line, wherever it stands.
-    pub fn remove(&mut self, owner: Owner, order: Waiting, priority: Priority) {
+    pub fn remove(&mut self, owner: Owner, order: WaitingOrder, priority: Priority) {
         if self.waiting.remove(&order) {
             self.change(owner, |user| user.lanes.remove(order, priority));
         }
@@ -161,7 +161,7 @@ impl Dispatcher {
     }
 
     /// Changes a user and finds its new place.
-    fn change(&mut self, owner: Owner, change: impl FnOnce(&mut User)) {
+    fn change(&mut self, owner: Owner, change: impl FnOnce(&mut UserQueue)) {
         let user = self.users.entry(owner).or_default();
         if let Some(place) = user.place.take() {
             self.turns.remove(&place);
@@ -180,22 +180,22 @@ impl Dispatcher {
 
 /// One user's waiting orders: one lane a priority, the oldest first in each.
 #[derive(Debug, Default)]
-struct Lanes([Lane; 3]);
+struct PriorityQueues([OrderQueue; 3]);
 
 #[derive(Debug, Default)]
-struct Lane {
-    waiting: BTreeSet<Waiting>,
+struct OrderQueue {
+    waiting: BTreeSet<WaitingOrder>,
     credit: i32,
 }
 
-impl Lanes {
+impl PriorityQueues {
     const WEIGHTS: [i32; 3] = [4, 2, 1];
 
-    fn push(&mut self, order: Waiting, priority: Priority) {
+    fn push(&mut self, order: WaitingOrder, priority: Priority) {
         self.0[lane(priority)].waiting.insert(order);
     }
 
-    fn remove(&mut self, order: Waiting, priority: Priority) {
+    fn remove(&mut self, order: WaitingOrder, priority: Priority) {
         self.0[lane(priority)].waiting.remove(&order);
     }
 
@@ -203,7 +203,7 @@ impl Lanes {
     ///
     /// Smooth weighted round robin over the lanes that are not empty: each gains its weight, the richest is served and
     /// pays what all have gained. A lane that runs empty keeps no credit.
-    fn pop(&mut self) -> Option<Waiting> {
+    fn pop(&mut self) -> Option<WaitingOrder> {
         let mut round = 0;
         for (lane, weight) in self.0.iter_mut().zip(Self::WEIGHTS) {
             if lane.waiting.is_empty() {
@@ -240,8 +240,8 @@ mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
-    fn order(number: u32) -> Waiting {
-        Waiting { accepted: Uptime(number.into()), id: OrderId(Uuid::from_u128(number.into())) }
+    fn order(number: u32) -> WaitingOrder {
+        WaitingOrder { accepted: Uptime(number.into()), id: OrderId(Uuid::from_u128(number.into())) }
     }
 
     fn user(number: u32) -> Owner {
@@ -398,20 +398,20 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Act {
+    enum Action {
         Push(u32, Priority),
         Serve,
         GiveBack,
         Retry(Priority),
     }
 
-    fn act() -> impl Strategy<Value = Act> {
+    fn act() -> impl Strategy<Value = Action> {
         let priority = || prop_oneof![Just(Priority::High), Just(Priority::Normal), Just(Priority::Low)];
         prop_oneof![
-            3 => (0u32..6, priority()).prop_map(|(owner, priority)| Act::Push(owner, priority)),
-            3 => Just(Act::Serve),
-            2 => Just(Act::GiveBack),
-            1 => priority().prop_map(Act::Retry),
+            3 => (0u32..6, priority()).prop_map(|(owner, priority)| Action::Push(owner, priority)),
+            3 => Just(Action::Serve),
+            2 => Just(Action::GiveBack),
+            1 => priority().prop_map(Action::Retry),
         ]
     }
 
@@ -424,12 +424,12 @@ mod tests {
             let mut number = 0;
             for act in acts {
                 match act {
-                    Act::Push(owner, priority) => {
+                    Action::Push(owner, priority) => {
                         number += 1;
                         dispatcher.push(user(owner), order(number), priority);
                         waits.insert(number, (owner, priority));
                     }
-                    Act::Serve => {
+                    Action::Serve => {
                         let held = |owner: u32| running.iter().filter(|(_, of)| *of == owner).count();
                         match dispatcher.serve_next() {
                             None => prop_assert!(running.len() == 3 || waits.is_empty()),
@@ -442,10 +442,10 @@ mod tests {
                             }
                         }
                     }
-                    Act::GiveBack => if let Some((_, owner)) = running.pop_front() {
+                    Action::GiveBack => if let Some((_, owner)) = running.pop_front() {
                         dispatcher.give_back(user(owner));
                     },
-                    Act::Retry(priority) => if let Some((served, owner)) = running.pop_back() {
+                    Action::Retry(priority) => if let Some((served, owner)) = running.pop_back() {
                         dispatcher.give_back(user(owner));
                         dispatcher.push(user(owner), order(served), priority);
                         waits.insert(served, (owner, priority));

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::retry::{Failure, FailureCode};
-use super::routing::Decision;
+use super::routing::RoutingDecision;
 use super::swap::{Fill, Swap};
 
 /// Where an order stands, in one word: what clients filter by and see.
@@ -98,7 +98,7 @@ pub enum OrderState {
         /// The attempt.
         attempt: u32,
         /// The venues' offers, the chosen one first.
-        decision: Arc<Decision>,
+        decision: Arc<RoutingDecision>,
     },
     /// Holds a slot and a live swap: it may land at any time until it is proved dead.
     Submitted {
@@ -139,7 +139,7 @@ pub enum OrderEvent {
     /// The order manager gave it a slot.
     Dispatched,
     /// A venue was chosen.
-    Routed(Arc<Decision>),
+    Routed(Arc<RoutingDecision>),
     /// A swap was signed: recorded now, sent after.
     Submitted(Arc<Swap>),
     /// The swap landed.
@@ -315,8 +315,8 @@ pub(crate) mod tests {
         })
     }
 
-    fn decision() -> Arc<Decision> {
-        Arc::new(Decision { quotes: vec![], unavailable: vec![], reason: String::new() })
+    fn decision() -> Arc<RoutingDecision> {
+        Arc::new(RoutingDecision { quotes: vec![], unavailable: vec![], reason: String::new() })
     }
 
     pub(crate) fn every_event() -> Vec<OrderEvent> {

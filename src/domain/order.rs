@@ -66,7 +66,7 @@ pub enum Priority {
 
 /// One step of an order's story, as it is stored and told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedEvent {
     /// Its place in the story, from 1 without a gap.
     pub seq: u32,
     /// When it happened, taken before it was committed.
@@ -93,7 +93,7 @@ pub struct Order {
     /// What was asked for.
     pub request: Arc<OrderRequest>,
     state: OrderState,
-    history: Vec<Arc<Recorded>>,
+    history: Vec<Arc<RecordedEvent>>,
 }
 
 /// Why a stored story could not be told again.
@@ -148,7 +148,7 @@ impl Order {
     /// What would be recorded if this event happened now; the order itself stays as it is until [`Order::apply`].
     ///
     /// A story's times never run backwards, even where the clock does.
-    pub fn propose(&self, event: OrderEvent, now: impl Into<Stamp>) -> Result<Recorded, IllegalTransition> {
+    pub fn propose(&self, event: OrderEvent, now: impl Into<Stamp>) -> Result<RecordedEvent, IllegalTransition> {
         let after = self.state.after(&event)?;
         let Stamp { at, moment } = now.into();
         let stamp = Stamp { at: at.max(self.last().at), moment };
@@ -156,7 +156,7 @@ impl Order {
     }
 
     /// Takes in an event that has been recorded.
-    pub fn apply(&mut self, recorded: Arc<Recorded>) -> Result<(), IllegalTransition> {
+    pub fn apply(&mut self, recorded: Arc<RecordedEvent>) -> Result<(), IllegalTransition> {
         self.state = self.state.after(&recorded.event)?;
         self.history.push(recorded);
         Ok(())
@@ -168,18 +168,18 @@ impl Order {
     }
 
     /// Its story so far; never empty.
-    pub fn history(&self) -> &[Arc<Recorded>] {
+    pub fn history(&self) -> &[Arc<RecordedEvent>] {
         &self.history
     }
 
     /// The events after a sequence number, all of them after 0.
-    pub fn history_after(&self, seq: u32) -> &[Arc<Recorded>] {
+    pub fn history_after(&self, seq: u32) -> &[Arc<RecordedEvent>] {
         let told = usize::try_from(seq).unwrap_or(usize::MAX).min(self.history.len());
         &self.history[told..]
     }
 
     /// Its latest event.
-    pub fn last(&self) -> &Recorded {
+    pub fn last(&self) -> &RecordedEvent {
         self.history.last().expect("an order's story has at least its acceptance")
     }
 
@@ -208,7 +208,7 @@ impl Order {
     }
 }
 
-impl Recorded {
+impl RecordedEvent {
     /// When it happened, by every clock.
     pub fn stamp(&self) -> Stamp {
         Stamp { at: self.at, moment: self.moment }
@@ -224,9 +224,9 @@ impl Recorded {
     }
 }
 
-fn recorded(seq: u32, Stamp { at, moment }: Stamp, after: &OrderState, event: OrderEvent) -> Recorded {
+fn recorded(seq: u32, Stamp { at, moment }: Stamp, after: &OrderState, event: OrderEvent) -> RecordedEvent {
     let (status, attempt, retry_count) = (after.status(), after.attempt(), after.retry_count());
-    Recorded { seq, at, moment, status, attempt, retry_count, event }
+    RecordedEvent { seq, at, moment, status, attempt, retry_count, event }
 }
 
 #[cfg(test)]
@@ -287,8 +287,8 @@ pub(crate) mod tests {
                     Err(_) => continue,
                 }
             }
-            let story = order.history().iter().map(|step| (step.seq, step.at, step.event.clone()));
-            let again = Order::replay(order.id, order.owner, order.request.clone(), story).unwrap();
+            let history = order.history().iter().map(|step| (step.seq, step.at, step.event.clone()));
+            let again = Order::replay(order.id, order.owner, order.request.clone(), history).unwrap();
             prop_assert_eq!(again.state(), order.state());
             prop_assert_eq!(again.history(), order.history());
         }

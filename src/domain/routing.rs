@@ -36,7 +36,7 @@ pub struct Unavailable {
 
 /// Which venue gets the order, what all of them said, and why it was this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct RoutingDecision {
     /// The quotes that serve, the winner's first.
     pub quotes: Vec<Quote>,
     /// The venues that gave none, or one that was set aside.
@@ -45,7 +45,7 @@ pub struct Decision {
     pub reason: String,
 }
 
-impl Decision {
+impl RoutingDecision {
     /// The quote that won.
     pub fn winner(&self) -> &Quote {
         self.quotes.first().expect("a decision is made only where there is a quote")
@@ -94,7 +94,7 @@ pub fn decide(
     answers: Vec<Quote>,
     mut unavailable: Vec<Unavailable>,
     reliability: impl Fn(VenueId) -> Decimal,
-) -> Result<Decision, Failure> {
+) -> Result<RoutingDecision, Failure> {
     let mut quotes = Vec::with_capacity(answers.len());
     let mut set_aside = Vec::new();
     for quote in answers {
@@ -122,7 +122,7 @@ pub fn decide(
         return Err(no_quote(&unavailable));
     }
     let reason = explain(request, &quotes, &unavailable, reliability);
-    Ok(Decision { quotes, unavailable, reason })
+    Ok(RoutingDecision { quotes, unavailable, reason })
 }
 
 /// Sorts the most output first, and among equals the venue that is configured first.

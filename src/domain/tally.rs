@@ -7,7 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::lifecycle::{OrderEvent, Status};
-use super::order::{Order, Recorded};
+use super::order::{Order, RecordedEvent};
 
 /// A part of an order's life whose length is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Stage {
 
 /// How long a stage took, over all orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spread {
+pub struct DurationSummary {
     /// How often it was measured.
     pub count: u64,
     /// Half took no longer.
@@ -96,7 +96,7 @@ impl Tally {
         }
     }
 
-    fn step(&mut self, before: &[Arc<Recorded>], step: &Recorded) {
+    fn step(&mut self, before: &[Arc<RecordedEvent>], step: &RecordedEvent) {
         let Some(last) = before.last() else { return };
         let left = &mut self.by_status[last.status as usize];
         *left = left.saturating_sub(1);
@@ -132,13 +132,13 @@ impl Tally {
     }
 
     /// How long a stage took.
-    pub fn spread(&self, stage: Stage) -> Spread {
+    pub fn spread(&self, stage: Stage) -> DurationSummary {
         let histogram = &self.stages[stage as usize];
         if histogram.is_empty() {
-            return Spread::default();
+            return DurationSummary::default();
         }
         let at = |quantile| Duration::from_millis(histogram.value_at_quantile(quantile).min(histogram.max()));
-        Spread { count: histogram.len(), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+        DurationSummary { count: histogram.len(), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
             (pending.count, pending.p50, pending.p99),
             (2, Duration::from_millis(40), Duration::from_millis(50))
         );
-        assert_eq!(tally.spread(Stage::Routing), Spread::default());
+        assert_eq!(tally.spread(Stage::Routing), DurationSummary::default());
         step(&mut order, OrderEvent::Cancelled(None), 120);
         tally.count(&order, Some(4));
         assert_eq!((tally.standing(Status::Routing), tally.standing(Status::Cancelled)), (0, 1));

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::body::{self, Credentials, NewKey};
 use super::caller::Caller;
 use super::problem::Problem;
@@ -84,7 +84,7 @@ pub(super) struct TicketView<'a> {
 
 /// It is done.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Done {
+pub(super) struct OkView {
     success: bool,
 }
 
@@ -103,34 +103,34 @@ impl<'a> KeyView<'a> {
 /// Logs in, or makes the account where there is none.
 pub(super) async fn enter(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
-    Ok(logged_in(&face.auth.enter(name, password, address(&request)).await?))
+    Ok(logged_in(&app.auth.enter(name, password, address(&request)).await?))
 }
 
 pub(super) async fn register(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
-    Ok(logged_in(&face.auth.register(name, password, address(&request)).await?))
+    Ok(logged_in(&app.auth.register(name, password, address(&request)).await?))
 }
 
 pub(super) async fn log_in(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
-    Ok(logged_in(&face.auth.log_in(name, password, address(&request)).await?))
+    Ok(logged_in(&app.auth.log_in(name, password, address(&request)).await?))
 }
 
-pub(super) async fn me(face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn me(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
     let Identity { user, scopes, credential } = caller.identity()?;
-    let user = face.auth.user(user).await?;
+    let user = app.auth.user(user).await?;
     Ok(HttpResponse::Ok().json(UserView {
         user_id: user.id,
         username: user.name.as_str(),
@@ -143,45 +143,45 @@ pub(super) async fn me(face: web::Data<Face>, caller: Caller) -> Result<HttpResp
 /// Makes the token worthless, and closes the sockets that were opened with it.
 pub(super) async fn log_out(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let (credential, expires_at) = token_of(caller.identity()?)?;
     body::read_nothing(&request, payload).await?;
     to_the_end(async move {
-        face.auth.revoke_token(credential, expires_at).await?;
-        face.sessions.sign_out(credential);
+        app.auth.revoke_token(credential, expires_at).await?;
+        app.sessions.sign_out(credential);
         Ok(())
     })
     .await?;
-    Ok(HttpResponse::Ok().json(Done { success: true }))
+    Ok(HttpResponse::Ok().json(OkView { success: true }))
 }
 
 pub(super) async fn create_key(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let identity = caller.identity()?;
     token_of(identity)?;
     let NewKey { name, scopes } = body::parse_new_key(&body::read(&request, payload).await?)?;
-    let (key, text) = to_the_end(async move { face.auth.create_key(identity.user, name, scopes).await }).await?;
+    let (key, text) = to_the_end(async move { app.auth.create_key(identity.user, name, scopes).await }).await?;
     let view = NewKeyView { success: true, key: text.expose(), about: KeyView::of(&key) };
     Ok(secret_answer(StatusCode::CREATED).json(view))
 }
 
-pub(super) async fn keys(face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn keys(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
     let identity = caller.identity()?;
     token_of(identity)?;
-    let keys = face.auth.keys(identity.user).await?;
+    let keys = app.auth.keys(identity.user).await?;
     Ok(HttpResponse::Ok().json(KeysView { keys: keys.iter().map(KeyView::of).collect() }))
 }
 
 pub(super) async fn revoke_key(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: web::Path<String>,
     payload: web::Payload,
@@ -191,23 +191,23 @@ pub(super) async fn revoke_key(
     let id: KeyId = id.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))?;
     body::read_nothing(&request, payload).await?;
     to_the_end(async move {
-        face.auth.revoke_key(identity.user, id).await?;
-        face.sessions.sign_out(id.0);
+        app.auth.revoke_key(identity.user, id).await?;
+        app.sessions.sign_out(id.0);
         Ok(())
     })
     .await?;
-    Ok(HttpResponse::Ok().json(Done { success: true }))
+    Ok(HttpResponse::Ok().json(OkView { success: true }))
 }
 
 pub(super) async fn ticket(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let identity = caller.identity()?;
     body::read_nothing(&request, payload).await?;
-    let (ticket, expires_at) = face.auth.ticket(identity, address(&request))?;
+    let (ticket, expires_at) = app.auth.ticket(identity, address(&request))?;
     let view = TicketView { success: true, ticket: ticket.expose(), expires_at };
     Ok(secret_answer(StatusCode::CREATED).json(view))
 }

@@ -13,7 +13,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::Face;
+use super::AppState;
 use super::problem::{FieldErrors, Problem, shown};
 use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
 use crate::domain::id::ClientKey;
@@ -32,7 +32,7 @@ const MUST_BE_A_FLAG: &str = "must be true or false";
 
 /// An order as it is asked for.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct OrderFields {
     /// The order.
     pub(super) order: OrderRequest,
     /// Only what would happen is wanted.
@@ -81,8 +81,8 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
 }
 
 async fn bytes(request: &HttpRequest, payload: web::Payload) -> Result<web::Bytes, Problem> {
-    let face = request.app_data::<web::Data<Face>>().expect("every app has its face");
-    let patience = face.settings.server.body_timeout;
+    let app = request.app_data::<web::Data<AppState>>().expect("every app has its face");
+    let patience = app.settings.server.body_timeout;
     timeout(patience, gathered(payload)).await.unwrap_or_else(|_| {
         Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -112,11 +112,11 @@ async fn gathered(mut payload: web::Payload) -> Result<web::Bytes, Problem> {
 /// Parses an order, or names everything that is wrong with it.
 ///
 /// More slippage than `most` is refused.
-pub(super) fn parse_order(body: &[u8], tokens: &TokenList, most: Slippage) -> Result<Asked, Problem> {
+pub(super) fn parse_order(body: &[u8], tokens: &TokenList, most: Slippage) -> Result<OrderFields, Problem> {
     let mut form = form_of(body)?;
     let dry_run = form.take_flag("dryRun");
     match order(&mut form, tokens, most) {
-        Some(order) => Ok(Asked { order, dry_run }),
+        Some(order) => Ok(OrderFields { order, dry_run }),
         None => Err(Problem::invalid(form.errors)),
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn parse_cancel_filter(query: &str, body: &[u8], tokens: &TokenList) 
     if !body.is_empty() {
         given.extend(fields(body).map_err(|reason| broken_body(&reason))?);
     }
-    let mut form = Form::new(given)?;
+    let mut form = FieldReader::new(given)?;
     form.refuse_valueless();
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
     let filter = ListFilter {
@@ -177,7 +177,7 @@ pub(super) fn fields(text: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, String
     }
     // Some programs on Windows write this mark before each text; it is no part of the text.
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    serde_json::from_slice(text).map(|Fields(given)| given).map_err(|error| match error.classify() {
+    serde_json::from_slice(text).map(|JsonObject(given)| given).map_err(|error| match error.classify() {
         // What is there instead may be a secret that went astray, and the error would repeat it.
         Category::Data => "it is something else".to_owned(),
         _ => error.to_string(),
@@ -243,13 +243,13 @@ pub(super) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
     }
 }
 
-fn form_of(body: &[u8]) -> Result<Form, Problem> {
-    Form::new(fields(body).map_err(|reason| broken_body(&reason))?)
+fn form_of(body: &[u8]) -> Result<FieldReader, Problem> {
+    FieldReader::new(fields(body).map_err(|reason| broken_body(&reason))?)
 }
 
 /// The parameters of a query string; one without a value is refused.
-pub(super) fn form_of_query(query: &str) -> Result<Form, Problem> {
-    let mut form = Form::new(quoted(pairs(query)?))?;
+pub(super) fn form_of_query(query: &str) -> Result<FieldReader, Problem> {
+    let mut form = FieldReader::new(quoted(pairs(query)?))?;
     form.kind = "parameter";
     form.refuse_valueless();
     Ok(form)
@@ -260,7 +260,7 @@ fn broken_body(reason: &impl fmt::Display) -> Problem {
 }
 
 // Every field is read before the first `?`, so that all errors are found in one go.
-fn order(form: &mut Form, tokens: &TokenList, most: Slippage) -> Option<OrderRequest> {
+fn order(form: &mut FieldReader, tokens: &TokenList, most: Slippage) -> Option<OrderRequest> {
     form.take_one_of(&["type", "orderType"], |text| match text {
         "market" => Ok(()),
         "limit" | "sniper" => Err(format!("{text} orders are not supported yet, only market")),
@@ -335,39 +335,39 @@ fn order(form: &mut Form, tokens: &TokenList, most: Slippage) -> Option<OrderReq
 }
 
 /// A JSON object: a number in it keeps every digit.
-struct Fields(Vec<(String, Box<RawValue>)>);
+struct JsonObject(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for JsonObject {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields;
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = JsonObject;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonObject, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(JsonObject(fields))
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
 /// Fields that are taken one by one, and what was wrong with them.
-pub(super) struct Form {
+pub(super) struct FieldReader {
     left: Vec<(String, Box<RawValue>)>,
     pub(super) errors: FieldErrors,
     // What errors call a field.
     kind: &'static str,
 }
 
-impl Form {
+impl FieldReader {
     pub(super) fn new(given: Vec<(String, Box<RawValue>)>) -> Result<Self, Problem> {
         let mut known = HashSet::with_capacity(given.len());
         if let Some((name, _)) = given.iter().find(|(name, _)| !known.insert(name.as_str())) {

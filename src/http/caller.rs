@@ -10,7 +10,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL
 use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
 
-use super::Face;
+use super::AppState;
 use super::problem::Problem;
 use crate::auth::{Credential, Identity};
 use crate::domain::user::{Owner, Scope, UserId};
@@ -76,12 +76,12 @@ impl FromRequest for SocketCaller {
 
 /// Whose requests these are, where a token or key says so; what a socket has besides is left to its route.
 pub(super) fn user(request: &HttpRequest) -> Option<UserId> {
-    let face = request.app_data::<web::Data<Face>>()?;
+    let app = request.app_data::<web::Data<AppState>>()?;
     let bearer = bearer(request.headers().get(AUTHORIZATION)?.to_str().ok()?)?;
-    face.auth.identify(&bearer).ok().map(|identity| identity.user)
+    app.auth.identify(&bearer).ok().map(|identity| identity.user)
 }
 
-enum Given {
+enum Credentials {
     Bearer(String),
     Ticket(String),
 }
@@ -92,31 +92,31 @@ pub(super) fn of(request: &HttpRequest) -> Result<Caller, Problem> {
 }
 
 fn judged(request: &HttpRequest, opens_socket: bool) -> Result<Caller, Problem> {
-    let face = request.app_data::<web::Data<Face>>().expect("every route can reach the face");
+    let app = request.app_data::<web::Data<AppState>>().expect("every route can reach the face");
     let given = given(request, opens_socket)?;
     let identity = match &given {
-        None if face.auth.required() => {
+        None if app.auth.required() => {
             return Err(unauthorized("unauthenticated", "log in, and send the token as Authorization: Bearer"));
         }
         None => return Ok(Caller(None)),
-        Some(Given::Bearer(bearer)) => face.auth.identify(bearer),
-        Some(Given::Ticket(ticket)) => face.auth.redeem(ticket),
+        Some(Credentials::Bearer(bearer)) => app.auth.identify(bearer),
+        Some(Credentials::Ticket(ticket)) => app.auth.redeem(ticket),
     };
     identity.map(|identity| Caller(Some(identity))).map_err(Problem::from)
 }
 
 /// The one credential of a request. More than one is a mistake of which nobody should find out who won.
-fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Given>, Problem> {
+fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Credentials>, Problem> {
     let mut all = Vec::new();
     for value in request.headers().get_all(AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(bearer);
-        all.push(Given::Bearer(bearer.ok_or_else(|| invalid(no_bearer(value)))?));
+        all.push(Credentials::Bearer(bearer.ok_or_else(|| invalid(no_bearer(value)))?));
     }
     no_credential_in(request.query_string())?;
     if opens_socket {
-        all.extend(offered(request)?.map(Given::Bearer));
+        all.extend(offered(request)?.map(Credentials::Bearer));
         let tickets = pairs(request.query_string()).into_iter().filter(|(name, _)| name == "ticket");
-        all.extend(tickets.map(|(_, ticket)| Given::Ticket(ticket)));
+        all.extend(tickets.map(|(_, ticket)| Credentials::Ticket(ticket)));
     }
     if all.len() > 1 {
         return Err(invalid("more than one credential was sent"));

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{Face, body};
-use crate::actors::desk::{CancelRefused, DeskError};
+use super::{AppState, body};
 use crate::actors::order::CancelError;
+use crate::actors::service::{CancelRefused, ServiceError};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::Order;
@@ -54,7 +54,7 @@ impl CancelResult {
             Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => ("already_ended", &**order),
             Err(
                 CancelRefused::ByOrder(CancelError::Busy)
-                | CancelRefused::ByDesk(DeskError::Unavailable | DeskError::Unknown(_)),
+                | CancelRefused::ByService(ServiceError::Unavailable | ServiceError::Unknown(_)),
             ) => ("unavailable", found),
         };
         Self { order_id: found.id, outcome, status: order.last().status }
@@ -64,7 +64,7 @@ impl CancelResult {
 /// Orders submitted after this has begun are left alone.
 pub(super) async fn cancel_all(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<web::Json<CancelledAll>, Problem> {
@@ -74,14 +74,14 @@ pub(super) async fn cancel_all(
         owner,
         unfinished: true,
         limit: PAGE,
-        ..body::parse_cancel_filter(request.query_string(), &body, face.tokens())?
+        ..body::parse_cancel_filter(request.query_string(), &body, app.tokens())?
     };
-    let (begun, patience) = (Instant::now(), face.settings.server.request_timeout);
+    let (begun, patience) = (Instant::now(), app.settings.server.request_timeout);
     let (mut results, mut more) = (Vec::new(), true);
     while results.len() < MOST && begun.elapsed() < patience {
-        let page = face.desk.list(filter.clone()).await?;
+        let page = app.service.list(filter.clone()).await?;
         let cancels = page.orders.iter().map(|order| async {
-            let answer = face.desk.cancel(owner, order.id).await;
+            let answer = app.service.cancel(owner, order.id).await;
             CancelResult::of(order, &answer)
         });
         results.extend(join_all(cancels).await);

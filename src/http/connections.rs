@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(super) struct Connections {
     epoch: Instant,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     shut: AtomicU64,
     limits: LimitSettings,
     // Of all clients together, and of one client that is limited.
@@ -34,15 +34,15 @@ pub(super) struct Connections {
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     // Those that have not had to make room for another.
     all: usize,
-    connections: Vec<Weak<Connection>>,
+    connections: Vec<Weak<ConnectionState>>,
     // How many each client has.
     of: HashMap<Client, usize>,
 }
 
-impl Open {
+impl OpenConnections {
     fn count(&mut self, client: Client) -> usize {
         self.all += 1;
         let many = self.of.entry(client).or_default();
@@ -63,7 +63,7 @@ impl Open {
 
 /// One connection, kept with it and gone with it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct ConnectionState {
     socket: SocketHandle,
     seen_ms: AtomicU64,
     is_busy: AtomicBool,
@@ -73,7 +73,7 @@ pub(super) struct Connection {
     all: Arc<Connections>,
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionState {
     fn drop(&mut self) {
         if *self.is_counted.get_mut() {
             self.all.open().discount(self.client);
@@ -81,7 +81,7 @@ impl Drop for Connection {
     }
 }
 
-impl Connection {
+impl ConnectionState {
     const HANDED_OVER: u64 = u64::MAX;
 
     /// A request begins.
@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Shuts it. From here on it is not counted, though it takes a moment to be gone.
-    fn give_way(&self, open: &mut Open) {
+    fn give_way(&self, open: &mut OpenConnections) {
         if self.is_counted.swap(false, Ordering::Relaxed) {
             open.discount(self.client);
         }
@@ -134,11 +134,11 @@ impl Connections {
     }
 
     /// A client has connected; where there are too many connections already, its own or all, it loses this one.
-    pub(super) fn enter(self: &Arc<Self>, socket: SocketHandle, address: IpAddr) -> Arc<Connection> {
+    pub(super) fn enter(self: &Arc<Self>, socket: SocketHandle, address: IpAddr) -> Arc<ConnectionState> {
         let client = Client::at(address);
         let seen_ms = millis(self.epoch.elapsed()).into();
         let (is_busy, is_counted) = (AtomicBool::new(false), AtomicBool::new(true));
-        let connection = Arc::new(Connection { socket, seen_ms, is_busy, is_counted, client, all: self.clone() });
+        let connection = Arc::new(ConnectionState { socket, seen_ms, is_busy, is_counted, client, all: self.clone() });
         let mut open = self.open();
         let of_client = open.count(client);
         let is_full = open.all > self.most;
@@ -154,7 +154,7 @@ impl Connections {
 
     /// Shuts an idle connection of the client with the most connections, if a newcomer then has no more than that client.
     /// Answers whether there was one.
-    fn make_room(&self, newcomer: &Arc<Connection>) -> bool {
+    fn make_room(&self, newcomer: &Arc<ConnectionState>) -> bool {
         let mut open = self.open();
         let all: Vec<_> = open.connections.iter().filter_map(Weak::upgrade).collect();
         let many = |client| open.of.get(&client).copied().unwrap_or_default();
@@ -204,7 +204,7 @@ impl Connections {
         shut
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -243,7 +243,7 @@ mod tests {
         Connections::new(limits, 2 * limit, Metrics::default())
     }
 
-    fn open(connections: &Arc<Connections>, listener: &TcpListener) -> (TcpStream, Arc<Connection>) {
+    fn open(connections: &Arc<Connections>, listener: &TcpListener) -> (TcpStream, Arc<ConnectionState>) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, address) = listener.accept().unwrap();
         (client, connections.enter(SocketHandle::new(server.into()), address.ip()))

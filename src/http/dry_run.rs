@@ -9,7 +9,7 @@ use super::wire::{self, ErrorView, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
 use crate::domain::order::OrderRequest;
 use crate::domain::retry::Failure;
-use crate::domain::routing::Decision;
+use crate::domain::routing::RoutingDecision;
 
 /// What would happen, in numbers and in one sentence.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -40,7 +40,7 @@ pub(super) struct DryRun {
 
 impl DryRun {
     /// What becomes of that order where the venues answer so.
-    pub(super) fn of(order: &OrderRequest, routed: &Result<Decision, Failure>) -> Self {
+    pub(super) fn of(order: &OrderRequest, routed: &Result<RoutingDecision, Failure>) -> Self {
         let out = |units: crate::domain::amount::BaseUnits| units.to_decimal(order.token_out.decimals);
         let amount_in = order.amount_in.to_decimal(order.token_in.decimals);
         let mut view = Self {
@@ -60,7 +60,7 @@ impl DryRun {
             reason: None,
             quotes: Vec::new(),
             unavailable: Vec::new(),
-            warnings: warnings(order, routed.as_ref().ok().map(Decision::winner)),
+            warnings: warnings(order, routed.as_ref().ok().map(RoutingDecision::winner)),
             error: None,
         };
         match routed {
@@ -115,7 +115,7 @@ mod tests {
             latency_ms: 1,
             quoted_at: DateTime::UNIX_EPOCH,
         };
-        let decision = Decision { quotes: vec![quote], unavailable: vec![], reason: "it is alone".to_owned() };
+        let decision = RoutingDecision { quotes: vec![quote], unavailable: vec![], reason: "it is alone".to_owned() };
         let view = DryRun::of(&request(), &Ok(decision));
         assert_eq!(
             view.summary,

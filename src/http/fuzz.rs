@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::body;
-use super::doors::Doors;
+use super::host_check::HostCheck;
 use super::{orders, ws};
 use crate::config::Settings;
 use crate::domain::amount::{BaseUnits, Slippage};
@@ -54,16 +54,16 @@ fn order(body: &[u8], tokens: &TokenList) -> Option<OrderRequest> {
 #[test]
 fn any_body_is_judged_and_an_order_said_again_is_the_same() {
     let tokens = tokens();
-    many("body", |garbler| {
-        let body = match garbler.below(4) {
-            0 => garbler.text().into_bytes(),
+    many("body", |fuzzer| {
+        let body = match fuzzer.below(4) {
+            0 => fuzzer.text().into_bytes(),
             1 => {
                 let mut fields: serde_json::Value = serde_json::from_str(ORDER).unwrap();
-                let name = FIELDS[garbler.below(FIELDS.len())];
-                fields[name] = garbler.number().into();
+                let name = FIELDS[fuzzer.below(FIELDS.len())];
+                fields[name] = fuzzer.number().into();
                 fields.to_string().into_bytes()
             }
-            _ => garbler.mangled(ORDER),
+            _ => fuzzer.mangled(ORDER),
         };
         let Some(taken) = order(&body, &tokens) else { return false };
         let again = order(said_again(&taken).as_bytes(), &tokens);
@@ -74,8 +74,8 @@ fn any_body_is_judged_and_an_order_said_again_is_the_same() {
 
 #[test]
 fn any_amount_is_judged_and_taken_to_the_last_unit() {
-    many("amount", |garbler| {
-        let (text, decimals) = (garbler.number(), u8::try_from(garbler.below(19)).unwrap());
+    many("amount", |fuzzer| {
+        let (text, decimals) = (fuzzer.number(), u8::try_from(fuzzer.below(19)).unwrap());
         let Ok(amount) = BaseUnits::parse(&text, decimals) else { return false };
         assert_eq!(BaseUnits::parse(&amount.to_decimal(decimals).to_string(), decimals), Ok(amount), "{text}");
         true
@@ -84,11 +84,11 @@ fn any_amount_is_judged_and_taken_to_the_last_unit() {
 
 #[test]
 fn any_slippage_is_judged_and_kept_exactly() {
-    many("slippage", |garbler| {
-        let text = match garbler.below(3) {
-            0 => garbler.number(),
-            1 => format!("0.{:06}", garbler.below(1_000_000)),
-            _ => garbler.mangled_text("0.0125"),
+    many("slippage", |fuzzer| {
+        let text = match fuzzer.below(3) {
+            0 => fuzzer.number(),
+            1 => format!("0.{:06}", fuzzer.below(1_000_000)),
+            _ => fuzzer.mangled_text("0.0125"),
         };
         let Ok(slippage) = Slippage::parse(&text) else { return false };
         assert_eq!(Slippage::parse(&slippage.to_string()), Ok(slippage), "{text}");
@@ -101,15 +101,15 @@ fn any_slippage_is_judged_and_kept_exactly() {
 #[test]
 fn any_token_is_judged_and_a_mint_is_spelled_in_one_way() {
     let tokens = tokens();
-    many("mint", |garbler| {
-        let text = match garbler.below(4) {
-            0 => garbler.text(),
+    many("mint", |fuzzer| {
+        let text = match fuzzer.below(4) {
+            0 => fuzzer.text(),
             1 => {
                 let mut text = [0; five8::BASE58_ENCODED_32_MAX_LEN];
-                let length = five8::encode_32(&garbler.random(), &mut text);
+                let length = five8::encode_32(&fuzzer.random(), &mut text);
                 String::from_utf8_lossy(&text[..usize::from(length)]).into_owned()
             }
-            _ => garbler.mangled_text(SOL),
+            _ => fuzzer.mangled_text(SOL),
         };
         let _ = tokens.resolve(&text);
         let Ok(mint) = text.parse::<Mint>() else { return false };
@@ -123,10 +123,10 @@ fn any_query_of_a_list_is_judged_within_its_limits() {
     const QUERY: &str = "status=confirmed&type=market&tokenIn=SOL&tokenOut=USDC&from=2026-01-31T12:00:00Z&limit=7\
                          &cursor=01890000-0000-7000-8000-000000000000&clientOrderId=mine-1";
     let tokens = tokens();
-    many("list query", |garbler| {
-        let query = match garbler.below(3) {
-            0 => garbler.text(),
-            _ => garbler.mangled_text(QUERY),
+    many("list query", |fuzzer| {
+        let query = match fuzzer.below(3) {
+            0 => fuzzer.text(),
+            _ => fuzzer.mangled_text(QUERY),
         };
         let Ok(filter) = orders::filter(&query, &tokens) else { return false };
         assert!((1..=200).contains(&filter.limit), "{query}");
@@ -137,10 +137,10 @@ fn any_query_of_a_list_is_judged_within_its_limits() {
 #[test]
 fn any_query_of_a_quote_is_judged() {
     let tokens = tokens();
-    many("quote query", |garbler| {
-        let query = match garbler.below(3) {
-            0 => garbler.text(),
-            _ => garbler.mangled_text("tokenIn=SOL&tokenOut=USDC&amountIn=1.5&slippage=0.01"),
+    many("quote query", |fuzzer| {
+        let query = match fuzzer.below(3) {
+            0 => fuzzer.text(),
+            _ => fuzzer.mangled_text("tokenIn=SOL&tokenOut=USDC&amountIn=1.5&slippage=0.01"),
         };
         body::parse_quote(&query, &tokens).is_ok()
     });
@@ -148,10 +148,10 @@ fn any_query_of_a_quote_is_judged() {
 
 #[test]
 fn any_cursor_and_any_key_is_judged_and_an_id_is_spelled_in_one_way() {
-    many("cursor", |garbler| {
-        let text = match garbler.below(3) {
-            0 => garbler.text(),
-            _ => garbler.mangled_text("01890000-0000-7000-8000-000000000000"),
+    many("cursor", |fuzzer| {
+        let text = match fuzzer.below(3) {
+            0 => fuzzer.text(),
+            _ => fuzzer.mangled_text("01890000-0000-7000-8000-000000000000"),
         };
         if let Ok(key) = text.parse::<ClientKey>() {
             assert!(key.as_str() == text && text.len() <= ClientKey::MAX_LENGTH, "{text}");
@@ -165,11 +165,11 @@ fn any_cursor_and_any_key_is_judged_and_an_id_is_spelled_in_one_way() {
 #[test]
 fn any_filter_of_a_cancel_is_judged_and_only_unfinished_orders_are_meant() {
     let tokens = tokens();
-    many("cancel filter", |garbler| {
-        let query = garbler.mangled_text("status=pending&tokenIn=SOL");
-        let body = match garbler.below(2) {
+    many("cancel filter", |fuzzer| {
+        let query = fuzzer.mangled_text("status=pending&tokenIn=SOL");
+        let body = match fuzzer.below(2) {
             0 => Vec::new(),
-            _ => garbler.mangled(r#"{"tokenOut":"USDC"}"#),
+            _ => fuzzer.mangled(r#"{"tokenOut":"USDC"}"#),
         };
         let Ok(filter) = body::parse_cancel_filter(&query, &body, &tokens) else { return false };
         assert!(filter.status.is_none_or(|status| !status.is_final()), "{query}");
@@ -179,25 +179,25 @@ fn any_filter_of_a_cancel_is_judged_and_only_unfinished_orders_are_meant() {
 
 #[test]
 fn any_query_of_a_socket_is_judged() {
-    many("socket query", |garbler| {
-        let query = garbler.mangled_text("orderId=01890000-0000-7000-8000-000000000000&afterSeq=3&ticket=abc");
+    many("socket query", |fuzzer| {
+        let query = fuzzer.mangled_text("orderId=01890000-0000-7000-8000-000000000000&afterSeq=3&ticket=abc");
         ws::takes(&query)
     });
 }
 
 #[test]
 fn any_host_and_origin_is_judged_and_small_letters_are_as_good_as_capitals() {
-    let doors = Doors::of_clients(
+    let host_check = HostCheck::of_clients(
         &Settings::with([("server.allowed_hosts", "desk")]).unwrap(),
         vec![std::net::Ipv4Addr::LOCALHOST.into()],
     );
-    many("host and origin", |garbler| {
-        let host = ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "desk"][garbler.below(4)];
-        let host = garbler.mangled_text(host);
-        let origin = format!("http://{}", garbler.mangled_text(&host));
-        let origin = [None, Some(origin.as_str())][garbler.below(2)];
-        let verdict = doors.judge(&host, origin);
-        assert_eq!(doors.judge(&host.to_ascii_uppercase(), origin), verdict, "{host:?} {origin:?}");
+    many("host and origin", |fuzzer| {
+        let host = ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "desk"][fuzzer.below(4)];
+        let host = fuzzer.mangled_text(host);
+        let origin = format!("http://{}", fuzzer.mangled_text(&host));
+        let origin = [None, Some(origin.as_str())][fuzzer.below(2)];
+        let verdict = host_check.judge(&host, origin);
+        assert_eq!(host_check.judge(&host.to_ascii_uppercase(), origin), verdict, "{host:?} {origin:?}");
         verdict.is_ok()
     });
 }

@@ -17,10 +17,10 @@ use actix_web::{HttpResponse, ResponseError, web};
 
 use super::authority::Authority;
 use super::caller;
-use super::connections::{Connection, Connections};
-use super::doors::{Asker, Doors, Refused};
+use super::connections::{ConnectionState, Connections};
 use super::health;
-use super::limits::{Allowance, Client, Limiter};
+use super::host_check::{HostCheck, HostRefused, RequestOrigin};
+use super::limits::{Client, ClientLimits, Limiter};
 use super::problem::Problem;
 use crate::config::{LimitSettings, Settings};
 use crate::metrics::Metrics;
@@ -29,22 +29,22 @@ use crate::metrics::Metrics;
 const MAX_URL: usize = 8 * 1024;
 
 /// Decides who is answered.
-pub(super) struct Guard {
-    doors: Doors,
+pub(super) struct RequestGuard {
+    host_check: HostCheck,
     limits: LimitSettings,
     limiter: Option<Limiter>,
     /// Where the operator's routes are served, if not with all others.
-    operator: Option<OfTheOperator>,
+    operator: Option<OperatorRules>,
     metrics: Metrics,
     pub(super) connections: Arc<Connections>,
 }
 
-struct OfTheOperator {
+struct OperatorRules {
     addresses: Vec<SocketAddr>,
-    doors: Doors,
+    host_check: HostCheck,
 }
 
-impl Guard {
+impl RequestGuard {
     /// A guard for listeners at those addresses, that lets so many connections be open at once. The operator has no
     /// addresses if it is served with all others.
     pub(super) fn new(
@@ -55,10 +55,12 @@ impl Guard {
         metrics: Metrics,
     ) -> Self {
         let hosts = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::ip).collect();
-        let operator = (!operator.is_empty())
-            .then(|| OfTheOperator { doors: Doors::of_the_operator(settings, hosts(&operator)), addresses: operator });
+        let operator = (!operator.is_empty()).then(|| OperatorRules {
+            host_check: HostCheck::of_the_operator(settings, hosts(&operator)),
+            addresses: operator,
+        });
         Self {
-            doors: Doors::of_clients(settings, hosts(&clients)),
+            host_check: HostCheck::of_clients(settings, hosts(&clients)),
             limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
             operator,
@@ -68,18 +70,19 @@ impl Guard {
     }
 
     /// Whose page asks, or why nobody is answered.
-    fn open(&self, request: &ServiceRequest) -> Result<Asker, Problem> {
+    fn open(&self, request: &ServiceRequest) -> Result<RequestOrigin, Problem> {
         let (headers, url) = (request.headers(), request.uri());
         let at = request.app_config().local_addr();
         let operator = self.operator.as_ref().filter(|operator| operator.addresses.contains(&at));
-        let doors = operator.map_or(&self.doors, |operator| &operator.doors);
+        let host_check = operator.map_or(&self.host_check, |operator| &operator.host_check);
         let named = single(headers, &HOST);
-        let host = named.ok_or(Refused::Host).and_then(|host| host.ok_or(Refused::Host));
-        let origin = single(headers, &ORIGIN).ok_or(Refused::Origin);
+        let host = named.ok_or(HostRefused::Host).and_then(|host| host.ok_or(HostRefused::Host));
+        let origin = single(headers, &ORIGIN).ok_or(HostRefused::Origin);
         let judged = match (host, origin) {
             (Ok(host), Ok(origin)) => {
-                let target = url.authority().map(|named| doors.judge_target(url.scheme_str(), named.as_str(), host));
-                target.unwrap_or(Ok(())).and_then(|()| doors.judge(host, origin))
+                let target =
+                    url.authority().map(|named| host_check.judge_target(url.scheme_str(), named.as_str(), host));
+                target.unwrap_or(Ok(())).and_then(|()| host_check.judge(host, origin))
             }
             (Err(refused), _) | (_, Err(refused)) => Err(refused),
         };
@@ -89,7 +92,7 @@ impl Guard {
             && origin == Ok(None)
             && named.is_some_and(|host| host.is_none_or(|host| host.is_empty() || Authority::parse(host).is_some()));
         let asker = match judged {
-            Err(Refused::Host) if is_monitor => Asker::Own,
+            Err(HostRefused::Host) if is_monitor => RequestOrigin::Own,
             judged => judged.map_err(|refused| closed(refused, operator.is_some()))?,
         };
         if url.path_and_query().is_some_and(|asked| asked.as_str().len() > MAX_URL) {
@@ -107,7 +110,7 @@ impl Guard {
     }
 
     /// What the client has left after this request, or how long it has to wait; `None` where nobody counts.
-    fn count(&self, request: &ServiceRequest) -> Option<Result<Allowance, Allowance>> {
+    fn count(&self, request: &ServiceRequest) -> Option<Result<ClientLimits, ClientLimits>> {
         let limiter = self.limiter.as_ref()?;
         let address = request.peer_addr()?.ip();
         self.limits.cover(address).then(|| {
@@ -134,8 +137,8 @@ pub(super) async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
-    let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
-    let connection = request.conn_data::<Arc<Connection>>().cloned();
+    let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
+    let connection = request.conn_data::<Arc<ConnectionState>>().cloned();
     if let Some(connection) = &connection {
         connection.begin();
     }
@@ -145,7 +148,7 @@ pub(super) async fn keep(
         _ => guard.open(&request),
     };
     let origin = match asker {
-        Ok(Asker::Foreign) => request.headers().get(ORIGIN).cloned(),
+        Ok(RequestOrigin::Foreign) => request.headers().get(ORIGIN).cloned(),
         _ => None,
     };
     let mut response = match asker {
@@ -174,20 +177,20 @@ pub(super) async fn keep(
     Ok(response)
 }
 
-fn closed(refused: Refused, is_operator: bool) -> Problem {
+fn closed(refused: HostRefused, is_operator: bool) -> Problem {
     match refused {
-        Refused::Host if is_operator => Problem::new(
+        HostRefused::Host if is_operator => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host_not_allowed",
             "this server does not go by the name in Host; put it into metrics.bind or server.allowed_hosts, or set \
              metrics.token, with which any name will do",
         ),
-        Refused::Host => Problem::new(
+        HostRefused::Host => Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host_not_allowed",
             "this server does not go by the name in Host; server.allowed_hosts lists the names it goes by",
         ),
-        Refused::Origin => Problem::new(
+        HostRefused::Origin => Problem::new(
             StatusCode::FORBIDDEN,
             "origin_not_allowed",
             "pages of that origin may not speak to this server; server.allowed_origins lists those that may",
@@ -195,7 +198,7 @@ fn closed(refused: Refused, is_operator: bool) -> Problem {
     }
 }
 
-fn too_many(allowance: Allowance) -> Problem {
+fn too_many(allowance: ClientLimits) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "more requests than one client may make")
         .retry_after(allowance.seconds())
 }

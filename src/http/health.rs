@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
-use crate::actors::order_manager::Standing;
+use super::AppState;
+use crate::actors::order_manager::QueueStats;
 use crate::cluster::Cluster;
 use crate::telemetry;
 
@@ -25,7 +25,7 @@ const STATUSES: [&str; 3] = ["ok", "degraded", "unavailable"];
 
 /// Whether the process can go on.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Live {
+pub(super) struct LiveView {
     live: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<[&'static str; 1]>,
@@ -34,7 +34,7 @@ pub(super) struct Live {
 /// Whether it should get work.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Ready {
+pub(super) struct ReadyView {
     ready: bool,
     #[schemars(extend("enum" = STATUSES))]
     status: &'static str,
@@ -65,65 +65,65 @@ pub(super) struct Health {
 }
 
 /// Whether the process can go on; `503` means: start it again.
-pub(super) async fn live(face: web::Data<Face>) -> HttpResponse {
-    match &*face.fatal.borrow() {
-        None => HttpResponse::Ok().json(Live { live: true, reasons: None }),
-        Some(_) => HttpResponse::ServiceUnavailable().json(Live { live: false, reasons: Some([CANNOT_GO_ON]) }),
+pub(super) async fn live(app: web::Data<AppState>) -> HttpResponse {
+    match &*app.fatal.borrow() {
+        None => HttpResponse::Ok().json(LiveView { live: true, reasons: None }),
+        Some(_) => HttpResponse::ServiceUnavailable().json(LiveView { live: false, reasons: Some([CANNOT_GO_ON]) }),
     }
 }
 
 /// Whether it should get work; `503` means: not now.
-pub(super) async fn ready(face: web::Data<Face>) -> HttpResponse {
-    let (health, ready) = look(&face).await;
+pub(super) async fn ready(app: web::Data<AppState>) -> HttpResponse {
+    let (health, ready) = look(&app).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let Health { status, reasons, stuck_orders, oldest_waiting_seconds, .. } = health;
-    response.json(Ready { ready, status, reasons, stuck_orders, oldest_waiting_seconds })
+    response.json(ReadyView { ready, status, reasons, stuck_orders, oldest_waiting_seconds })
 }
 
 /// How it is, in figures; always `200`.
-pub(super) async fn health(face: web::Data<Face>) -> HttpResponse {
-    HttpResponse::Ok().json(look(&face).await.0)
+pub(super) async fn health(app: web::Data<AppState>) -> HttpResponse {
+    HttpResponse::Ok().json(look(&app).await.0)
 }
 
 /// How things stand with the orders, where that can be said, and whether the database takes writes.
-pub(super) async fn state(face: &Face) -> (Option<Standing>, bool) {
-    (face.desk.standing().await.ok(), face.desk.database_is_healthy().await)
+pub(super) async fn state(app: &AppState) -> (Option<QueueStats>, bool) {
+    (app.service.queue_stats().await.ok(), app.service.database_is_healthy().await)
 }
 
-async fn look(face: &Face) -> (Health, bool) {
-    let (standing, database_is_healthy) = state(face).await;
+async fn look(app: &AppState) -> (Health, bool) {
+    let (queue_stats, database_is_healthy) = state(app).await;
     let mut blocking = Vec::new();
-    match standing {
+    match queue_stats {
         None => blocking.push("the order manager does not answer".to_owned()),
-        Some(standing) if !standing.admitting => blocking.push("the engine is stopping".to_owned()),
+        Some(queue_stats) if !queue_stats.admitting => blocking.push("the engine is stopping".to_owned()),
         Some(_) => {}
     }
     if !database_is_healthy {
         blocking.push("the database cannot be reached".to_owned());
     }
-    if face.fatal.borrow().is_some() {
+    if app.fatal.borrow().is_some() {
         blocking.push(CANNOT_GO_ON.to_owned());
     }
     let ready = blocking.is_empty();
     let mut reasons = blocking;
     // A stuck swap needs a person, but no other engine could do better: it does not turn work away.
-    if let Some(standing) = standing
-        && standing.stuck > 0
+    if let Some(queue_stats) = queue_stats
+        && queue_stats.stuck > 0
     {
-        reasons.push(format!("{} orders are stuck", standing.stuck));
+        reasons.push(format!("{} orders are stuck", queue_stats.stuck));
     }
-    if standing.is_some_and(|standing| standing.held_up) {
+    if queue_stats.is_some_and(|queue_stats| queue_stats.held_up) {
         reasons.push("nothing is dispatched: too many swaps are undecided".to_owned());
     }
-    if let Some((step, ago)) = standing.and_then(|standing| standing.clock_step) {
+    if let Some((step, ago)) = queue_stats.and_then(|queue_stats| queue_stats.clock_step) {
         let (by, direction) = if step.by < TimeDelta::zero() { (-step.by, "back") } else { (step.by, "ahead") };
         reasons.push(format!("the clock was set {direction} by {} s, {} s ago", by.num_seconds(), ago.as_secs()));
     }
     reasons.extend(telemetry::trouble());
     // Orders wait for their chain and lose nothing.
-    reasons.extend(face.chain.trouble());
+    reasons.extend(app.chain.trouble());
     // Redis holds no truth: without it everything goes on.
-    reasons.extend(face.cluster.as_ref().and_then(Cluster::trouble));
+    reasons.extend(app.cluster.as_ref().and_then(Cluster::trouble));
     let health = Health {
         status: if reasons.is_empty() {
             "ok"
@@ -133,14 +133,14 @@ async fn look(face: &Face) -> (Health, bool) {
             "unavailable"
         },
         version: env!("CARGO_PKG_VERSION"),
-        uptime_seconds: face.started.elapsed().as_secs(),
-        open_orders: standing.map(|standing| standing.open),
-        running_orders: standing.map(|standing| standing.running),
-        queued_orders: standing.map(|standing| standing.queued),
-        stuck_orders: standing.map(|standing| standing.stuck),
-        oldest_waiting_seconds: standing.and_then(|standing| standing.oldest_waiting).map(|age| age.as_secs()),
-        sockets: face.sessions.len(),
-        dropped_announcements: face.cluster.as_ref().map(Cluster::dropped),
+        uptime_seconds: app.started.elapsed().as_secs(),
+        open_orders: queue_stats.map(|queue_stats| queue_stats.open),
+        running_orders: queue_stats.map(|queue_stats| queue_stats.running),
+        queued_orders: queue_stats.map(|queue_stats| queue_stats.queued),
+        stuck_orders: queue_stats.map(|queue_stats| queue_stats.stuck),
+        oldest_waiting_seconds: queue_stats.and_then(|queue_stats| queue_stats.oldest_waiting).map(|age| age.as_secs()),
+        sockets: app.sessions.len(),
+        dropped_announcements: app.cluster.as_ref().map(Cluster::dropped),
         reasons,
     };
     (health, ready)

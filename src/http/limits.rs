@@ -45,7 +45,7 @@ pub(super) struct Limiter<C: Clock = MonotonicClock> {
 
 /// What a client has left, or how long it has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Allowance {
+pub(super) struct ClientLimits {
     most: u32,
     left: u32,
     /// Until all is there again; where nothing is left, until the next request may be made.
@@ -76,7 +76,7 @@ impl<C: Clock> Limiter<C> {
     }
 
     /// Lets one request in, or not.
-    pub(super) fn admit(&self, client: Client) -> Result<Allowance, Allowance> {
+    pub(super) fn admit(&self, client: Client) -> Result<ClientLimits, ClientLimits> {
         if self.buckets.len() >= Self::MOST_CLIENTS {
             self.sweep();
         }
@@ -85,11 +85,11 @@ impl<C: Clock> Limiter<C> {
             Ok(state) => {
                 let left = state.remaining_burst_capacity();
                 let wait = self.quota.replenish_interval() * (most - left);
-                Ok(Allowance { most, left, wait, filled_in })
+                Ok(ClientLimits { most, left, wait, filled_in })
             }
             Err(until) => {
                 let wait = until.wait_time_from(self.buckets.clock().now());
-                Err(Allowance { most, left: 0, wait, filled_in })
+                Err(ClientLimits { most, left: 0, wait, filled_in })
             }
         }
     }
@@ -104,7 +104,7 @@ impl<C: Clock> Limiter<C> {
     }
 }
 
-impl Allowance {
+impl ClientLimits {
     /// Whole seconds to wait, one at least.
     pub(super) fn seconds(&self) -> u32 {
         whole_seconds(self.wait)

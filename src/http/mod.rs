@@ -1,6 +1,5 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
-mod at;
 mod auth;
 mod authority;
 mod body;
@@ -9,18 +8,19 @@ mod cancel_all;
 mod connections;
 mod descriptors;
 mod documents;
-mod doors;
 mod dry_run;
 #[cfg(test)]
 mod fuzz;
 mod guard;
 mod health;
+mod host_check;
 mod limits;
 mod operator;
 mod orders;
 mod problem;
 mod quotes;
 mod request_id;
+mod route;
 pub mod sessions;
 mod stats;
 mod tokens;
@@ -44,23 +44,23 @@ use tokio::sync::watch;
 
 pub use problem::{FieldError, Problem};
 
-use crate::actors::desk::Desk;
+use crate::actors::service::OrderService;
 use crate::auth::Auth;
 use crate::chain::Chain;
-use crate::cluster::{Cluster, Previews};
+use crate::cluster::{Cluster, QuoteCache};
 use crate::config::{ListenHost, ListenPlace, Settings};
 use crate::domain::token::TokenList;
 use crate::metrics::Metrics;
-use at::{At, at};
 use connections::Connections;
-use guard::Guard;
+use guard::RequestGuard;
+use route::{Endpoint, at};
 use sessions::{Sessions, SocketHandle};
 
 /// What every route can reach.
 #[derive(Clone)]
-pub struct Face {
+pub struct AppState {
     /// Where orders are asked for.
-    pub desk: Desk,
+    pub service: OrderService,
     /// Who asks.
     pub auth: Arc<Auth>,
     /// The settings in force.
@@ -68,7 +68,7 @@ pub struct Face {
     /// The open sockets.
     pub sessions: Arc<Sessions>,
     /// What the venues would offer, for showing only.
-    pub previews: Previews,
+    pub quote_cache: QuoteCache,
     /// The way to Redis, where there is one.
     pub cluster: Option<Cluster>,
     /// Where swaps land.
@@ -81,7 +81,7 @@ pub struct Face {
     pub started: Instant,
 }
 
-impl Face {
+impl AppState {
     fn tokens(&self) -> &TokenList {
         &self.settings.tokens
     }
@@ -161,18 +161,18 @@ fn listen(address: SocketAddr) -> io::Result<Listener> {
 }
 
 /// Serves on those listeners until it is told to stop; its signals are left to the caller.
-pub fn serve(listeners: Listeners, face: Face) -> io::Result<Server> {
-    let settings = face.settings.clone();
+pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
+    let settings = app.settings.clone();
     let most = descriptors::connections(&settings);
     let addresses = |listeners: &[Listener]| listeners.iter().map(|(_, address)| *address).collect();
     let (clients, operator) = (addresses(&listeners.clients), addresses(&listeners.operator));
-    let guard = web::Data::new(Guard::new(&settings, clients, operator, most, face.metrics.clone()));
-    let face = web::Data::new(face);
+    let guard = web::Data::new(RequestGuard::new(&settings, clients, operator, most, app.metrics.clone()));
+    let app = web::Data::new(app);
     let connections = guard.connections.clone();
     let (watched, patience) = (Arc::downgrade(&connections), connections::patience(&settings.server));
     let mut server = HttpServer::new(move || {
         App::new()
-            .app_data(face.clone())
+            .app_data(app.clone())
             .app_data(guard.clone())
             .wrap(from_fn(guard::keep))
             .wrap(from_fn(request_id::give))
@@ -202,7 +202,7 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 /// Everything that is served; the first path that matches a request takes it.
-fn served() -> Vec<At> {
+fn served() -> Vec<Endpoint> {
     // Paths are compared in this order, so what is asked most stands first; those with `{}` cost a regular expression.
     let mut served = vec![
         at("/api/orders/execute").with_query().post(orders::submit).get(ws::by_query).without_head(),

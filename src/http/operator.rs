@@ -8,15 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use super::Face;
-use super::at::{At, at};
+use super::AppState;
 use super::caller;
 use super::documents::page;
-use super::guard::Guard;
+use super::guard::RequestGuard;
 use super::health;
 use super::problem::Problem;
+use super::route::{Endpoint, at};
 use crate::cluster::Cluster;
-use crate::metrics::Standing;
+use crate::metrics::QueueStats;
 use crate::telemetry;
 
 const METRICS: &str = "/metrics";
@@ -26,18 +26,18 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 /// A browser asks its user, who gives the token as the password of any name.
 const CHALLENGE_OF_A_PAGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
 
-pub(super) fn served() -> Vec<At> {
+pub(super) fn served() -> Vec<Endpoint> {
     let served = [at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)];
-    served.map(At::for_operators).into()
+    served.map(Endpoint::for_operators).into()
 }
 
 /// Everything that is counted, as Prometheus text.
-async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<Guard>) -> HttpResponse {
-    if let Some(refused) = no_measures(&request, &face) {
+async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Data<RequestGuard>) -> HttpResponse {
+    if let Some(refused) = no_measures(&request, &app) {
         return refused;
     }
-    let (orders, database_up) = health::state(&face).await;
-    let standing = Standing {
+    let (orders, database_up) = health::state(&app).await;
+    let standing = QueueStats {
         open_orders: orders.map(|orders| orders.open),
         running_orders: orders.map(|orders| orders.running),
         queued_orders: orders.map(|orders| orders.queued),
@@ -45,44 +45,44 @@ async fn metrics(request: HttpRequest, face: web::Data<Face>, guard: web::Data<G
         oldest_waiting: orders.and_then(|orders| orders.oldest_waiting).unwrap_or_default(),
         clock_steps: orders.map_or(0, |orders| orders.clock_steps),
         database_up,
-        redis_up: face.cluster.as_ref().map(|cluster| cluster.trouble().is_none()),
-        dropped_announcements: face.cluster.as_ref().map(Cluster::dropped),
-        sockets: face.sessions.len(),
-        sockets_shut: face.sessions.shut(),
+        redis_up: app.cluster.as_ref().map(|cluster| cluster.trouble().is_none()),
+        dropped_announcements: app.cluster.as_ref().map(Cluster::dropped),
+        sockets: app.sessions.len(),
+        sockets_shut: app.sessions.shut(),
         connections: guard.connections.len(),
         connections_shut: guard.connections.shut(),
         dropped_log_lines: telemetry::dropped_lines(),
-        uptime: face.started.elapsed(),
+        uptime: app.started.elapsed(),
     };
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(face.metrics.text(&standing))
+        .body(app.metrics.text(&standing))
 }
 
 /// The page that shows what may be asked.
-async fn docs(request: HttpRequest, face: web::Data<Face>) -> HttpResponse {
-    no_sight(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(page::page)
+async fn docs(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
+    no_sight(&request, &app, CHALLENGE_OF_A_PAGE).unwrap_or_else(page::page)
 }
 
 /// What that page loads.
-async fn docs_file(request: HttpRequest, face: web::Data<Face>, file: web::Path<String>) -> HttpResponse {
-    no_sight(&request, &face, CHALLENGE_OF_A_PAGE).unwrap_or_else(|| page::file(&request, &file))
+async fn docs_file(request: HttpRequest, app: web::Data<AppState>, file: web::Path<String>) -> HttpResponse {
+    no_sight(&request, &app, CHALLENGE_OF_A_PAGE).unwrap_or_else(|| page::file(&request, &file))
 }
 
 /// The refusal, where the metrics are not for the caller. They say more than the page: where there are users, one has to
 /// be one.
-fn no_measures(request: &HttpRequest, face: &Face) -> Option<HttpResponse> {
-    let settings = &face.settings.metrics;
-    let is_open = settings.token.is_some() || settings.bind.is_some() || !face.auth.required();
+fn no_measures(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
+    let settings = &app.settings.metrics;
+    let is_open = settings.token.is_some() || settings.bind.is_some() || !app.auth.required();
     if is_open || caller::user(request).is_some() {
-        return no_sight(request, face, CHALLENGE);
+        return no_sight(request, app, CHALLENGE);
     }
     Some(refused("log in, and send the token as Authorization: Bearer", CHALLENGE))
 }
 
 /// The refusal, where what is here is not for the caller.
-fn no_sight(request: &HttpRequest, face: &Face, challenge: HeaderValue) -> Option<HttpResponse> {
-    let token = face.settings.metrics.token.as_ref()?;
+fn no_sight(request: &HttpRequest, app: &AppState, challenge: HeaderValue) -> Option<HttpResponse> {
+    let token = app.settings.metrics.token.as_ref()?;
     let given = request.headers().get(AUTHORIZATION).and_then(given);
     if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
         return None;

@@ -10,15 +10,15 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::body::{self, Asked};
+use super::body::{self, OrderFields};
 use super::caller::Caller;
 use super::dry_run::DryRun;
 use super::problem::Problem;
 use super::wire::{OrderView, TimelineView};
-use super::{Face, warnings};
-use crate::actors::desk::CancelRefused;
+use super::{AppState, warnings};
 use crate::actors::order::CancelError;
 use crate::actors::order_manager::{Submission, SubmitError};
+use crate::actors::service::CancelRefused;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
@@ -46,7 +46,7 @@ pub(super) struct Submitted {
 /// have a next one: with filters that few orders pass, a page ends after so many have been looked at.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Page {
+pub(super) struct PageView {
     #[serde(skip_serializing_if = "Option::is_none")]
     success: Option<bool>,
     orders: Vec<OrderView>,
@@ -65,21 +65,21 @@ pub(super) struct Cancelled {
 
 pub(super) async fn submit(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Trade)?;
     let only_asked = body::parse_dry_run(request.query_string())?;
     let body = body::read(&request, payload).await?;
-    let Asked { order, dry_run } = body::parse_order(&body, face.tokens(), face.settings.orders.max_slippage)?;
+    let OrderFields { order, dry_run } = body::parse_order(&body, app.tokens(), app.settings.orders.max_slippage)?;
     let dry_run = only_asked || dry_run;
     let order = Arc::new(order);
     let key = key(header_key(&request)?, &order)?;
     if dry_run {
-        return Ok(HttpResponse::Ok().json(DryRun::of(&order, &face.desk.quote(order.clone()).await)));
+        return Ok(HttpResponse::Ok().json(DryRun::of(&order, &app.service.quote(order.clone()).await)));
     }
-    let Submission { order, created } = face.desk.submit(owner, order, key).await.map_err(refused)?;
+    let Submission { order, created } = app.service.submit(owner, order, key).await.map_err(refused)?;
     let ws_path = format!("/ws/orders/{}", order.id);
     let websocket_url = format!("ws://{}{ws_path}", authority(&request));
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -90,39 +90,39 @@ pub(super) async fn submit(
         socket_url: websocket_url.clone(),
         websocket_url,
         ws_path,
-        warnings: warnings::at_submit(&order.request, &face),
+        warnings: warnings::at_submit(&order.request, &app),
         order: OrderView::of(&order),
     }))
 }
 
 pub(super) async fn get(
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: web::Path<String>,
 ) -> Result<web::Json<OrderView>, Problem> {
-    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
+    let order = app.service.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(OrderView::of(&order)))
 }
 
 pub(super) async fn events(
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: web::Path<String>,
 ) -> Result<web::Json<TimelineView>, Problem> {
-    let order = face.desk.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
+    let order = app.service.order(caller.may(Scope::Read)?, order_id(&id)?).await?;
     Ok(web::Json(TimelineView::of(&order)))
 }
 
 /// The order that goes by that name at its client.
 pub(super) async fn by_client_id(
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: web::Path<String>,
 ) -> Result<web::Json<OrderView>, Problem> {
     let owner = caller.may(Scope::Read)?;
     let id: ClientKey = id.parse().map_err(|message: &str| Problem::invalid_field("clientOrderId", message))?;
     let filter = ListFilter { owner, client_order_id: Some(id), limit: 1, ..ListFilter::default() };
-    match face.desk.list(filter).await?.orders.first() {
+    match app.service.list(filter).await?.orders.first() {
         Some(order) => Ok(web::Json(OrderView::of(order))),
         None => {
             Err(Problem::new(StatusCode::NOT_FOUND, "order_not_found", "there is no order with this clientOrderId"))
@@ -130,29 +130,38 @@ pub(super) async fn by_client_id(
     }
 }
 
-pub(super) async fn list(request: HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(page(&request, &face, caller, None).await?))
+pub(super) async fn list(
+    request: HttpRequest,
+    app: web::Data<AppState>,
+    caller: Caller,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(page(&request, &app, caller, None).await?))
 }
 
 /// The same list, as clients know it who look for `success`.
 pub(super) async fn history(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
 ) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(page(&request, &face, caller, Some(true)).await?))
+    Ok(HttpResponse::Ok().json(page(&request, &app, caller, Some(true)).await?))
 }
 
-async fn page(request: &HttpRequest, face: &Face, caller: Caller, success: Option<bool>) -> Result<Page, Problem> {
+async fn page(
+    request: &HttpRequest,
+    app: &AppState,
+    caller: Caller,
+    success: Option<bool>,
+) -> Result<PageView, Problem> {
     let owner = caller.may(Scope::Read)?;
-    let filter = ListFilter { owner, ..filter(request.query_string(), face.tokens())? };
-    let page = face.desk.list(filter).await?;
-    Ok(Page { success, orders: page.orders.iter().map(OrderView::of).collect(), next_cursor: page.next })
+    let filter = ListFilter { owner, ..filter(request.query_string(), app.tokens())? };
+    let page = app.service.list(filter).await?;
+    Ok(PageView { success, orders: page.orders.iter().map(OrderView::of).collect(), next_cursor: page.next })
 }
 
 pub(super) async fn cancel(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: web::Path<String>,
     payload: web::Payload,
@@ -160,7 +169,7 @@ pub(super) async fn cancel(
     let owner = caller.may(Scope::Trade)?;
     let id = order_id(&id)?;
     body::read_nothing(&request, payload).await?;
-    let order = cancelled(&face, owner, id).await?;
+    let order = cancelled(&app, owner, id).await?;
     Ok(HttpResponse::Ok().json(Cancelled {
         success: true,
         order_id: order.id,
@@ -170,7 +179,7 @@ pub(super) async fn cancel(
 }
 
 /// Cancels an order, or says why not.
-pub(super) async fn cancelled(face: &Face, owner: Owner, id: OrderId) -> Result<Order, Problem> {
+pub(super) async fn cancelled(app: &AppState, owner: Owner, id: OrderId) -> Result<Order, Problem> {
     let conflict = |code, order: &Order| {
         let detail = match code {
             "too_late" => "its swap is signed and may land at any moment; no further attempt will be made".to_owned(),
@@ -178,12 +187,12 @@ pub(super) async fn cancelled(face: &Face, owner: Owner, id: OrderId) -> Result<
         };
         Problem::new(StatusCode::CONFLICT, code, detail).about(id, None)
     };
-    match face.desk.cancel(owner, id).await {
+    match app.service.cancel(owner, id).await {
         Ok(order) => Ok(order),
         Err(CancelRefused::ByOrder(CancelError::TooLate(order))) => Err(conflict("too_late", &order)),
         Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => Err(conflict("already_ended", &order)),
         Err(CancelRefused::ByOrder(CancelError::Busy)) => Err(Problem::unavailable()),
-        Err(CancelRefused::ByDesk(error)) => Err(error.into()),
+        Err(CancelRefused::ByService(error)) => Err(error.into()),
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::request_id;
-use crate::actors::desk::DeskError;
+use crate::actors::service::ServiceError;
 use crate::domain::id::OrderId;
 
 /// What is wrong with one field of a request.
@@ -73,12 +73,12 @@ pub(super) fn shown(text: &str) -> String {
 /// An error as the client sees it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Problem(Box<Details>);
+pub struct Problem(Box<ProblemDetails>);
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Problem")]
-pub(super) struct Details {
+pub(super) struct ProblemDetails {
     r#type: &'static str,
     title: &'static str,
     status: u16,
@@ -103,7 +103,7 @@ pub(super) struct Details {
 impl Problem {
     /// A problem; its type is `about:blank`, so its title is the status's own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Details {
+        Self(Box::new(ProblemDetails {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
@@ -161,7 +161,7 @@ impl Problem {
     }
 
     /// What it says, for telling it another way.
-    pub(super) fn details(&self) -> &Details {
+    pub(super) fn details(&self) -> &ProblemDetails {
         &self.0
     }
 
@@ -176,11 +176,11 @@ impl Problem {
     }
 }
 
-impl From<DeskError> for Problem {
-    fn from(error: DeskError) -> Self {
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
         match error {
-            DeskError::Unknown(id) => Self::unknown_order(id),
-            DeskError::Unavailable => Self::unavailable(),
+            ServiceError::Unknown(id) => Self::unknown_order(id),
+            ServiceError::Unavailable => Self::unavailable(),
         }
     }
 }

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::body;
 use super::caller::Caller;
 use super::problem::Problem;
@@ -34,13 +34,13 @@ pub(super) struct Quotes {
 
 pub(super) async fn quotes(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
 ) -> Result<web::Json<Quotes>, Problem> {
     caller.may(Scope::Read)?;
-    let order = Arc::new(body::parse_quote(request.query_string(), face.tokens())?);
-    let (desk, asked) = (face.desk.clone(), order.clone());
-    let preview = face.previews.get(&order, async move { desk.quote(asked).await }).await.map_err(|failure| {
+    let order = Arc::new(body::parse_quote(request.query_string(), app.tokens())?);
+    let (service, asked) = (app.service.clone(), order.clone());
+    let preview = app.quote_cache.get(&order, async move { service.quote(asked).await }).await.map_err(|failure| {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
         if failure.code.retryable() { problem.retry_after(1) } else { problem }
     })?;

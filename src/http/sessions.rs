@@ -21,7 +21,7 @@ use crate::auth::Credential;
 /// Tells a session to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
-pub enum GoAway {
+pub enum CloseSocket {
     /// The engine stops.
     Stopping,
     /// What the session was opened with is worth nothing any more.
@@ -46,12 +46,12 @@ impl SocketHandle {
 
 /// When a session last heard its client.
 #[derive(Clone, Debug)]
-pub struct SignOfLife {
+pub struct LastHeard {
     epoch: Instant,
     at_ms: Arc<AtomicU64>,
 }
 
-impl SignOfLife {
+impl LastHeard {
     /// It hears it now.
     pub fn leave(&self) {
         self.at_ms.store(millis(self.epoch.elapsed()), Ordering::Relaxed);
@@ -69,25 +69,25 @@ fn millis(duration: Duration) -> u64 {
 /// All open sockets.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    open: Mutex<Open>,
+    open: Mutex<OpenSockets>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenSockets {
     next: u64,
     shut: u64,
-    sessions: HashMap<u64, Session>,
+    sessions: HashMap<u64, SocketEntry>,
     seats: HashMap<Client, usize>,
 }
 
 /// A socket's place among those of its client, until it is dropped.
 #[derive(Debug)]
-pub struct Seat {
+pub struct SocketSlot {
     sessions: Arc<Sessions>,
     client: Client,
 }
 
-impl Drop for Seat {
+impl Drop for SocketSlot {
     fn drop(&mut self) {
         let mut open = self.sessions.open();
         if let Some(taken) = open.seats.get_mut(&self.client) {
@@ -100,12 +100,12 @@ impl Drop for Seat {
 }
 
 #[derive(Debug)]
-struct Session {
-    life: SignOfLife,
+struct SocketEntry {
+    life: LastHeard,
     socket: Option<SocketHandle>,
     // None where nobody asked who it is.
     credential: Option<Credential>,
-    go_away: Recipient<GoAway>,
+    go_away: Recipient<CloseSocket>,
 }
 
 impl Sessions {
@@ -114,25 +114,25 @@ impl Sessions {
         &self,
         socket: Option<SocketHandle>,
         credential: Option<Credential>,
-        go_away: Recipient<GoAway>,
-    ) -> (u64, SignOfLife) {
-        let life = SignOfLife { epoch: Instant::now(), at_ms: Arc::default() };
+        go_away: Recipient<CloseSocket>,
+    ) -> (u64, LastHeard) {
+        let life = LastHeard { epoch: Instant::now(), at_ms: Arc::default() };
         let mut open = self.open();
         let key = open.next;
         open.next += 1;
-        open.sessions.insert(key, Session { life: life.clone(), socket, credential, go_away });
+        open.sessions.insert(key, SocketEntry { life: life.clone(), socket, credential, go_away });
         (key, life)
     }
 
     /// A place for one more socket of that client, which may have so many.
-    pub fn seat(self: &Arc<Self>, client: Client, most: usize) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, client: Client, most: usize) -> Option<SocketSlot> {
         let mut open = self.open();
         let taken = open.seats.entry(client).or_default();
         if *taken >= most {
             return None;
         }
         *taken += 1;
-        Some(Seat { sessions: self.clone(), client })
+        Some(SocketSlot { sessions: self.clone(), client })
     }
 
     /// A session is over.
@@ -159,7 +159,7 @@ impl Sessions {
     pub fn send_away(&self) {
         for session in self.open().sessions.values() {
             // Full: do_send ignores bounds, one a session. Closed: it is over already.
-            session.go_away.do_send(GoAway::Stopping);
+            session.go_away.do_send(CloseSocket::Stopping);
         }
     }
 
@@ -178,7 +178,7 @@ impl Sessions {
             if session.credential.as_ref().is_some_and(&is_over) {
                 session.credential = None;
                 // As above.
-                session.go_away.do_send(GoAway::SignedOut);
+                session.go_away.do_send(CloseSocket::SignedOut);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Sessions {
     /// Shuts the streams of sessions that have left no sign of life for so long.
     pub fn shut_stalled(&self, patience: Duration) {
         let mut open = self.open();
-        let Open { sessions, shut, .. } = &mut *open;
+        let OpenSockets { sessions, shut, .. } = &mut *open;
         for session in sessions.values_mut().filter(|session| session.life.age() > patience) {
             if let Some(socket) = session.socket.take() {
                 *shut += 1;
@@ -196,7 +196,7 @@ impl Sessions {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenSockets> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -225,10 +225,10 @@ mod tests {
         type Context = Context<Self>;
     }
 
-    impl Handler<GoAway> for Deaf {
+    impl Handler<CloseSocket> for Deaf {
         type Result = ();
 
-        fn handle(&mut self, _: GoAway, _: &mut Self::Context) {}
+        fn handle(&mut self, _: CloseSocket, _: &mut Self::Context) {}
     }
 
     #[actix::test]

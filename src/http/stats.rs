@@ -7,11 +7,11 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::lifecycle::Status;
-use crate::domain::tally::{Spread, Stage, Tally};
+use crate::domain::tally::{DurationSummary, Stage, Tally};
 use crate::domain::user::Scope;
 
 /// The figures.
@@ -43,8 +43,8 @@ struct StageView {
     p99_ms: u128,
 }
 
-impl From<Spread> for StageView {
-    fn from(spread: Spread) -> Self {
+impl From<DurationSummary> for StageView {
+    fn from(spread: DurationSummary) -> Self {
         Self {
             count: spread.count,
             p50_ms: spread.p50.as_millis(),
@@ -54,16 +54,16 @@ impl From<Spread> for StageView {
     }
 }
 
-pub(super) async fn stats(face: web::Data<Face>, caller: Caller) -> Result<web::Json<Stats>, Problem> {
+pub(super) async fn stats(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Stats>, Problem> {
     caller.may(Scope::Read)?;
-    let standing = face.desk.standing().await?;
-    let tally = face.desk.tally();
+    let queue_stats = app.service.queue_stats().await?;
+    let tally = app.service.tally();
     Ok(web::Json(Stats {
-        uptime_seconds: face.started.elapsed().as_secs(),
-        open: standing.open,
-        running: standing.running,
-        queue_depth: standing.queued,
-        stuck: standing.stuck,
+        uptime_seconds: app.started.elapsed().as_secs(),
+        open: queue_stats.open,
+        running: queue_stats.running,
+        queue_depth: queue_stats.queued,
+        stuck: queue_stats.stuck,
         orders: Status::ALL.into_iter().map(|status| (status.name(), tally.standing(status))).collect(),
         success_rate: success_rate(&tally),
         errors: tally.failures().clone(),

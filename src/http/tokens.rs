@@ -4,7 +4,7 @@ use actix_web::web;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Face;
+use super::AppState;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::domain::token::KnownToken;
@@ -25,12 +25,12 @@ struct TokenView {
     decimals: u8,
 }
 
-pub(super) async fn tokens(face: web::Data<Face>, caller: Caller) -> Result<web::Json<Tokens>, Problem> {
+pub(super) async fn tokens(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Tokens>, Problem> {
     caller.may(Scope::Read)?;
     let view = |KnownToken { token, .. }: &KnownToken| TokenView {
         symbol: token.symbol.as_deref().map(str::to_owned),
         mint: token.mint.to_string(),
         decimals: token.decimals,
     };
-    Ok(web::Json(Tokens { tokens: face.tokens().iter().map(view).collect() }))
+    Ok(web::Json(Tokens { tokens: app.tokens().iter().map(view).collect() }))
 }

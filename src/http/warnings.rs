@@ -1,13 +1,13 @@
 //! What an order's owner should know before it is too late: said beside the answer, and nothing is refused for it.
 
-use super::Face;
+use super::AppState;
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 
 /// The warnings about an order that was just submitted: its own quote is still to come, so the latest preview serves.
-pub(super) fn at_submit(order: &OrderRequest, face: &Face) -> Vec<String> {
+pub(super) fn at_submit(order: &OrderRequest, app: &AppState) -> Vec<String> {
     // Looked for only where it is needed: submits are many, and few are warned of anything.
-    let quote = order.slippage.is_wide().then(|| face.previews.known(order)).flatten();
+    let quote = order.slippage.is_wide().then(|| app.quote_cache.known(order)).flatten();
     warnings(order, quote.as_ref())
 }
 

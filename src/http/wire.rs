@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::lifecycle::{OrderEvent, Status};
-use crate::domain::order::{Order, OrderRequest, Priority, Recorded};
+use crate::domain::order::{Order, OrderRequest, Priority, RecordedEvent};
 use crate::domain::quote::{Quote, price};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{Decision, Strategy, Unavailable};
+use crate::domain::routing::{RoutingDecision, Strategy, Unavailable};
 use crate::domain::swap::Signature;
 
 /// An order as told.
@@ -160,7 +160,7 @@ pub struct UpdateView {
 
 impl UpdateView {
     /// A step as it stands in a timeline.
-    pub fn of(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> Self {
+    pub fn of(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> Self {
         let mut view = Self {
             r#type: None,
             order_id,
@@ -221,20 +221,20 @@ impl UpdateView {
     }
 
     /// A step as it is told to listeners.
-    pub fn update(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> Self {
+    pub fn update(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> Self {
         Self { r#type: Some("order:update"), ..Self::of(order_id, request, step) }
     }
 }
 
 /// A step as it is announced to other processes: what a listener is told.
-pub fn update_text(order_id: OrderId, request: &OrderRequest, step: &Recorded) -> String {
+pub fn update_text(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> String {
     text(&UpdateView::update(order_id, request, step))
 }
 
 /// Where an order stands, in the few words that are kept beside the announcements.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct StandingView {
+struct StatusView {
     status: Status,
     seq: u32,
     attempt: u32,
@@ -244,8 +244,8 @@ struct StandingView {
 }
 
 /// Where an order stands after that step, with its swap's signature where there is one.
-pub fn standing_text(last: &Recorded, signature: Option<Signature>) -> String {
-    text(&StandingView {
+pub fn status_text(last: &RecordedEvent, signature: Option<Signature>) -> String {
+    text(&StatusView {
         status: last.status,
         seq: last.seq,
         attempt: last.attempt,
@@ -299,8 +299,14 @@ pub struct SnapshotView {
 
 impl SnapshotView {
     /// The story so far, and where the order stands after it.
-    pub fn of(order_id: OrderId, request: &OrderRequest, seq: u32, status: Status, story: &[Arc<Recorded>]) -> Self {
-        let events = story.iter().map(|step| UpdateView::of(order_id, request, step)).collect();
+    pub fn of(
+        order_id: OrderId,
+        request: &OrderRequest,
+        seq: u32,
+        status: Status,
+        history: &[Arc<RecordedEvent>],
+    ) -> Self {
+        let events = history.iter().map(|step| UpdateView::of(order_id, request, step)).collect();
         Self { r#type: "order:snapshot", order_id, seq, status, events }
     }
 }
@@ -355,7 +361,7 @@ impl QuoteView {
 }
 
 /// The offers of a decision, the winner's first.
-pub fn quotes(request: &OrderRequest, decision: &Decision) -> Vec<QuoteView> {
+pub fn quotes(request: &OrderRequest, decision: &RoutingDecision) -> Vec<QuoteView> {
     decision.quotes.iter().map(|quote| QuoteView::of(request, quote)).collect()
 }
 

@@ -1,11 +1,11 @@
 //! One engine a database: an exclusive lock, taken before recovery and held for life.
 //!
-//! On SQLite it is a lock on the database file itself (see [`file`]), which goes with the process. On PostgreSQL it is an
+//! On SQLite it is a lock on the database file itself (see [`mod@file`]), which goes with the process. On PostgreSQL it is an
 //! advisory lock, which goes with a connection, and connections break while engines live on. So more is needed there.
 //!
 //! # What holds on PostgreSQL
 //! *Nobody records without the lock.* The lock's holder alone can have connections that write: a connection joins the
-//! engine's pool only after the server has confirmed that this engine's lock stands (`Guard::check`), and whoever takes
+//! engine's pool only after the server has confirmed that this engine's lock stands (`LockGuard::check`), and whoever takes
 //! the lock ends every such connection of another engine before it goes on (`evict`). A connection that passed the
 //! check is known to the server by then, so none is missed.
 //!
@@ -42,14 +42,14 @@ use crate::config::{DatabasePlace, DatabaseSettings};
 
 /// The right to be the engine of a database; given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub struct EngineLock(Kind);
+pub struct EngineLock(HeldLock);
 
 #[derive(Debug)]
-enum Kind {
+enum HeldLock {
     /// A database in memory belongs to its process anyway.
     Memory,
     File(Arc<FileLock>),
-    Session(Session),
+    LockSession(LockSession),
 }
 
 /// Why the lock was not had.
@@ -78,9 +78,9 @@ impl EngineLock {
     /// Belongs on the thread that will use the database: connections live and die with the runtime that opened them.
     pub async fn acquire(settings: &DatabaseSettings) -> Result<Self, LockError> {
         let kind = match settings.url.place() {
-            DatabasePlace::Memory => Kind::Memory,
-            DatabasePlace::File(database) => Kind::File(Arc::new(FileLock::acquire(database)?)),
-            DatabasePlace::Postgres => Kind::Session(Session::begin(settings).await?),
+            DatabasePlace::Memory => HeldLock::Memory,
+            DatabasePlace::File(database) => HeldLock::File(Arc::new(FileLock::acquire(database)?)),
+            DatabasePlace::Postgres => HeldLock::LockSession(LockSession::begin(settings).await?),
         };
         Ok(Self(kind))
     }
@@ -88,7 +88,7 @@ impl EngineLock {
     /// Gives the lock back; when this answers, its connection is closed. Dropped, it is closed when the runtime next gets
     /// to it.
     pub async fn release(self) {
-        if let Kind::Session(mut session) = self.0 {
+        if let HeldLock::LockSession(mut session) = self.0 {
             session.keeper.abort();
             // It always ends as aborted.
             let _ = (&mut session.keeper).await;
@@ -99,22 +99,22 @@ impl EngineLock {
     /// pending where neither can be.
     pub fn lost(&self) -> impl Future<Output = String> + use<> {
         let kind = match &self.0 {
-            Kind::Memory => None,
+            HeldLock::Memory => None,
             // Weak, for whoever waits must not keep the lock.
-            Kind::File(file) => Some(Watched::File(Arc::downgrade(file))),
-            Kind::Session(session) => Some(Watched::Session(session.guard.hold.clone())),
+            HeldLock::File(file) => Some(WatchedLock::File(Arc::downgrade(file))),
+            HeldLock::LockSession(session) => Some(WatchedLock::LockSession(session.guard.hold.clone())),
         };
         async move {
             match kind {
                 None => {}
-                Some(Watched::File(file)) => {
+                Some(WatchedLock::File(file)) => {
                     if let Some(cause) = file::replaced(file).await {
                         return cause;
                     }
                 }
-                Some(Watched::Session(mut hold)) => {
-                    let lost = hold.wait_for(|hold| matches!(hold, Hold::Lost(_))).await;
-                    if let Ok(Hold::Lost(cause)) = lost.as_deref() {
+                Some(WatchedLock::LockSession(mut hold)) => {
+                    let lost = hold.wait_for(|hold| matches!(hold, LockState::Lost(_))).await;
+                    if let Ok(LockState::Lost(cause)) = lost.as_deref() {
                         return cause.clone();
                     }
                 }
@@ -128,24 +128,24 @@ impl EngineLock {
     /// SQLite's own locks on it.
     pub fn covers(&self, path: &Path) -> bool {
         match &self.0 {
-            Kind::File(file) => file.is_at(path),
-            Kind::Memory | Kind::Session(_) => false,
+            HeldLock::File(file) => file.is_at(path),
+            HeldLock::Memory | HeldLock::LockSession(_) => false,
         }
     }
 
     /// What keeps connections of engines without the lock out; there is no need for it on SQLite.
-    pub(super) fn guard(&self) -> Option<Guard> {
+    pub(super) fn guard(&self) -> Option<LockGuard> {
         match &self.0 {
-            Kind::Session(session) => Some(session.guard.clone()),
-            Kind::Memory | Kind::File(_) => None,
+            HeldLock::LockSession(session) => Some(session.guard.clone()),
+            HeldLock::Memory | HeldLock::File(_) => None,
         }
     }
 }
 
 /// What [`EngineLock::lost`] watches.
-enum Watched {
+enum WatchedLock {
     File(std::sync::Weak<FileLock>),
-    Session(watch::Receiver<Hold>),
+    LockSession(watch::Receiver<LockState>),
 }
 
 /// The advisory lock's number; it is the same for every engine, and advisory locks are counted for each database.
@@ -157,7 +157,7 @@ const LOCKS: &str = "SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = 
 
 /// How the lock stands.
 #[derive(Clone, Debug)]
-enum Hold {
+enum LockState {
     /// Held by that backend of the server.
     Held(i32),
     /// Its connection is gone; it is being taken again.
@@ -168,19 +168,19 @@ enum Hold {
 
 /// The lock on PostgreSQL, and who keeps it.
 #[derive(Debug)]
-struct Session {
-    guard: Guard,
+struct LockSession {
+    guard: LockGuard,
     keeper: JoinHandle<()>,
 }
 
-impl Drop for Session {
+impl Drop for LockSession {
     fn drop(&mut self) {
         // Its connection goes with it, and the lock with that.
         self.keeper.abort();
     }
 }
 
-impl Session {
+impl LockSession {
     /// How often the connection is looked at.
     const HEARTBEAT: Duration = Duration::from_millis(500);
     /// A connection that does not answer for so long is given up.
@@ -200,79 +200,79 @@ impl Session {
             .options(limits(settings))
             .options(keepalive)
             .disable_statement_logging();
-        let taker = Taker { options, instance: instance.clone() };
+        let taker = LockRequest { options, instance: instance.clone() };
         // The last engine's connection may take a moment to go, and a database a moment to come up.
         let deadline = Instant::now() + settings.connect_timeout;
         let (connection, backend) = loop {
             match taker.take().await {
                 Ok(taken) => break taken,
                 Err(_) if Instant::now() < deadline => sleep(Self::AGAIN).await,
-                Err(NotTaken::Held(holder)) => {
+                Err(AcquireError::Held(holder)) => {
                     return Err(LockError::Held { holder, what: "its advisory lock".to_owned() });
                 }
-                Err(NotTaken::Away(error)) => return Err(LockError::Database(error)),
+                Err(AcquireError::Away(error)) => return Err(LockError::Database(error)),
             }
         };
-        let (sender, hold) = watch::channel(Hold::Held(backend));
+        let (sender, hold) = watch::channel(LockState::Held(backend));
         let doubt = Arc::new(Notify::new());
         let keeper = tokio::spawn(keep(connection, taker, sender, doubt.clone()));
-        Ok(Self { guard: Guard { instance, hold, doubt }, keeper })
+        Ok(Self { guard: LockGuard { instance, hold, doubt }, keeper })
     }
 }
 
 /// Looks after the lock: notices that its connection is gone, and takes it again unless somebody else has it.
-async fn keep(mut connection: PgConnection, taker: Taker, hold: watch::Sender<Hold>, doubt: Arc<Notify>) {
+async fn keep(mut connection: PgConnection, taker: LockRequest, hold: watch::Sender<LockState>, doubt: Arc<Notify>) {
     loop {
-        while let Ok(Ok(())) = timeout(Session::PATIENCE, connection.ping()).await {
-            if timeout(Session::HEARTBEAT, doubt.notified()).await.is_ok() {
+        while let Ok(Ok(())) = timeout(LockSession::PATIENCE, connection.ping()).await {
+            if timeout(LockSession::HEARTBEAT, doubt.notified()).await.is_ok() {
                 // Whoever doubts looks again when the answer is there.
                 hold.send_modify(|_| ());
             }
         }
-        hold.send_replace(Hold::Away);
+        hold.send_replace(LockState::Away);
         tracing::warn!("the connection that holds the engine's lock is gone");
         let backend;
         (connection, backend) = loop {
             match taker.take().await {
                 Ok(taken) => break taken,
-                Err(NotTaken::Away(reason)) => {
+                Err(AcquireError::Away(reason)) => {
                     tracing::debug!(reason, "the engine's lock cannot be taken yet");
-                    sleep(Session::AGAIN).await;
+                    sleep(LockSession::AGAIN).await;
                 }
-                Err(NotTaken::Held(holder)) => {
-                    hold.send_replace(Hold::Lost(format!("another engine took the database over: {holder}")));
+                Err(AcquireError::Held(holder)) => {
+                    hold.send_replace(LockState::Lost(format!("another engine took the database over: {holder}")));
                     return;
                 }
             }
         };
-        hold.send_replace(Hold::Held(backend));
+        hold.send_replace(LockState::Held(backend));
         tracing::info!("the engine's lock is held again");
     }
 }
 
 /// Why the advisory lock was not had.
-enum NotTaken {
+enum AcquireError {
     /// That one has it.
     Held(String),
     /// Nobody can say just now.
     Away(String),
 }
 
-impl From<sqlx::Error> for NotTaken {
+impl From<sqlx::Error> for AcquireError {
     fn from(error: sqlx::Error) -> Self {
         Self::Away(error.to_string())
     }
 }
 
 /// Takes the advisory lock.
-struct Taker {
+struct LockRequest {
     options: PgConnectOptions,
     instance: String,
 }
 
-impl Taker {
-    async fn take(&self) -> Result<(PgConnection, i32), NotTaken> {
-        let taken = timeout(Session::PATIENCE, async {
+impl LockRequest {
+    async fn take(&self) -> Result<(PgConnection, i32), AcquireError> {
+        let taken = timeout(LockSession::PATIENCE, async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
             let (taken, backend): (bool, i32) = sqlx::query_as("SELECT pg_try_advisory_lock($1), pg_backend_pid()")
                 .bind(KEY)
@@ -284,11 +284,11 @@ impl Taker {
             evict(&mut connection, &self.instance).await?;
             Ok((connection, backend))
         });
-        taken.await.unwrap_or_else(|_| Err(NotTaken::Away("no answer".to_owned())))
+        taken.await.unwrap_or_else(|_| Err(AcquireError::Away("no answer".to_owned())))
     }
 
     /// Who has the lock. If it is a connection of this engine that the server believes alive, that one is ended.
-    async fn holder(&self, connection: &mut PgConnection) -> Result<NotTaken, sqlx::Error> {
+    async fn holder(&self, connection: &mut PgConnection) -> Result<AcquireError, sqlx::Error> {
         let backend: Option<i32> = sqlx::query_scalar(LOCKS).bind(KEY).fetch_optional(&mut *connection).await?;
         let holder: Option<(i32, String, String, String)> = sqlx::query_as(
             "SELECT pid, coalesce(application_name, ''), coalesce(host(client_addr), 'this machine'), \
@@ -299,13 +299,13 @@ impl Taker {
         .fetch_optional(&mut *connection)
         .await?;
         let Some((backend, name, address, since)) = holder else {
-            return Ok(NotTaken::Away("the lock was given back just now".to_owned()));
+            return Ok(AcquireError::Away("the lock was given back just now".to_owned()));
         };
         if name.ends_with(&self.instance) {
             sqlx::query("SELECT pg_terminate_backend($1)").bind(backend).execute(connection).await?;
-            return Ok(NotTaken::Away("the lock's old connection is being ended".to_owned()));
+            return Ok(AcquireError::Away("the lock's old connection is being ended".to_owned()));
         }
-        Ok(NotTaken::Held(format!("{name:?} (backend {backend}, from {address}, since {since} UTC)")))
+        Ok(AcquireError::Held(format!("{name:?} (backend {backend}, from {address}, since {since} UTC)")))
     }
 }
 
@@ -339,14 +339,14 @@ fn pool_name(instance: &str) -> String {
 
 /// Lets a new connection of the pool in only while the engine's lock stands.
 #[derive(Clone, Debug)]
-pub(super) struct Guard {
+pub(super) struct LockGuard {
     instance: String,
-    hold: watch::Receiver<Hold>,
+    hold: watch::Receiver<LockState>,
     // Has the keeper look at its connection at once.
     doubt: Arc<Notify>,
 }
 
-impl Guard {
+impl LockGuard {
     /// What the pool's connections are called on the server, so that the next engine finds them.
     pub(super) fn connection_name(&self) -> String {
         pool_name(&self.instance)
@@ -356,8 +356,8 @@ impl Guard {
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut hold = self.hold.clone();
         loop {
-            let stands = hold.wait_for(|hold| !matches!(hold, Hold::Away)).await.map(|hold| hold.clone());
-            let Ok(Hold::Held(backend)) = stands else { return Err(unlocked()) };
+            let stands = hold.wait_for(|hold| !matches!(hold, LockState::Away)).await.map(|hold| hold.clone());
+            let Ok(LockState::Held(backend)) = stands else { return Err(unlocked()) };
             let holders: Vec<i32> = sqlx::query_scalar(LOCKS).bind(KEY).fetch_all(&mut *connection).await?;
             if holders.contains(&backend) {
                 return Ok(());

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::moment::{Moment, Stamp};
-use crate::domain::order::{Order, OrderRequest, Recorded};
+use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::domain::retry::FailureCode;
 use crate::domain::swap::{Fill, Signature, SignedSwap};
 use crate::domain::token::Mint;
@@ -49,7 +49,7 @@ pub struct Step {
     /// Whose.
     pub order_id: OrderId,
     /// The event.
-    pub recorded: Arc<Recorded>,
+    pub recorded: Arc<RecordedEvent>,
     /// The swap's row.
     pub swap: SwapWrite,
     /// Where the event is a dispatch: its number, larger than that of every earlier one.
@@ -92,7 +92,7 @@ impl Write {
     }
 
     /// An event that `order` proposes, with the signed swap if the event is its submission.
-    pub fn step(order: &Order, recorded: Arc<Recorded>, signed: Option<&SignedSwap>) -> Self {
+    pub fn step(order: &Order, recorded: Arc<RecordedEvent>, signed: Option<&SignedSwap>) -> Self {
         let swap = match (&recorded.event, order.state().live_swap(), signed) {
             (OrderEvent::Submitted(_), _, Some(signed)) => SwapWrite::Signed(signed.clone()),
             (OrderEvent::CancelRequested, ..) | (_, None, _) => SwapWrite::None,
@@ -102,7 +102,7 @@ impl Write {
     }
 
     /// The dispatch that `order` proposes, under its number.
-    pub fn dispatch(order: &Order, recorded: Arc<Recorded>, number: i64) -> Self {
+    pub fn dispatch(order: &Order, recorded: Arc<RecordedEvent>, number: i64) -> Self {
         let (order_id, swap, dispatch) = (order.id, SwapWrite::None, Some(number));
         Self::Step(Step { order_id, recorded, swap, dispatch, write_id: Uuid::new_v4() })
     }
@@ -275,7 +275,7 @@ pub(crate) fn request_to_text(request: &OrderRequest) -> String {
 }
 
 /// The event as it is stored: with its moment, where that is looked at after a restart.
-pub(crate) fn event_to_text(recorded: &Recorded) -> String {
+pub(crate) fn event_to_text(recorded: &RecordedEvent) -> String {
     #[derive(Serialize)]
     struct Stored<'a> {
         #[serde(flatten)]

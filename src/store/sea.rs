@@ -26,9 +26,9 @@ use sea_orm::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use self::bulk::{Statements, Target};
+use self::bulk::{Statements, UpdateColumn};
 use self::writer::FileWriter;
-use super::lock::{EngineLock, Guard};
+use super::lock::{EngineLock, LockGuard};
 use super::{
     Accept, CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd,
     SwapWrite, Write, Written, event_to_text, moment_of, request_to_text,
@@ -36,7 +36,7 @@ use super::{
 use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::moment::Stamp;
-use crate::domain::order::{Order, Recorded};
+use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::swap::{SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
 use crate::faults::crash_point;
@@ -46,19 +46,19 @@ const LIVE: &str = "live";
 /// Orders in a SQLite file or a PostgreSQL database.
 #[derive(Clone, Debug)]
 pub struct SeaStore {
-    writer: Writer,
+    writer: WriterConnection,
     reader: DatabaseConnection,
     parallel_commits: usize,
     // How long the database may take over one step of a commit; a file has no line that could go dead.
     patience: Option<Duration>,
     // What is known against the connections that write, and against those that read.
-    doubt: Doubt,
-    reader_doubt: Doubt,
+    doubt: SuspectConnections,
+    reader_doubt: SuspectConnections,
 }
 
 /// Where writes go.
 #[derive(Clone, Debug)]
-enum Writer {
+enum WriterConnection {
     /// A SQLite file, which has one writer.
     File(Arc<FileWriter>),
     /// PostgreSQL, or SQLite in memory. The latter is one connection that must not be replaced, for the data goes with
@@ -68,10 +68,10 @@ enum Writer {
 
 /// What is known against the connections of a pool.
 #[derive(Clone, Debug, Default)]
-struct Doubt(Arc<Mutex<Doubts>>);
+struct SuspectConnections(Arc<Mutex<SuspectState>>);
 
 #[derive(Debug, Default)]
-struct Doubts {
+struct SuspectState {
     // When a statement was last given up half way. Its connection went back to the pool with the answer still to come,
     // so for a while none is trusted unasked.
     given_up: Option<Instant>,
@@ -80,7 +80,7 @@ struct Doubts {
     failed: Option<Instant>,
 }
 
-impl Doubt {
+impl SuspectConnections {
     const LASTS: Duration = Duration::from_secs(10);
 
     fn arise(&self) {
@@ -100,7 +100,7 @@ impl Doubt {
         self.doubts().failed.is_none_or(|failed| age <= failed.elapsed())
     }
 
-    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+    fn doubts(&self) -> MutexGuard<'_, SuspectState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,10 +128,10 @@ impl SeaStore {
         Self::open_with(settings, lock.guard()).await
     }
 
-    async fn open_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
+    async fn open_with(settings: &DatabaseSettings, guard: Option<LockGuard>) -> Result<Self, DbErr> {
         if settings.url.place() == &DatabasePlace::Memory {
             let store = Self::connect_with(settings, guard).await?;
-            if let Writer::Pool(connection) = &store.writer {
+            if let WriterConnection::Pool(connection) = &store.writer {
                 Migrator::up(connection, None).await?;
             }
             return Ok(store);
@@ -145,7 +145,7 @@ impl SeaStore {
     /// A connection for changes to the schema, which nothing else uses afterwards.
     async fn schema_connection(settings: &DatabaseSettings) -> Result<DatabaseConnection, DbErr> {
         let options = match settings.url.is_sqlite() {
-            true => sqlite_options(settings, 1, Doubt::default())?,
+            true => sqlite_options(settings, 1, SuspectConnections::default())?,
             false => {
                 // Without limits: a change to a large table may take longer than a statement.
                 let mut options = options(settings, 1);
@@ -162,20 +162,20 @@ impl SeaStore {
         Self::connect_with(settings, None).await
     }
 
-    async fn connect_with(settings: &DatabaseSettings, guard: Option<Guard>) -> Result<Self, DbErr> {
+    async fn connect_with(settings: &DatabaseSettings, guard: Option<LockGuard>) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
             // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
-            let doubt = Doubt::default();
+            let doubt = SuspectConnections::default();
             let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())?).await?;
             let (reader, reader_doubt) = match settings.max_connections - writers {
                 0 => (writer.clone(), doubt.clone()),
                 readers => {
-                    let doubt = Doubt::default();
+                    let doubt = SuspectConnections::default();
                     (Database::connect(postgres_options(settings, guard, readers, doubt.clone())?).await?, doubt)
                 }
             };
-            let writer = Writer::Pool(writer);
+            let writer = WriterConnection::Pool(writer);
             // Two: while one commit waits for the disk the next is being filled.
             return Ok(Self {
                 writer,
@@ -187,20 +187,27 @@ impl SeaStore {
             });
         }
         // SQLite has one writer. Its readers do not wait for it, unless the database is in memory: that is one connection.
-        let doubt = Doubt::default();
+        let doubt = SuspectConnections::default();
         let (writer, reader) = match sqlite_file(settings)? {
             Some(file) => {
                 let writer = FileWriter::open(sqlite(SqliteConnectOptions::new(), Some(&file))).await?;
                 let readers = Ord::min(settings.max_connections, 4);
                 let reader = Database::connect(sqlite_options(settings, readers, doubt.clone())?).await?;
-                (Writer::File(Arc::new(writer)), reader)
+                (WriterConnection::File(Arc::new(writer)), reader)
             }
             None => {
                 let connection = Database::connect(sqlite_options(settings, 1, doubt.clone())?).await?;
-                (Writer::Pool(connection.clone()), connection)
+                (WriterConnection::Pool(connection.clone()), connection)
             }
         };
-        Ok(Self { writer, reader, parallel_commits: 1, patience: None, doubt: Doubt::default(), reader_doubt: doubt })
+        Ok(Self {
+            writer,
+            reader,
+            parallel_commits: 1,
+            patience: None,
+            doubt: SuspectConnections::default(),
+            reader_doubt: doubt,
+        })
     }
 
     fn backend(&self) -> DbBackend {
@@ -210,8 +217,8 @@ impl SeaStore {
     /// Runs one statement that writes, as a transaction of its own.
     async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.writer {
-            Writer::File(file) => file.execute(statement).await,
-            Writer::Pool(pool) => {
+            WriterConnection::File(file) => file.execute(statement).await,
+            WriterConnection::Pool(pool) => {
                 let done = pool.execute_raw(statement).await;
                 self.judge(done.as_ref().err());
                 done
@@ -345,11 +352,11 @@ impl SeaStore {
     async fn probe(&self) -> Result<(), CommitError> {
         let statement = match &self.writer {
             // A database in memory takes writes as long as the process lives.
-            Writer::Pool(_) if self.backend() == DbBackend::Sqlite => return Ok(()),
+            WriterConnection::Pool(_) if self.backend() == DbBackend::Sqlite => return Ok(()),
             // SQLite takes this for a change and writes a page, so a full disk shows. The engine keeps nothing there.
-            Writer::File(_) => "PRAGMA user_version = 0",
+            WriterConnection::File(_) => "PRAGMA user_version = 0",
             // Refused by a server that is read-only, though there is nothing to delete.
-            Writer::Pool(_) => "DELETE FROM order_events WHERE false",
+            WriterConnection::Pool(_) => "DELETE FROM order_events WHERE false",
         };
         match self.patiently(self.execute(Statement::from_string(self.backend(), statement))).await {
             Some(Ok(_)) => Ok(()),
@@ -381,9 +388,9 @@ impl SeaStore {
     /// Forgets everything and begins with an empty schema: for benchmarks.
     pub async fn start_anew(self) -> Result<(), DbErr> {
         match &self.writer {
-            Writer::Pool(pool) => Migrator::fresh(pool).await?,
+            WriterConnection::Pool(pool) => Migrator::fresh(pool).await?,
             // The connections that read are not in use yet, and those that write are not pooled.
-            Writer::File(_) => Migrator::fresh(&self.reader).await?,
+            WriterConnection::File(_) => Migrator::fresh(&self.reader).await?,
         }
         self.close().await;
         Ok(())
@@ -425,14 +432,14 @@ impl SeaStore {
             .all(&self.reader)
             .await
             .map_err(|error| self.unread(error))?;
-        let mut stories: HashMap<Uuid, Vec<order_events::Model>> = HashMap::with_capacity(rows.len());
+        let mut histories: HashMap<Uuid, Vec<order_events::Model>> = HashMap::with_capacity(rows.len());
         for event in events {
-            stories.entry(event.order_id).or_default().push(event);
+            histories.entry(event.order_id).or_default().push(event);
         }
         rows.into_iter()
             .map(|row| {
-                let story = stories.remove(&row.id).unwrap_or_default();
-                replay(row, story)
+                let history = histories.remove(&row.id).unwrap_or_default();
+                replay(row, history)
             })
             .collect()
     }
@@ -474,14 +481,14 @@ const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 fn postgres_options(
     settings: &DatabaseSettings,
-    guard: Option<Guard>,
+    guard: Option<LockGuard>,
     connections: u32,
-    doubt: Doubt,
+    doubt: SuspectConnections,
 ) -> Result<ConnectOptions, DbErr> {
     let postgres = postgres(settings)?;
     let mut options = options(settings, connections);
     let limits = limits(settings);
-    let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), Guard::connection_name);
+    let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), LockGuard::connection_name);
     options.map_sqlx_postgres_opts(move |_| {
         postgres.clone().options(limits.clone()).options(BY_INDEX).application_name(&name)
     });
@@ -560,7 +567,11 @@ fn sqlite(options: SqliteConnectOptions, file: Option<&SqliteFile>) -> SqliteCon
     }
 }
 
-fn sqlite_options(settings: &DatabaseSettings, connections: u32, doubt: Doubt) -> Result<ConnectOptions, DbErr> {
+fn sqlite_options(
+    settings: &DatabaseSettings,
+    connections: u32,
+    doubt: SuspectConnections,
+) -> Result<ConnectOptions, DbErr> {
     let mut options = options(settings, connections);
     let file = sqlite_file(settings)?;
     if file.is_none() {
@@ -590,14 +601,14 @@ impl OrderStore for SeaStore {
             return self.probe().await.map(|()| Vec::new());
         }
         match &self.writer {
-            Writer::File(file) => self.commit_to_file(file, batch).await,
-            Writer::Pool(pool) if self.backend() == DbBackend::Postgres => {
+            WriterConnection::File(file) => self.commit_to_file(file, batch).await,
+            WriterConnection::Pool(pool) if self.backend() == DbBackend::Postgres => {
                 match self.commit_at_once(pool, batch).await {
                     Some(committed) => committed,
                     None => self.commit_by_steps(pool, batch).await,
                 }
             }
-            Writer::Pool(pool) => self.commit_by_steps(pool, batch).await,
+            WriterConnection::Pool(pool) => self.commit_by_steps(pool, batch).await,
         }
     }
 
@@ -659,8 +670,8 @@ impl OrderStore for SeaStore {
     async fn close(&self) {
         let writer = async {
             match &self.writer {
-                Writer::File(file) => file.close().await,
-                Writer::Pool(pool) => pool.close_by_ref().await,
+                WriterConnection::File(file) => file.close().await,
+                WriterConnection::Pool(pool) => pool.close_by_ref().await,
             }
         };
         for closed in [self.reader.close_by_ref().await, writer.await] {
@@ -811,7 +822,12 @@ fn key_row(key: &ClientKey, order: &Order) -> idempotency_keys::ActiveModel {
     }
 }
 
-fn event_row(order: OrderId, recorded: &Recorded, dispatch: Option<i64>, write_id: Uuid) -> order_events::ActiveModel {
+fn event_row(
+    order: OrderId,
+    recorded: &RecordedEvent,
+    dispatch: Option<i64>,
+    write_id: Uuid,
+) -> order_events::ActiveModel {
     order_events::ActiveModel {
         order_id: Set(order.0),
         seq: Set(as_i32(recorded.seq)),
@@ -848,7 +864,7 @@ fn ended_order(step: &Step) -> Option<Vec<Value>> {
 
 fn end_orders(statements: &mut Statements, ended: Vec<Vec<Value>>) {
     use orders::Column;
-    let targets = [Column::Status, Column::EndedAt].map(|column| Target { column, nullable: false });
+    let targets = [Column::Status, Column::EndedAt].map(|column| UpdateColumn { column, nullable: false });
     statements.update(Column::Id, &targets, ended);
 }
 
@@ -875,21 +891,21 @@ const NO_NUMBER: i64 = -1;
 fn settle_swaps(statements: &mut Statements, settled: Vec<Vec<Value>>) {
     use transactions::Column;
     let targets = [
-        Target { column: Column::Status, nullable: false },
-        Target { column: Column::Slot, nullable: true },
-        Target { column: Column::Fee, nullable: true },
-        Target { column: Column::Error, nullable: true },
-        Target { column: Column::UpdatedAt, nullable: false },
+        UpdateColumn { column: Column::Status, nullable: false },
+        UpdateColumn { column: Column::Slot, nullable: true },
+        UpdateColumn { column: Column::Fee, nullable: true },
+        UpdateColumn { column: Column::Error, nullable: true },
+        UpdateColumn { column: Column::UpdatedAt, nullable: false },
     ];
     statements.update(Column::Signature, &targets, settled);
 }
 
-fn replay(row: orders::Model, story: Vec<order_events::Model>) -> Result<Order, ReadError> {
+fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order, ReadError> {
     let broken =
         |reason: String| ReadError(format!("order {} is stored in a way this version cannot read: {reason}", row.id));
     let request = serde_json::from_str(&row.request).map_err(|error| broken(error.to_string()))?;
-    let mut events = Vec::with_capacity(story.len());
-    for event in story {
+    let mut events = Vec::with_capacity(history.len());
+    for event in history {
         let data = serde_json::from_str(&event.data).map_err(|error| broken(error.to_string()))?;
         let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
         events.push((seq, Stamp { at: event.at, moment: moment_of(&event.data) }, data));

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 /// The way into the queue; its clones share it.
 #[derive(Clone)]
-pub(super) struct Lines {
+pub(super) struct LogQueue {
     queue: SyncSender<Vec<u8>>,
-    counts: Arc<Counts>,
+    counts: Arc<LineCounts>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct LineCounts {
     /// Lines that were put into the queue.
     queued: AtomicU64,
     /// Lines that were taken out of it and written or dropped.
@@ -28,15 +28,15 @@ struct Counts {
     dropped_before: AtomicU64,
 }
 
-impl Lines {
+impl LogQueue {
     /// A second of a busy engine's lines, some megabytes at most.
     const CAPACITY: usize = 16_384;
 
     /// Starts the thread that writes.
     pub(super) fn to(output: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(Self::CAPACITY);
-        let counts = Arc::new(Counts::default());
-        let writer = Writer { output, counts: counts.clone(), is_torn: false };
+        let counts = Arc::new(LineCounts::default());
+        let writer = LineWriter { output, counts: counts.clone(), is_torn: false };
         // Without the thread the queue is closed, and every line is counted as dropped.
         let _ = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run(&lines));
         Self { queue, counts }
@@ -70,7 +70,7 @@ impl Lines {
 }
 
 /// The subscriber writes each line in one piece.
-impl Write for Lines {
+impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line.to_vec());
         Ok(line.len())
@@ -81,18 +81,18 @@ impl Write for Lines {
     }
 }
 
-struct Writer<W> {
+struct LineWriter<W> {
     output: W,
-    counts: Arc<Counts>,
+    counts: Arc<LineCounts>,
     /// Whether the last line was cut off in the middle.
     is_torn: bool,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> LineWriter<W> {
     fn run(mut self, lines: &Receiver<Vec<u8>>) {
         for line in lines {
             let written = self.write(&line);
-            let Counts { settled, dropped, dropped_before, .. } = &*self.counts;
+            let LineCounts { settled, dropped, dropped_before, .. } = &*self.counts;
             match written {
                 Ok(()) => dropped_before.store(dropped.load(Ordering::Relaxed), Ordering::Relaxed),
                 Err(_) => _ = dropped.fetch_add(1, Ordering::Relaxed),
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn lines_that_do_not_fit_on_the_disk_are_counted_and_the_next_one_stands_alone() {
         let disk = Disk(Arc::new(Mutex::new((Vec::new(), 9))));
-        let lines = Lines::to(disk.clone());
+        let lines = LogQueue::to(disk.clone());
         ["first\n", "second\n", "third\n"].iter().for_each(|line| lines.push(line.as_bytes().to_vec()));
         lines.flush(PATIENCE);
         assert_eq!((lines.dropped(), lines.is_failing()), (2, true));
@@ -184,12 +184,12 @@ mod tests {
     #[test]
     fn a_reader_that_has_stalled_holds_up_nobody_and_costs_bounded_memory() {
         let (reads, stall) = mpsc::channel();
-        let lines = Lines::to(Stalled(stall));
-        for _ in 0..2 * Lines::CAPACITY {
+        let lines = LogQueue::to(Stalled(stall));
+        for _ in 0..2 * LogQueue::CAPACITY {
             lines.push(b"line\n".to_vec());
         }
         // One is with the writer, so many are in the queue.
-        assert!(lines.dropped() >= Lines::CAPACITY as u64 - 1, "{}", lines.dropped());
+        assert!(lines.dropped() >= LogQueue::CAPACITY as u64 - 1, "{}", lines.dropped());
         lines.flush(Duration::from_millis(1));
         assert!(lines.is_failing());
         drop(reads);

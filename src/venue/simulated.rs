@@ -23,7 +23,7 @@ use crate::domain::quote::{Quote, price};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::swap::{Signature, SignedSwap, Swap};
 use crate::domain::token::{Token, TokenList};
-use crate::simulation::Dice;
+use crate::simulation::SimulationRng;
 
 /// What each side of a simulated pool is worth, in US dollars.
 const DEPTH_USD: i64 = 50_000_000;
@@ -39,7 +39,7 @@ pub struct SimulatedVenue {
     id: VenueId,
     settings: SimulationSettings,
     tokens: Arc<TokenList>,
-    dice: Dice,
+    rng: SimulationRng,
     clock: Clock,
     chain: Arc<dyn Chain>,
     wallet: Arc<SigningKey>,
@@ -51,12 +51,12 @@ impl SimulatedVenue {
         id: VenueId,
         settings: SimulationSettings,
         tokens: Arc<TokenList>,
-        dice: Dice,
+        rng: SimulationRng,
         clock: Clock,
         chain: Arc<dyn Chain>,
         wallet: Arc<SigningKey>,
     ) -> Self {
-        Self { id, settings, tokens, dice, clock, chain, wallet }
+        Self { id, settings, tokens, rng, clock, chain, wallet }
     }
 
     /// The fee in millionths of the output: 0.25 % at Raydium, 0.30 % at Meteora.
@@ -74,7 +74,7 @@ impl SimulatedVenue {
     /// How this venue's price stands to the list's, in millionths: half the drawn spread above or below it. The spread stays
     /// below 4.8 %, so that with both fees the venues are never more than 5 % apart.
     fn price_ppm(&self, request: &QuoteRequest) -> u64 {
-        let mut draws = self.dice.cast(PRICE, request.id, request.round);
+        let mut draws = self.rng.cast(PRICE, request.id, request.round);
         let half = draws.between(20_000, 48_000) / 2;
         let raydium_is_better = draws.between(0, 1) == 1;
         if raydium_is_better == (self.id == VenueId::Raydium) { 1_000_000 + half } else { 1_000_000 - half }
@@ -142,7 +142,7 @@ impl Venue for SimulatedVenue {
         let fails = self
             .settings
             .venue_failure_rate
-            .holds(self.dice.cast(FAULT + self.id as u64, request.id, request.round).millionths());
+            .holds(self.rng.cast(FAULT + self.id as u64, request.id, request.round).millionths());
         if fails || self.settings.venues_down.contains(&self.id) {
             return Err(Failure::new(FailureCode::VenueUnavailable, format!("{} refused to quote", self.id)));
         }

@@ -34,14 +34,14 @@ impl Answer {
 
 /// What one socket told from its opening to its close.
 #[derive(Debug)]
-pub struct Story {
+pub struct SocketLog {
     /// Every step, those of the snapshot first.
     pub steps: Vec<Value>,
     /// The server's close code; `None` where the connection just broke.
     pub close: Option<u16>,
 }
 
-impl Story {
+impl SocketLog {
     pub fn statuses(&self) -> Vec<&str> {
         self.steps.iter().map(|step| step["status"].as_str().unwrap()).collect()
     }
@@ -183,7 +183,7 @@ impl Client {
     }
 
     /// Follows an order on a socket of its own to the server's close.
-    pub async fn follow(&self, id: &str) -> Story {
+    pub async fn follow(&self, id: &str) -> SocketLog {
         self.socket(&format!("/ws/orders/{id}")).await.until_closed().await
     }
 
@@ -291,7 +291,7 @@ impl Socket {
     }
 
     /// Everything from here to the close.
-    pub async fn until_closed(mut self) -> Story {
+    pub async fn until_closed(mut self) -> SocketLog {
         let mut steps = Vec::new();
         loop {
             match self.next().await {
@@ -299,7 +299,7 @@ impl Socket {
                     Value::Array(events) => steps.extend(events),
                     _ => steps.push(message),
                 },
-                Err(close) => return Story { steps, close },
+                Err(close) => return SocketLog { steps, close },
             }
         }
     }

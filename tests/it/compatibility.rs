@@ -80,9 +80,9 @@ async fn every_path_under_which_clients_look_for_a_socket_follows_the_order() {
     let closing =
         [format!("/ws/orders/{id}"), format!("/api/orders/{id}/stream"), format!("/api/orders/execute?orderId={id}")];
     for path in closing {
-        let story = server.client.socket(&path).await.until_closed().await;
-        story.assert_gapless();
-        assert_eq!((story.statuses().last(), story.close), (Some(&"confirmed"), Some(1000)), "{path}");
+        let history = server.client.socket(&path).await.until_closed().await;
+        history.assert_gapless();
+        assert_eq!((history.statuses().last(), history.close), (Some(&"confirmed"), Some(1000)), "{path}");
     }
     let mut by_query = server.client.socket(&format!("/ws?orderId={id}")).await;
     let mut by_message = server.client.socket("/ws").await;

@@ -38,7 +38,7 @@ pub struct Crowd {
     // Where the engine listens just now; it changes with every start.
     client: RefCell<Client>,
     history: RefCell<History>,
-    dice: RefCell<SmallRng>,
+    rng: RefCell<SmallRng>,
     trades: RefCell<Vec<JoinHandle<()>>>,
     // What each client is busy with, for the day on which one never comes to an end.
     doing: RefCell<BTreeMap<u64, String>>,
@@ -54,7 +54,7 @@ impl Crowd {
         Rc::new(Self {
             client: RefCell::new(Client::nowhere()),
             history: RefCell::default(),
-            dice: RefCell::new(SmallRng::seed_from_u64(seed)),
+            rng: RefCell::new(SmallRng::seed_from_u64(seed)),
             trades: RefCell::default(),
             doing: RefCell::default(),
             next: Cell::new(0),
@@ -65,7 +65,7 @@ impl Crowd {
 
     /// A number below `end`.
     pub fn draw(&self, end: u32) -> u32 {
-        self.dice.borrow_mut().random_range(0..end)
+        self.rng.borrow_mut().random_range(0..end)
     }
 
     fn one_in(&self, many: u32) -> bool {
@@ -227,9 +227,9 @@ impl Crowd {
             self.doing.borrow_mut().insert(number, format!("opening {path}"));
             if let Ok(socket) = self.client().try_socket(&path).await {
                 self.doing.borrow_mut().insert(number, format!("reading {path}"));
-                let story = socket.until_closed().await;
-                let (steps, close) = (story.steps.len() as u64, story.close);
-                self.history.borrow_mut().told(id, told, story);
+                let history = socket.until_closed().await;
+                let (steps, close) = (history.steps.len() as u64, history.close);
+                self.history.borrow_mut().told(id, told, history);
                 told += steps;
                 if close == Some(1000) {
                     return;

@@ -54,7 +54,7 @@ async fn an_engine_runs_in_the_actix_system_of_its_host() {
     let parts = Parts { without_http: true, ..Parts::default() };
     let engine = Engine::start_here_with(settings.clone(), parts).await.unwrap();
     let order = engine.submit(request(&settings), None).await.unwrap().order;
-    assert_eq!(engine.desk().order(Owner::Shared, order.id).await.unwrap().id, order.id);
+    assert_eq!(engine.service().order(Owner::Shared, order.id).await.unwrap().id, order.id);
     let request: Arc<OrderRequest> = order.request;
     assert_eq!(request.amount_in, BaseUnits(1_500_000_000));
     engine.shutdown().await;

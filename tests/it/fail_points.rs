@@ -37,7 +37,7 @@ async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str
     // Some moments come once a process, some only to orders that are cancelled or broken, most to every order.
     let hits = match point {
         "manager.draining" | "persistence.flushing" | "engine.recovering" => 0,
-        "order.cancelling" | "manager.mending" | "manager.mended" => crowd.draw(3),
+        "order.cancelling" | "manager.reloading" | "manager.reloaded" => crowd.draw(3),
         _ => crowd.draw(12),
     };
     let mut armed = format!("{point}={hits}*off->return");

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use order_engine::actors::desk::CancelRefused;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
+use order_engine::actors::service::CancelRefused;
 use order_engine::chain::{Chain, ChainError};
 use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
@@ -329,11 +329,11 @@ async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
     let mut steps = engine.subscribe(order.id).await.unwrap();
     while steps.next().await.unwrap().status != Status::Submitted {}
     for _ in 0..20 {
-        let refused = engine.desk().cancel(Owner::Shared, order.id).await.unwrap_err();
+        let refused = engine.service().cancel(Owner::Shared, order.id).await.unwrap_err();
         assert!(matches!(refused, CancelRefused::ByOrder(CancelError::TooLate(_))), "{refused}");
     }
     // The last cancel's turn is over once the order answers again.
-    engine.desk().order(Owner::Shared, order.id).await.unwrap();
+    engine.service().order(Owner::Shared, order.id).await.unwrap();
     assert_eq!(chain.most.load(Ordering::SeqCst), 1);
     engine.shutdown().await;
 }

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statem
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::client::{Answer, Client, Story, at_once};
+use crate::client::{Answer, Client, SocketLog, at_once};
 use crate::process::Server;
 
 /// Every step an order may take: from this status, by this event, to that status. Written down here once more, so that
@@ -55,7 +55,7 @@ pub struct History {
     /// Orders that were answered with 201 or 200 without a key.
     accepted: Vec<String>,
     /// What each socket told, and what it was asked to leave out.
-    stories: Vec<(String, u64, Story)>,
+    histories: Vec<(String, u64, SocketLog)>,
     /// How cancels were answered.
     cancels: Vec<(String, u16, String)>,
     /// The engine's wall clock was set meanwhile: its stamps cannot be compared with the chain's time.
@@ -69,7 +69,7 @@ pub struct Findings {
     pub orders: usize,
     pub events: usize,
     pub swaps: usize,
-    pub stories: usize,
+    pub histories: usize,
     pub confirmed: usize,
     pub failed: usize,
     pub cancelled: usize,
@@ -104,8 +104,8 @@ impl History {
     }
 
     /// A socket has told its story, from after `after_seq` on.
-    pub fn told(&mut self, id: &str, after_seq: u64, story: Story) {
-        self.stories.push((id.to_owned(), after_seq, story));
+    pub fn told(&mut self, id: &str, after_seq: u64, history: SocketLog) {
+        self.histories.push((id.to_owned(), after_seq, history));
     }
 
     /// Every order that a client knows of.
@@ -135,7 +135,7 @@ impl History {
             orders: database.orders.len(),
             events: database.orders.values().map(|order| order.events.len()).sum(),
             swaps: chain.swaps.len(),
-            stories: self.stories.len(),
+            histories: self.histories.len(),
             confirmed: ended("confirmed"),
             failed: ended("failed"),
             cancelled: ended("cancelled"),
@@ -181,7 +181,7 @@ impl History {
     }
 
     fn check_stories(&self, told: &HashMap<String, Told>, judge: &mut Judge) {
-        for (id, after_seq, Story { steps, close }) in &self.stories {
+        for (id, after_seq, SocketLog { steps, close }) in &self.histories {
             let Some(Told { events, .. }) = told.get(id) else { continue };
             for (step, seq) in steps.iter().zip(after_seq + 1..) {
                 let recorded = usize::try_from(seq - 1).ok().and_then(|index| events.get(index));
@@ -381,14 +381,14 @@ impl Judge {
         self.steps(id, order);
         self.swaps(id, order, chain);
         self.end(id, order, chain);
-        self.face(id, order, told);
+        self.app(id, order, told);
     }
 
     /// The end: confirmed with the one swap that landed, or ended otherwise without any.
     fn end(&mut self, id: &str, order: &StoredOrder, chain: &Chain) {
         let last = order.events.last();
         let ended = last.map(|event| event.status.as_str()).unwrap_or_default();
-        self.holds(FINAL.contains(&ended), || format!("order {id} has not ended: {}", story(order)));
+        self.holds(FINAL.contains(&ended), || format!("order {id} has not ended: {}", history(order)));
         self.holds(order.status == ended, || format!("order {id} is stored as {}, and ended {ended}", order.status));
         let confirmed = last.filter(|event| event.status == "confirmed");
         let landed: Vec<_> = chain
@@ -396,7 +396,7 @@ impl Judge {
             .values()
             .filter(|swap| text_of(&swap["orderId"]) == id && swap["outcome"] == "landed")
             .collect();
-        self.holds(landed.len() <= 1, || format!("order {id} was swapped {} times: {}", landed.len(), story(order)));
+        self.holds(landed.len() <= 1, || format!("order {id} was swapped {} times: {}", landed.len(), history(order)));
         match (confirmed, landed.first()) {
             (Some(event), Some(swap)) => {
                 let same = event.field("/data/swap/signature") == &swap["signature"]
@@ -410,7 +410,7 @@ impl Judge {
     }
 
     /// What the public face tells is what is stored.
-    fn face(&mut self, id: &str, order: &StoredOrder, Told { order: view, events }: &Told) {
+    fn app(&mut self, id: &str, order: &StoredOrder, Told { order: view, events }: &Told) {
         let failed_attempts = order.events.iter().filter(|event| event.kind() == "attempt_failed").count();
         let same = view["status"] == order.status.as_str()
             && view["attempt"] == failed_attempts + 1
@@ -440,13 +440,13 @@ impl Judge {
             let legal = LEGAL.contains(&(from, kind, event.status.as_str()))
                 || (from == "cancel requested" && kind == "cancelled");
             let legal = legal && !(from == "submitted" && kind == "cancelled");
-            self.holds(legal, || format!("order {id}: {kind} cannot follow {from}: {}", story(order)));
+            self.holds(legal, || format!("order {id}: {kind} cannot follow {from}: {}", history(order)));
             from = if kind == "cancel_requested" { "cancel requested" } else { &event.status };
         }
         let backwards = order.events.windows(2).any(|pair| pair[1].at < pair[0].at);
-        self.holds(!backwards, || format!("order {id}: time runs backwards: {}", story(order)));
+        self.holds(!backwards, || format!("order {id}: time runs backwards: {}", history(order)));
         let finals = order.events.iter().filter(|event| FINAL.contains(&event.status.as_str())).count();
-        self.holds(finals == 1, || format!("order {id} ended {finals} times: {}", story(order)));
+        self.holds(finals == 1, || format!("order {id} ended {finals} times: {}", history(order)));
     }
 
     /// Its swaps: each recorded before it was sent, none signed while another might land, all decided as the chain did.
@@ -495,10 +495,10 @@ impl Judge {
     }
 }
 
-fn story(order: &StoredOrder) -> String {
-    order.events.iter().fold(String::new(), |mut story, event| {
-        let _ = write!(story, "{} {} → {}; ", event.seq, event.kind(), event.status);
-        story
+fn history(order: &StoredOrder) -> String {
+    order.events.iter().fold(String::new(), |mut history, event| {
+        let _ = write!(history, "{} {} → {}; ", event.seq, event.kind(), event.status);
+        history
     })
 }
 

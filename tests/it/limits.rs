@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::order::{OrderRequest, Priority, Recorded};
+use order_engine::domain::order::{OrderRequest, Priority, RecordedEvent};
 use order_engine::engine::{Engine, Parts};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ async fn a_burst_keeps_every_limit_and_loses_nothing() {
     }
     let (mut runs, mut dispatches) = (Vec::new(), Vec::new());
     for mut subscription in subscriptions {
-        let mut steps: Vec<std::sync::Arc<Recorded>> = Vec::new();
+        let mut steps: Vec<std::sync::Arc<RecordedEvent>> = Vec::new();
         while let Some(step) = subscription.next().await {
             steps.push(step);
         }

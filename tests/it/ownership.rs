@@ -244,8 +244,8 @@ async fn pry(asker: &Asker, owner: &Owner, (method, path, touches): (&str, &str,
                 assert_eq!(foreign.status, if touches == Order { 404 } else { 400 }, "{what}: {foreign:?}");
                 questions += 1;
                 if is_socket {
-                    let story = asker.client.socket(&about(id)).await.until_closed().await;
-                    assert!(story.steps.is_empty() && story.close == Some(4404), "{what}: {story:?}");
+                    let history = asker.client.socket(&about(id)).await.until_closed().await;
+                    assert!(history.steps.is_empty() && history.close == Some(4404), "{what}: {history:?}");
                     questions += 1;
                 }
             }

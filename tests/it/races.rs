@@ -24,7 +24,7 @@ async fn a_cancel_against_an_execution_has_one_outcome_and_a_cancelled_order_was
         ("simulation.failure_rate", "0.1"),
     ];
     let server = Server::start(SWIFT.into_iter().chain(waits));
-    let mut dice = SmallRng::seed_from_u64(seed());
+    let mut rng = SmallRng::seed_from_u64(seed());
     let race = |wait: Duration, over_a_socket: bool| {
         let client = server.client.clone();
         async move {
@@ -44,7 +44,7 @@ async fn a_cancel_against_an_execution_has_one_outcome_and_a_cancelled_order_was
         }
     };
     let draws: Vec<_> =
-        (0..races).map(|_| (Duration::from_micros(dice.random_range(0..LIFE)), dice.random_range(0..4) == 0)).collect();
+        (0..races).map(|_| (Duration::from_micros(rng.random_range(0..LIFE)), rng.random_range(0..4) == 0)).collect();
     let raced = at_once(50, draws.into_iter().map(|(wait, over_a_socket)| race(wait, over_a_socket))).await;
     let mut history = History::default();
     for (submitted, id, answer) in &raced {

@@ -137,10 +137,10 @@ async fn a_fallen_order_is_announced_without_a_gap_or_a_repeat() {
     let mut listener = Listener::to(&redis.url()).await;
     let id = server.client.submit(json!({ "clientOrderId": "poison" })).await.order_id();
     let heard = listener.until_ended(&id).await;
-    let story = server.client.follow(&id).await;
-    assert!(story.steps.len() > WHOLE_LIFE.len(), "the order never fell: {story:?}");
+    let history = server.client.follow(&id).await;
+    assert!(history.steps.len() > WHOLE_LIFE.len(), "the order never fell: {history:?}");
     let seqs: Vec<_> = heard["orders"].iter().map(|step| step["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, story.seqs());
+    assert_eq!(seqs, history.seqs());
 }
 
 #[actix::test]
@@ -247,8 +247,8 @@ async fn without_redis_previews_are_shared_too_and_no_order_is_traded_on_one() {
         assert_eq!((answer.status, said(&answer.body)), (200, said(&answers[0].body)));
     }
     let id = server.client.submit(json!({})).await.order_id();
-    let story = server.client.follow(&id).await;
-    assert_ne!(story.steps[2]["quotes"], answers[0].body["quotes"]);
+    let history = server.client.follow(&id).await;
+    assert_ne!(history.steps[2]["quotes"], answers[0].body["quotes"]);
     assert_eq!(server.client.get("/ready").await.body["status"], "ok");
 }
 

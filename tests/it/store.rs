@@ -9,18 +9,18 @@ use actix::Actor;
 use chrono::{DateTime, TimeDelta, Utc};
 use migration::{Migrator, MigratorTrait};
 use order_engine::Settings;
-use order_engine::actors::caretaker::Caretaker;
 use order_engine::actors::persistence::{Persistence, RecordError, record};
+use order_engine::actors::supervisor::Supervisor;
 use order_engine::clock::Clock;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::id::{ClientKey, OrderId, VenueId};
 use order_engine::domain::lifecycle::{OrderEvent, Status};
 use order_engine::domain::moment::{Moment, Now, Uptime};
-use order_engine::domain::order::{Order, OrderRequest, Priority, Recorded};
+use order_engine::domain::order::{Order, OrderRequest, Priority, RecordedEvent};
 use order_engine::domain::quote::Quote;
 use order_engine::domain::retry::{Failure, FailureCode};
-use order_engine::domain::routing::{Decision, Strategy};
+use order_engine::domain::routing::{RoutingDecision, Strategy};
 use order_engine::domain::secret::Secret;
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
@@ -140,7 +140,7 @@ fn quote(venue: VenueId, amount_out: u64, price: &str) -> Quote {
 }
 
 fn routed(amount_out: u64) -> OrderEvent {
-    OrderEvent::Routed(Arc::new(Decision {
+    OrderEvent::Routed(Arc::new(RoutingDecision {
         quotes: vec![
             quote(VenueId::Meteora, amount_out, "152.318200000000001"),
             quote(VenueId::Raydium, amount_out / 2, "0.000000000000001"),
@@ -255,7 +255,8 @@ async fn a_whole_story_is_told_again_as_it_was_lived() {
         writes.push(next(&mut order, OrderEvent::CancelRequested, None));
         writes.push(next(&mut order, landed(&third, 31), None));
         // After each step the store tells what the engine would have in memory.
-        let mut told = Order::replay(order.id, order.owner, order.request.clone(), [story(&order)[0].clone()]).unwrap();
+        let mut told =
+            Order::replay(order.id, order.owner, order.request.clone(), [history(&order)[0].clone()]).unwrap();
         for write in writes {
             let Write::Step(step) = &write else { unreachable!() };
             told.apply(step.recorded.clone()).unwrap();
@@ -275,7 +276,7 @@ async fn a_whole_story_is_told_again_as_it_was_lived() {
     .await;
 }
 
-fn story(order: &Order) -> Vec<(u32, DateTime<Utc>, OrderEvent)> {
+fn history(order: &Order) -> Vec<(u32, DateTime<Utc>, OrderEvent)> {
     order.history().iter().map(|step| (step.seq, step.at, step.event.clone())).collect()
 }
 
@@ -705,7 +706,7 @@ fn persistence(shelf: &Shelf) -> actix::Addr<Persistence> {
 
 fn persistence_with(shelf: &Shelf, batch: usize) -> actix::Addr<Persistence> {
     let (fatal, _) = tokio::sync::watch::channel(None);
-    Persistence::new(shelf.store.clone(), batch, Caretaker::new(Clock::System, fatal).start(), Metrics::default())
+    Persistence::new(shelf.store.clone(), batch, Supervisor::new(Clock::System, fatal).start(), Metrics::default())
         .start()
 }
 
@@ -745,7 +746,8 @@ async fn the_database_itself_allows_one_live_swap_an_order() {
         commit_each(shelf, to_submitted(&mut order, &first)).await;
         // No engine would write that: a second signed swap while the first is live.
         let recorded = Arc::new(order.propose(OrderEvent::CancelRequested, moment()).unwrap());
-        let mut write = Write::step(&order, Arc::new(Recorded { attempt: 2, ..Recorded::clone(&recorded) }), None);
+        let mut write =
+            Write::step(&order, Arc::new(RecordedEvent { attempt: 2, ..RecordedEvent::clone(&recorded) }), None);
         let Write::Step(step) = &mut write else { unreachable!() };
         step.swap = SwapWrite::Signed(second.clone());
         let refused = shelf.store.commit(std::slice::from_ref(&write)).await;
@@ -813,7 +815,7 @@ async fn of_a_batch_with_a_poisoned_row_only_that_row_is_refused() {
                 if number == 13 {
                     let Write::Step(step) = &mut write else { unreachable!() };
                     // An event number that the database's own check refuses.
-                    step.recorded = Arc::new(Recorded { seq: 0, ..Recorded::clone(&step.recorded) });
+                    step.recorded = Arc::new(RecordedEvent { seq: 0, ..RecordedEvent::clone(&step.recorded) });
                 }
                 record(&persistence, write, None)
             })

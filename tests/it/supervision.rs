@@ -15,14 +15,14 @@ async fn a_rejected_swap_is_tried_three_times_with_growing_waits_and_fails_once(
         SWIFT.into_iter().chain([("simulation.failure_rate", "1"), ("orders.backoff_initial_ms", "400")]),
     );
     let id = server.client.submit(json!({})).await.order_id();
-    let story = server.client.follow(&id).await;
+    let history = server.client.follow(&id).await;
     let attempt = ["routing", "building", "submitted"];
     let expected: Vec<_> =
         [&["pending"][..], &attempt, &["pending"], &attempt, &["pending"], &attempt, &["failed"]].concat();
-    assert_eq!(story.statuses(), expected);
-    story.assert_gapless();
-    assert_eq!(story.close, Some(1000));
-    let waits: Vec<_> = story
+    assert_eq!(history.statuses(), expected);
+    history.assert_gapless();
+    assert_eq!(history.close, Some(1000));
+    let waits: Vec<_> = history
         .steps
         .iter()
         .filter(|step| step["nextRetryAt"].is_string())
@@ -34,7 +34,7 @@ async fn a_rejected_swap_is_tried_three_times_with_growing_waits_and_fails_once(
     assert_eq!(waits.len(), 2);
     // 400 ms and 800 ms, each with a fifth of jitter.
     assert!((320..=480).contains(&waits[0]) && (640..=960).contains(&waits[1]), "{waits:?}");
-    let last = story.steps.last().unwrap();
+    let last = history.steps.last().unwrap();
     assert_eq!((&last["error"]["code"], &last["retryCount"]), (&json!("swap_rejected"), &json!(3)));
     let order = server.client.get(&format!("/api/orders/{id}")).await.body;
     assert_eq!(order["error"]["code"], "swap_rejected");
@@ -48,9 +48,9 @@ async fn a_silent_venue_and_one_that_is_down_leave_the_work_to_the_other() {
     {
         let server = Server::start(SWIFT.into_iter().chain([(setting, "raydium"), ("routing.timeout_ms", "300")]));
         let id = server.client.submit(json!({})).await.order_id();
-        let story = server.client.follow(&id).await;
-        assert_eq!(*story.statuses().last().unwrap(), "confirmed");
-        let building = &story.steps[2];
+        let history = server.client.follow(&id).await;
+        assert_eq!(*history.statuses().last().unwrap(), "confirmed");
+        let building = &history.steps[2];
         assert_eq!(building["dexUsed"], "meteora");
         assert_eq!(building["unavailable"][0]["dex"], "raydium");
         assert!(building["unavailable"][0]["error"]["message"].as_str().unwrap().contains(code), "{building}");
@@ -61,9 +61,9 @@ async fn a_silent_venue_and_one_that_is_down_leave_the_work_to_the_other() {
 async fn no_venue_at_all_is_a_retryable_failure() {
     let server = Server::start(SWIFT.into_iter().chain([("simulation.venues_down", "raydium,meteora")]));
     let id = server.client.submit(json!({})).await.order_id();
-    let story = server.client.follow(&id).await;
-    assert_eq!(story.statuses(), ["pending", "routing", "pending", "routing", "pending", "routing", "failed"]);
-    assert_eq!(story.steps.last().unwrap()["error"]["code"], "venue_unavailable");
+    let history = server.client.follow(&id).await;
+    assert_eq!(history.statuses(), ["pending", "routing", "pending", "routing", "pending", "routing", "failed"]);
+    assert_eq!(history.steps.last().unwrap()["error"]["code"], "venue_unavailable");
 }
 
 #[actix::test]
@@ -97,12 +97,12 @@ async fn a_panicking_order_hurts_no_other_and_keeps_its_subscribers() {
         armed("order=1*panic", &[("simulation.swap_latency_min_ms", "300"), ("simulation.swap_latency_max_ms", "300")]);
     let poisoned = server.client.submit(json!({ "clientOrderId": "poison-1" })).await.order_id();
     let others = at_once(20, (0..20).map(|_| server.client.submit(json!({})))).await;
-    let story = server.client.follow(&poisoned).await;
-    assert_eq!(*story.statuses().last().unwrap(), "confirmed", "{story:?}");
-    story.assert_gapless();
+    let history = server.client.follow(&poisoned).await;
+    assert_eq!(*history.statuses().last().unwrap(), "confirmed", "{history:?}");
+    history.assert_gapless();
     for answer in others {
-        let story = server.client.follow(&answer.order_id()).await;
-        assert_eq!(story.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
+        let history = server.client.follow(&answer.order_id()).await;
+        assert_eq!(history.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
     }
     server.assert_no_second_swap();
 }
@@ -131,9 +131,9 @@ async fn an_order_that_breaks_with_its_swap_on_the_way_is_not_swapped_again() {
         &[("simulation.swap_latency_min_ms", "300"), ("simulation.swap_latency_max_ms", "300")],
     );
     let id = server.client.submit(json!({ "clientOrderId": "poison-1" })).await.order_id();
-    let story = server.client.follow(&id).await;
-    assert_eq!(story.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
-    story.assert_gapless();
+    let history = server.client.follow(&id).await;
+    assert_eq!(history.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
+    history.assert_gapless();
     assert_eq!(server.ledger().len(), 1);
 }
 
@@ -142,14 +142,14 @@ async fn an_order_that_panics_every_time_ends_failed_with_code_internal_while_a_
     let server = armed("order=panic", &[]);
     let poisoned = server.client.submit(json!({ "clientOrderId": "poison-1" })).await.order_id();
     let others = at_once(20, (0..100).map(|_| server.client.submit(json!({})))).await;
-    let story = server.client.follow(&poisoned).await;
-    assert_eq!(story.statuses(), ["pending", "pending", "pending", "failed"]);
-    story.assert_gapless();
-    assert_eq!(story.steps[3]["error"]["code"], "internal");
-    assert_eq!(story.steps[3]["retryCount"], 3);
+    let history = server.client.follow(&poisoned).await;
+    assert_eq!(history.statuses(), ["pending", "pending", "pending", "failed"]);
+    history.assert_gapless();
+    assert_eq!(history.steps[3]["error"]["code"], "internal");
+    assert_eq!(history.steps[3]["retryCount"], 3);
     for answer in others {
-        let story = server.client.follow(&answer.order_id()).await;
-        assert_eq!(story.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
+        let history = server.client.follow(&answer.order_id()).await;
+        assert_eq!(history.statuses(), ["pending", "routing", "building", "submitted", "confirmed"]);
     }
     server.assert_no_second_swap();
 }
@@ -230,8 +230,8 @@ async fn a_cancel_that_came_too_late_is_granted_if_the_swap_dies() {
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until(&id, |order| order["status"] == "submitted").await;
     assert_eq!(server.client.post(&format!("/api/orders/{id}/cancel"), &json!({})).await.status, 409);
-    let story = server.client.follow(&id).await;
-    assert_eq!(story.statuses(), ["pending", "routing", "building", "submitted", "submitted", "cancelled"]);
+    let history = server.client.follow(&id).await;
+    assert_eq!(history.statuses(), ["pending", "routing", "building", "submitted", "submitted", "cancelled"]);
     assert_eq!(server.ledger().len(), 1);
 }
 
@@ -272,8 +272,8 @@ async fn cancels_that_race_the_execution_have_one_outcome_each() {
 async fn an_order_without_a_signed_swap_fails_when_its_time_is_over() {
     let server = Server::start([("orders.timeout_ms", "300"), ("simulation.quote_latency_ms", "1500")]);
     let id = server.client.submit(json!({})).await.order_id();
-    let story = server.client.follow(&id).await;
-    assert_eq!(story.statuses(), ["pending", "routing", "failed"]);
-    assert_eq!(story.steps[2]["error"]["code"], "timeout");
+    let history = server.client.follow(&id).await;
+    assert_eq!(history.statuses(), ["pending", "routing", "failed"]);
+    assert_eq!(history.steps[2]["error"]["code"], "timeout");
     assert_eq!(server.ledger().len(), 0);
 }

@@ -6,31 +6,31 @@ use actix::MailboxError;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::World;
+use super::OrderContext;
 use crate::actors::venue::{BuildSwap, GetQuote};
 use crate::domain::id::OrderId;
 use crate::domain::moment::Stamp;
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{Decision, check};
+use crate::domain::routing::{RoutingDecision, check};
 use crate::domain::swap::SignedSwap;
 use crate::venue::{QuoteRequest, SwapRequest};
 
 /// Builds on the best offer, and on the next best where that fails. An offer that has grown too old is asked again.
 pub(super) async fn build(
-    world: Arc<World>,
+    world: Arc<OrderContext>,
     order_id: OrderId,
     attempt: u32,
     request: Arc<OrderRequest>,
-    decision: Arc<Decision>,
+    decision: Arc<RoutingDecision>,
     decided: Stamp,
 ) -> Result<SignedSwap, Failure> {
     let patience = world.settings.routing_timeout;
     let mut failures = Vec::new();
     for offer in &decision.quotes {
-        let Some(line) = world.venues.get(&offer.venue) else { continue };
-        let venue = line.get();
+        let Some(restartable_addr) = world.venues.get(&offer.venue) else { continue };
+        let venue = restartable_addr.get();
         let quote: Result<Quote, Failure> = if offer.is_fresh(decided, world.clock.read(), world.settings.quote_max_age)
         {
             Ok(offer.clone())
@@ -62,9 +62,9 @@ pub(super) async fn build(
     Err(Failure::new(code, said))
 }
 
-type Answer<T> = Result<Result<Result<T, Failure>, MailboxError>, Elapsed>;
+type VenueAnswer<T> = Result<Result<Result<T, Failure>, MailboxError>, Elapsed>;
 
-fn answered<T>(venue: &str, answer: Answer<T>) -> Result<T, Failure> {
+fn answered<T>(venue: &str, answer: VenueAnswer<T>) -> Result<T, Failure> {
     match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} is being restarted"))),

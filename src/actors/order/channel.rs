@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::TooManySubscribers;
-use super::outlet::Outlet;
+use super::subscriber::Subscriber;
 use crate::domain::user::Owner;
 
 /// The channels that are in use: those with open orders or followers.
 #[derive(Debug)]
 pub struct Channels {
     most_followers: usize,
-    of: Mutex<Known>,
+    of: Mutex<ChannelTable>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct ChannelTable {
     channels: HashMap<Owner, Weak<Channel>>,
     // The number of entries at which channels that are no longer in use are removed.
     sweep_at: usize,
@@ -55,12 +55,12 @@ pub struct Channel {
     most_followers: usize,
     open_orders: AtomicUsize,
     // Replaced as a whole, so that an order does not hold the lock while it tells.
-    followers: Mutex<Arc<[Outlet]>>,
+    followers: Mutex<Arc<[Subscriber]>>,
 }
 
 impl Channel {
     /// Adds a follower: it is told what every order of the owner records from here on, until the result is dropped.
-    pub fn follow(self: &Arc<Self>, to: Outlet) -> Result<Following, TooManySubscribers> {
+    pub fn follow(self: &Arc<Self>, to: Subscriber) -> Result<Following, TooManySubscribers> {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
         if followers.len() >= self.most_followers {
             return Err(TooManySubscribers);
@@ -70,7 +70,7 @@ impl Channel {
     }
 
     /// Everybody who follows.
-    pub fn followers(&self) -> Arc<[Outlet]> {
+    pub fn followers(&self) -> Arc<[Subscriber]> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -90,7 +90,7 @@ impl Channel {
 #[derive(Debug)]
 pub struct Following {
     channel: Arc<Channel>,
-    to: Outlet,
+    to: Subscriber,
 }
 
 impl Drop for Following {
@@ -120,7 +120,7 @@ impl Drop for OpenOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::order::outlet::tests::listener;
+    use crate::actors::order::subscriber::tests::listener;
     use crate::domain::user::UserId;
 
     #[actix::test]

@@ -1,11 +1,11 @@
 //! What the log says of an order.
 
 use crate::domain::lifecycle::OrderEvent;
-use crate::domain::order::{Order, Recorded};
+use crate::domain::order::{Order, RecordedEvent};
 
 /// One line a status, and for a final failure the post-mortem.
-pub(in crate::actors) fn log(order: &Order, recorded: &Recorded) {
-    let Recorded { seq, status, attempt, .. } = recorded;
+pub(in crate::actors) fn log(order: &Order, recorded: &RecordedEvent) {
+    let RecordedEvent { seq, status, attempt, .. } = recorded;
     match &recorded.event {
         OrderEvent::Failed(last) => {
             let errors: Vec<_> = order

@@ -35,7 +35,7 @@ const TRANSACTION_FEE: BaseUnits = BaseUnits(5_000);
 /// A swap the chain has taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Its identity.
     pub signature: Signature,
     /// The order it was signed for.
@@ -50,13 +50,13 @@ pub struct Entry {
     pub accepted_at: DateTime<Utc>,
     /// What it comes to.
     #[serde(flatten)]
-    pub fate: Fate,
+    pub fate: SwapOutcome,
 }
 
 /// What a taken swap comes to, if its blocks have not gone by before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Fate {
+pub enum SwapOutcome {
     /// It lands.
     Lands {
         /// When.
@@ -75,7 +75,7 @@ pub enum Fate {
     Dropped,
 }
 
-impl Fate {
+impl SwapOutcome {
     /// When it is decided, unless never.
     pub const fn decided_at(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -87,7 +87,7 @@ impl Fate {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "camelCase", rename_all_fields = "camelCase")]
-enum Line {
+enum LedgerRecord {
     Genesis {
         at: DateTime<Utc>,
         block_ms: u64,
@@ -104,7 +104,7 @@ enum Line {
         at: DateTime<Utc>,
         blocks: u64,
     },
-    Swap(Entry),
+    Swap(LedgerEntry),
 }
 
 /// Why the ledger cannot be used.
@@ -168,7 +168,7 @@ impl LedgerError {
 
 /// What came of handing a swap to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum SwapAccepted {
     /// It stands in the ledger, now or since before.
     Yes,
     /// It may no longer be taken.
@@ -183,15 +183,15 @@ pub struct Ledger {
     boots: HashMap<Uuid, (Uptime, DateTime<Utc>)>,
     block: Duration,
     jumps: Vec<(DateTime<Utc>, u64)>,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerEntry>,
     by_signature: HashMap<Signature, usize>,
-    read: Read,
+    read: ReadPosition,
     file: Option<LedgerFile>,
 }
 
 /// How far the file has been read, in whole lines.
 #[derive(Clone, Copy, Debug, Default)]
-struct Read {
+struct ReadPosition {
     bytes: u64,
     lines: usize,
 }
@@ -223,7 +223,7 @@ impl Ledger {
             jumps: vec![],
             entries: vec![],
             by_signature: HashMap::new(),
-            read: Read::default(),
+            read: ReadPosition::default(),
             file: None,
         }
     }
@@ -289,7 +289,7 @@ impl Ledger {
             let _ = self.exclusively(|ledger| match ledger.boots.contains_key(&moment.boot) {
                 // Another process was first.
                 true => Ok(()),
-                false => ledger.write(&Line::Boot { at, moment }),
+                false => ledger.write(&LedgerRecord::Boot { at, moment }),
             });
             self.boots.entry(moment.boot).or_insert((moment.uptime, at));
         }
@@ -305,28 +305,30 @@ impl Ledger {
     }
 
     /// What was taken under that signature.
-    pub fn entry(&self, signature: &Signature) -> Option<&Entry> {
+    pub fn entry(&self, signature: &Signature) -> Option<&LedgerEntry> {
         self.by_signature.get(signature).map(|&index| &self.entries[index])
     }
 
     /// Everything that was taken, oldest first.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[LedgerEntry] {
         &self.entries
     }
 
     /// What has come of an entry by `now`; `None` while it is open, and for ever if its blocks have gone by.
-    pub fn outcome(&self, entry: &Entry, now: DateTime<Utc>) -> Option<Outcome> {
+    pub fn outcome(&self, entry: &LedgerEntry, now: DateTime<Utc>) -> Option<Outcome> {
         let at = entry.fate.decided_at()?;
         let slot = self.height(at);
         if at > now || slot > entry.last_valid_block_height {
             return None;
         }
         Some(match &entry.fate {
-            Fate::Lands { amount_out, .. } => {
+            SwapOutcome::Lands { amount_out, .. } => {
                 Outcome::Landed(Fill { amount_out: *amount_out, slot, fee: TRANSACTION_FEE })
             }
-            Fate::Rejected { code, .. } => Outcome::Rejected { failure: Failure::new(*code, rejection(*code)), slot },
-            Fate::Dropped => return None,
+            SwapOutcome::Rejected { code, .. } => {
+                Outcome::Rejected { failure: Failure::new(*code, rejection(*code)), slot }
+            }
+            SwapOutcome::Dropped => return None,
         })
     }
 
@@ -337,29 +339,29 @@ impl Ledger {
     pub fn take(
         &mut self,
         signature: Signature,
-        draw: impl FnOnce(&Self) -> Option<Entry>,
-    ) -> Result<Taken, LedgerError> {
+        draw: impl FnOnce(&Self) -> Option<LedgerEntry>,
+    ) -> Result<SwapAccepted, LedgerError> {
         if self.entry(&signature).is_some() {
-            return Ok(Taken::Yes);
+            return Ok(SwapAccepted::Yes);
         }
         self.exclusively(|ledger| {
             if ledger.entry(&signature).is_some() {
-                return Ok(Taken::Yes);
+                return Ok(SwapAccepted::Yes);
             }
-            let Some(entry) = draw(ledger) else { return Ok(Taken::TooLate) };
-            let line = Line::Swap(entry);
+            let Some(entry) = draw(ledger) else { return Ok(SwapAccepted::TooLate) };
+            let line = LedgerRecord::Swap(entry);
             ledger.write(&line)?;
-            if let Line::Swap(entry) = line {
+            if let LedgerRecord::Swap(entry) = line {
                 ledger.remember(entry);
             }
-            Ok(Taken::Yes)
+            Ok(SwapAccepted::Yes)
         })
     }
 
     /// Moves the height on by so many blocks.
     pub fn jump(&mut self, at: DateTime<Utc>, blocks: u64) -> Result<(), LedgerError> {
         self.exclusively(|ledger| {
-            ledger.write(&Line::Jump { at, blocks })?;
+            ledger.write(&LedgerRecord::Jump { at, blocks })?;
             ledger.jumps.push((at, blocks));
             Ok(())
         })
@@ -397,7 +399,7 @@ impl Ledger {
 
     /// The first entry of a signature is the one that holds: where two processes wrote to one file, the same bytes may
     /// stand in it twice, and they still land once.
-    fn remember(&mut self, entry: Entry) {
+    fn remember(&mut self, entry: LedgerEntry) {
         if self.by_signature.contains_key(&entry.signature) {
             return;
         }
@@ -474,20 +476,20 @@ impl Ledger {
                 return Ok(text);
             }
             let line = serde_json::from_slice(&text);
-            if self.read.lines == 0 && !matches!(line, Ok(Line::Genesis { .. })) {
+            if self.read.lines == 0 && !matches!(line, Ok(LedgerRecord::Genesis { .. })) {
                 return Err(LedgerError::Foreign { path: path.to_owned() });
             }
             match line {
-                Ok(Line::Genesis { at, block_ms, moment }) => {
+                Ok(LedgerRecord::Genesis { at, block_ms, moment }) => {
                     (self.genesis, self.block) = (at, Duration::from_millis(block_ms.max(1)));
                     self.boots.extend(moment.map(|moment| (moment.boot, (moment.uptime, at))));
                 }
-                Ok(Line::Boot { at, moment }) => {
+                Ok(LedgerRecord::Boot { at, moment }) => {
                     // The first holds, as for a swap: what was told by it stays true.
                     self.boots.entry(moment.boot).or_insert((moment.uptime, at));
                 }
-                Ok(Line::Jump { at, blocks }) => self.jumps.push((at, blocks)),
-                Ok(Line::Swap(entry)) => self.remember(entry),
+                Ok(LedgerRecord::Jump { at, blocks }) => self.jumps.push((at, blocks)),
+                Ok(LedgerRecord::Swap(entry)) => self.remember(entry),
                 Err(error) => {
                     let (path, line) = (path.to_owned(), self.read.lines + 1);
                     return Err(LedgerError::Corrupt { path, line, reason: error.to_string() });
@@ -522,10 +524,10 @@ impl Ledger {
         }
         let block_ms = u64::try_from(block.as_millis()).unwrap_or(u64::MAX);
         self.boots.insert(now.moment.boot, (now.moment.uptime, now.at));
-        self.write(&Line::Genesis { at: now.at, block_ms, moment: Some(now.moment) })
+        self.write(&LedgerRecord::Genesis { at: now.at, block_ms, moment: Some(now.moment) })
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), LedgerError> {
+    fn write(&mut self, line: &LedgerRecord) -> Result<(), LedgerError> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let mut text = serde_json::to_vec(line).expect("a ledger line holds only strings and integers");
         text.push(b'\n');
@@ -613,8 +615,8 @@ mod tests {
         Now { at: at(wall), moment }
     }
 
-    fn entry(fate: Fate) -> Entry {
-        Entry {
+    fn entry(fate: SwapOutcome) -> LedgerEntry {
+        LedgerEntry {
             signature: Signature([1; 64]),
             order_id: OrderId(uuid::Uuid::nil()),
             attempt: 1,
@@ -625,18 +627,18 @@ mod tests {
         }
     }
 
-    fn append(ledger: &mut Ledger, entry: Entry) -> Result<Taken, LedgerError> {
+    fn append(ledger: &mut Ledger, entry: LedgerEntry) -> Result<SwapAccepted, LedgerError> {
         ledger.take(entry.signature, |_| Some(entry.clone()))
     }
 
-    fn other(number: u8) -> Entry {
-        Entry { signature: Signature([number; 64]), ..entry(Fate::Dropped) }
+    fn other(number: u8) -> LedgerEntry {
+        LedgerEntry { signature: Signature([number; 64]), ..entry(SwapOutcome::Dropped) }
     }
 
     #[test]
     fn a_swap_lands_while_nobody_looks() {
         let ledger = Ledger::in_memory(now(0), BLOCK);
-        let entry = entry(Fate::Lands { at: at(2_000), amount_out: BaseUnits(7) });
+        let entry = entry(SwapOutcome::Lands { at: at(2_000), amount_out: BaseUnits(7) });
         assert_eq!(ledger.outcome(&entry, at(1_999)), None);
         let fill = Fill { amount_out: BaseUnits(7), slot: 5, fee: TRANSACTION_FEE };
         assert_eq!(ledger.outcome(&entry, at(999_000)), Some(Outcome::Landed(fill)));
@@ -645,7 +647,7 @@ mod tests {
     #[test]
     fn a_swap_whose_blocks_went_by_first_never_lands() {
         let mut ledger = Ledger::in_memory(now(0), BLOCK);
-        let entry = entry(Fate::Lands { at: at(2_000), amount_out: BaseUnits(7) });
+        let entry = entry(SwapOutcome::Lands { at: at(2_000), amount_out: BaseUnits(7) });
         ledger.jump(at(1_000), 500).unwrap();
         assert_eq!(ledger.outcome(&entry, at(999_000)), None);
     }
@@ -656,8 +658,8 @@ mod tests {
         let path = folder.path().join("chain.ledger");
         let mut one = Ledger::open(&path, now(0), BLOCK).unwrap();
         let mut other = Ledger::open(&path, now(0), BLOCK).unwrap();
-        append(&mut one, entry(Fate::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
-        append(&mut other, entry(Fate::Dropped)).unwrap();
+        append(&mut one, entry(SwapOutcome::Lands { at: at(10), amount_out: BaseUnits(7) })).unwrap();
+        append(&mut other, entry(SwapOutcome::Dropped)).unwrap();
         assert_eq!(Ledger::read(&path).unwrap().entries(), one.entries());
     }
 
@@ -666,7 +668,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
         let mut ledger = Ledger::open(&path, now(0), BLOCK).unwrap();
-        append(&mut ledger, entry(Fate::Dropped)).unwrap();
+        append(&mut ledger, entry(SwapOutcome::Dropped)).unwrap();
         ledger.jump(at(400), 10).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"line\":\"swap\",\"signa").unwrap();
         let mut again = Ledger::open(&path, now(9_999), Duration::from_millis(1)).unwrap();
@@ -726,7 +728,7 @@ mod tests {
             assert_eq!(Ledger::read(&path).unwrap().entries(), ledger.entries());
             ledger.jump(at(0), 0).unwrap();
             let lines = fs::read_to_string(&path).unwrap();
-            assert!(lines.lines().all(|line| serde_json::from_str::<Line>(line).is_ok()), "{lines}");
+            assert!(lines.lines().all(|line| serde_json::from_str::<LedgerRecord>(line).is_ok()), "{lines}");
             fs::write(&path, &whole).unwrap();
             ledger = Ledger::open(&path, now(9), BLOCK).unwrap();
         }
@@ -825,7 +827,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
         let mut ledger = Ledger::open(&path, now(1_000), BLOCK).unwrap();
-        append(&mut ledger, entry(Fate::Lands { at: at(5_000), amount_out: BaseUnits(7) })).unwrap();
+        append(&mut ledger, entry(SwapOutcome::Lands { at: at(5_000), amount_out: BaseUnits(7) })).unwrap();
         for step in [-3_600_000, -5_000, 0, DAY] {
             // Running, started again, and looked at from beside.
             for ledger in [&ledger, &Ledger::open(&path, in_boot(1, step, 2_000), BLOCK).unwrap()] {
@@ -840,7 +842,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.ledger");
         let mut ledger = Ledger::open(&path, now(1_000), BLOCK).unwrap();
-        append(&mut ledger, Entry { accepted_at: at(90_000), ..entry(Fate::Dropped) }).unwrap();
+        append(&mut ledger, LedgerEntry { accepted_at: at(90_000), ..entry(SwapOutcome::Dropped) }).unwrap();
         let behind = Ledger::open(&path, in_boot(2, 50_000, 10), BLOCK).unwrap();
         assert_eq!(behind.time(in_boot(2, 1, 1_010)), at(91_000));
         assert_eq!(Ledger::read(&path).unwrap().time(in_boot(2, 1, 1_010)), at(91_000));

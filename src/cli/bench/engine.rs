@@ -10,7 +10,7 @@ use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 use sea_orm::{ConnectionTrait, Database};
 
-use super::super::Failure;
+use super::super::CommandError;
 
 pub(super) struct Engine {
     child: Child,
@@ -21,7 +21,7 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Starts an engine on an emptied database.
-    pub(super) async fn start(database_url: Option<&str>, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
+    pub(super) async fn start(database_url: Option<&str>, overrides: &[(&str, &str)]) -> Result<Self, CommandError> {
         let folder = std::env::temp_dir().join(format!("order-engine-bench-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Kills the process and starts another on what it left, with other settings over the old ones.
-    pub(super) fn restart(&mut self, overrides: &[(&str, &str)]) -> Result<(), Failure> {
+    pub(super) fn restart(&mut self, overrides: &[(&str, &str)]) -> Result<(), CommandError> {
         self.child.kill()?;
         self.child.wait()?;
         let url = ("database.url".to_owned(), self.settings.database.url.expose().to_owned());
@@ -56,12 +56,12 @@ impl Engine {
     }
 
     /// A second way into the database, for counting and for filling it.
-    pub(super) async fn store(&self) -> Result<SeaStore, Failure> {
+    pub(super) async fn store(&self) -> Result<SeaStore, CommandError> {
         Ok(SeaStore::connect(&self.settings.database).await?)
     }
 
     /// Has PostgreSQL do at once what it does of itself within minutes of a flood of writes.
-    pub(super) async fn tidy_up(&self) -> Result<(), Failure> {
+    pub(super) async fn tidy_up(&self) -> Result<(), CommandError> {
         if !self.settings.database.url.is_sqlite() {
             // Not a connection of the engine's, whose statements have to be short.
             let connection = Database::connect(self.settings.database.url.expose()).await?;
@@ -77,21 +77,21 @@ impl Engine {
     }
 
     /// The process's resident memory, in KiB.
-    pub(super) fn resident_kib(&self) -> Result<u64, Failure> {
+    pub(super) fn resident_kib(&self) -> Result<u64, CommandError> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
 
     /// Waits until so many orders have ended, asking the database.
-    pub(super) async fn until_ended(&self, store: &SeaStore, count: u64) -> Result<(), Failure> {
+    pub(super) async fn until_ended(&self, store: &SeaStore, count: u64) -> Result<(), CommandError> {
         while store.count_ended().await? < count {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         Ok(())
     }
 
-    pub(super) async fn finish(mut self, store: Option<SeaStore>) -> Result<(), Failure> {
+    pub(super) async fn finish(mut self, store: Option<SeaStore>) -> Result<(), CommandError> {
         if let Some(store) = store {
             store.close().await;
         }
@@ -110,7 +110,7 @@ impl Drop for Engine {
     }
 }
 
-fn spawn(folder: &Path, overrides: &[(String, String)]) -> Result<(Child, SocketAddr), Failure> {
+fn spawn(folder: &Path, overrides: &[(String, String)]) -> Result<(Child, SocketAddr), CommandError> {
     let mut command = Command::new(std::env::current_exe()?);
     command.current_dir(folder).arg("serve").stdin(Stdio::null()).stdout(Stdio::piped());
     for (key, value) in overrides {

@@ -17,16 +17,16 @@ use order_engine::domain::user::Owner;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 
-use super::super::Failure;
+use super::super::CommandError;
 use super::Experiment;
 use super::engine::Engine;
-use super::load::{self, Connection, ORDER, Until, hammer};
+use super::load::{self, Connection, LoadEnd, ORDER, hammer};
 use super::statistics::{greedy_schedule, micros, per_second, percentile};
 
 const CONNECTIONS: usize = 128;
 
 /// Where and how large.
-pub(super) struct Plan {
+pub(super) struct ExperimentPlan {
     pub(super) database_url: Option<String>,
     /// Sizes are divided by this.
     pub(super) share: u64,
@@ -53,7 +53,7 @@ const SWIFT: [(&str, &str); 7] = [
     ("simulation.ledger", "memory"),
 ];
 
-pub(super) async fn run(experiment: Experiment, plan: &Plan) -> Result<Figures, Failure> {
+pub(super) async fn run(experiment: Experiment, plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     match experiment {
         Experiment::Accept => accept(plan).await,
         Experiment::Lifecycle => lifecycle(plan).await,
@@ -66,11 +66,11 @@ pub(super) async fn run(experiment: Experiment, plan: &Plan) -> Result<Figures, 
     }
 }
 
-async fn accept(plan: &Plan) -> Result<Figures, Failure> {
+async fn accept(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let engine = Engine::start(plan.database_url.as_deref(), &HELD_BACK).await?;
     let length = Duration::from_secs(10) / u32::try_from(plan.share.min(10))?;
     let start = Instant::now();
-    let mut took = hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Elapsed(length)).await?;
+    let mut took = hammer(engine.address, CONNECTIONS, load::post(engine.address), LoadEnd::Elapsed(length)).await?;
     let rate = per_second(took.len() as u64, start.elapsed());
     engine.finish(None).await?;
     Ok(vec![
@@ -80,19 +80,19 @@ async fn accept(plan: &Plan) -> Result<Figures, Failure> {
     ])
 }
 
-async fn lifecycle(plan: &Plan) -> Result<Figures, Failure> {
+async fn lifecycle(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let engine = Engine::start(plan.database_url.as_deref(), &SWIFT).await?;
     let store = engine.store().await?;
     let orders = 20_000 / plan.share;
     let start = Instant::now();
-    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), LoadEnd::Requests(orders)).await?;
     engine.until_ended(&store, orders).await?;
     let rate = per_second(orders, start.elapsed());
     engine.finish(Some(store)).await?;
     Ok(vec![("lifecycle: orders a second to confirmed", "/s", rate)])
 }
 
-async fn alone(plan: &Plan) -> Result<Figures, Failure> {
+async fn alone(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let engine = Engine::start(plan.database_url.as_deref(), &SWIFT).await?;
     let mut connection = Connection::open(engine.address).await?;
     let client = awc::Client::new();
@@ -121,7 +121,7 @@ async fn alone(plan: &Plan) -> Result<Figures, Failure> {
 
 /// Orders come at 1,000 a second and each swap takes a second, so about 1,000 sockets are open at any moment. What is
 /// timed is the confirmation: it reaches a socket that has been open for that second.
-async fn fanout(plan: &Plan) -> Result<Figures, Failure> {
+async fn fanout(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let swap = [
         ("simulation.swap_latency_min_ms", "1000"),
         ("simulation.swap_latency_max_ms", "1000"),
@@ -150,7 +150,7 @@ async fn fanout(plan: &Plan) -> Result<Figures, Failure> {
 }
 
 /// How long after its timestamp the confirmation of a new order was seen.
-async fn follow_new(address: std::net::SocketAddr) -> Result<Duration, Failure> {
+async fn follow_new(address: std::net::SocketAddr) -> Result<Duration, CommandError> {
     let client = awc::Client::builder().timeout(Duration::from_secs(30)).finish();
     let mut response = client
         .post(format!("http://{address}/api/orders"))
@@ -173,7 +173,7 @@ async fn follow_new(address: std::net::SocketAddr) -> Result<Duration, Failure> 
     Err("the socket closed without a confirmation".into())
 }
 
-async fn memory(plan: &Plan) -> Result<Figures, Failure> {
+async fn memory(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     // The wave ends by itself: what has not run within the time fails.
     let settings: Vec<_> = HELD_BACK
         .into_iter()
@@ -184,7 +184,7 @@ async fn memory(plan: &Plan) -> Result<Figures, Failure> {
     let store = engine.store().await?;
     let orders = 100_000 / plan.share;
     let idle = engine.resident_kib()?;
-    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), LoadEnd::Requests(orders)).await?;
     let waiting = engine.resident_kib()?;
     engine.until_ended(&store, orders).await?;
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -197,7 +197,7 @@ async fn memory(plan: &Plan) -> Result<Figures, Failure> {
     ])
 }
 
-async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
+async fn schedule(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     const SLOTS: usize = 1_000;
     const QUOTE: Duration = Duration::from_millis(200);
     let slots = SLOTS / usize::try_from(plan.share)?;
@@ -211,7 +211,7 @@ async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
     let engine = Engine::start(plan.database_url.as_deref(), &settings).await?;
     let store = engine.store().await?;
     let orders = 5_000 / plan.share;
-    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), LoadEnd::Requests(orders)).await?;
     engine.until_ended(&store, orders).await?;
     let mut runs = Vec::new();
     let mut before = None;
@@ -248,10 +248,10 @@ async fn schedule(plan: &Plan) -> Result<Figures, Failure> {
     ])
 }
 
-async fn restart(plan: &Plan) -> Result<Figures, Failure> {
+async fn restart(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let mut engine = Engine::start(plan.database_url.as_deref(), &HELD_BACK).await?;
     let orders = 100_000 / plan.share;
-    hammer(engine.address, CONNECTIONS, load::post(engine.address), Until::Requests(orders)).await?;
+    hammer(engine.address, CONNECTIONS, load::post(engine.address), LoadEnd::Requests(orders)).await?;
     let start = Instant::now();
     engine.restart(&HELD_BACK)?;
     let mut connection = Connection::open(engine.address).await?;
@@ -266,7 +266,7 @@ async fn restart(plan: &Plan) -> Result<Figures, Failure> {
     Ok(vec![("restart: start to owning 100,000 unfinished orders", "ms", micros(took) / 1_000)])
 }
 
-async fn lists(plan: &Plan) -> Result<Figures, Failure> {
+async fn lists(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
     let (page, one, id) = ("/api/orders?limit=50", "/api/orders/", 1_000);
     let mut figures = Vec::new();
     let names = [
@@ -282,13 +282,13 @@ async fn lists(plan: &Plan) -> Result<Figures, Failure> {
         // What is measured is the number of orders, not the aftermath of storing them all in a minute.
         engine.tidy_up().await?;
         let mut pages =
-            hammer(engine.address, 1, load::get(engine.address, page), Until::Requests(2_000 / plan.share)).await?;
+            hammer(engine.address, 1, load::get(engine.address, page), LoadEnd::Requests(2_000 / plan.share)).await?;
         figures.push((page_name, "us", percentile(&mut pages, 99)));
         let mut ones = hammer(
             engine.address,
             1,
             load::get(engine.address, &format!("{one}{known}")),
-            Until::Requests(5_000 / plan.share),
+            LoadEnd::Requests(5_000 / plan.share),
         )
         .await?;
         figures.push((one_name, "us", percentile(&mut ones, 99)));
@@ -298,7 +298,7 @@ async fn lists(plan: &Plan) -> Result<Figures, Failure> {
 }
 
 /// Stores so many ended orders, and names one of them.
-async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, Failure> {
+async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, CommandError> {
     const BATCH: u64 = 1_000;
     let tokens = Settings::with::<String, String>([])?.tokens;
     let request = Arc::new(OrderRequest {

@@ -7,7 +7,7 @@ use actix_web::web::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::Failure;
+use super::super::CommandError;
 
 /// The order that is posted.
 pub(super) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;
@@ -19,14 +19,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, Failure> {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self, CommandError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: BytesMut::with_capacity(8 * 1024) })
     }
 
     /// Sends a whole request and takes its answer's status and body.
-    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>), Failure> {
+    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>), CommandError> {
         self.stream.write_all(request).await?;
         let head = loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -43,7 +43,7 @@ impl Connection {
         Ok((status, self.read.split_to(length).to_vec()))
     }
 
-    async fn more(&mut self) -> Result<(), Failure> {
+    async fn more(&mut self) -> Result<(), CommandError> {
         match self.stream.read_buf(&mut self.read).await? {
             0 => Err("the engine closed the connection".into()),
             _ => Ok(()),
@@ -64,7 +64,7 @@ pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
 
 /// When a load ends.
 #[derive(Clone, Copy)]
-pub(super) enum Until {
+pub(super) enum LoadEnd {
     /// After so long.
     Elapsed(Duration),
     /// After so many requests over all connections.
@@ -76,17 +76,17 @@ pub(super) async fn hammer(
     address: SocketAddr,
     connections: usize,
     request: Vec<u8>,
-    until: Until,
-) -> Result<Vec<Duration>, Failure> {
+    until: LoadEnd,
+) -> Result<Vec<Duration>, CommandError> {
     let left = std::cell::Cell::new(match until {
-        Until::Requests(requests) => requests,
-        Until::Elapsed(_) => u64::MAX,
+        LoadEnd::Requests(requests) => requests,
+        LoadEnd::Elapsed(_) => u64::MAX,
     });
     let end = match until {
-        Until::Elapsed(duration) => Instant::now() + duration,
-        Until::Requests(_) => Instant::now() + Duration::from_secs(3_600),
+        LoadEnd::Elapsed(duration) => Instant::now() + duration,
+        LoadEnd::Requests(_) => Instant::now() + Duration::from_secs(3_600),
     };
-    let one = async || -> Result<Vec<Duration>, Failure> {
+    let one = async || -> Result<Vec<Duration>, CommandError> {
         let mut connection = Connection::open(address).await?;
         let mut took = Vec::new();
         while left.get() > 0 && Instant::now() < end {

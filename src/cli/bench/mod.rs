@@ -7,7 +7,7 @@ mod statistics;
 
 use std::process::ExitCode;
 
-use super::{Failure, output};
+use super::{CommandError, output};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -45,7 +45,7 @@ pub(super) enum Experiment {
     Lists,
 }
 
-pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
     use clap::ValueEnum;
     let chosen = match arguments.experiments.as_slice() {
         [] => Experiment::value_variants(),
@@ -61,7 +61,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         arguments.runs
     ))?;
     output::line(format_args!("{:<58} {:>12} {:>12} {:>12}", "", "median", "least", "most"))?;
-    let plan = experiments::Plan { database_url: arguments.database_url, share: if arguments.smoke { 100 } else { 1 } };
+    let plan = experiments::ExperimentPlan {
+        database_url: arguments.database_url,
+        share: if arguments.smoke { 100 } else { 1 },
+    };
     for experiment in chosen {
         let mut figures: Vec<(&'static str, &'static str, Vec<u64>)> = Vec::new();
         for _ in 0..arguments.runs {

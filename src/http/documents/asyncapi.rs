@@ -9,7 +9,7 @@ use super::operation::reference;
 use super::requests;
 use crate::http::dry_run::DryRun;
 use crate::http::wire::{SnapshotView, UpdateView};
-use crate::http::ws::frame::{AboutChannel, AboutOrder, WholeOrder, Wrong};
+use crate::http::ws::frame::{ChannelReply, ErrorReply, OrderReply, OrderSnapshot};
 
 const DESCRIPTION: &str = "A socket is closed with 1000 when the order has ended or nothing was followed for long, 1001 \
                            when the engine stops, 1002 for what is no WebSocket, 1008 for too many messages that mean \
@@ -93,7 +93,7 @@ fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let cancelled = json!({ "orderId": order_id, "status": "cancelled", "order": example("cancelled")["order"] });
     let wrong = json!({ "code": "invalid_request", "message": "orderId: must be a UUID", "retryable": false,
         "errors": [{ "field": "orderId", "message": "must be a UUID" }] });
-    let followed = json!({ "anyOf": [schema::<AboutOrder>(generator), schema::<AboutChannel>(generator)] });
+    let followed = json!({ "anyOf": [schema::<OrderReply>(generator), schema::<ChannelReply>(generator)] });
     let mut messages = Map::new();
     for (name, summary, schema, example) in [
         ("orderSnapshot", "The story so far", schema::<SnapshotView>(generator), example("snapshot")),
@@ -105,10 +105,10 @@ fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
         ("subscribed", "subscribed", "An order, or all of them, is followed from now on", followed.clone(), channel),
         ("unsubscribed", "unsubscribed", "It is not followed any more", followed, about),
         ("pong", "pong", "The answer to a ping", json!({}), json!({})),
-        ("orderSubmitted", "order:submitted", "An order is accepted", schema::<WholeOrder>(generator), whole),
+        ("orderSubmitted", "order:submitted", "An order is accepted", schema::<OrderSnapshot>(generator), whole),
         ("orderDryRun", "order:dry_run", "What would happen", schema::<DryRun>(generator), example("dryRun")),
-        ("orderCancelled", "order:cancelled", "An order is cancelled", schema::<WholeOrder>(generator), cancelled),
-        ("error", "error", "What was asked for cannot be", schema::<Wrong<'_>>(generator), wrong),
+        ("orderCancelled", "order:cancelled", "An order is cancelled", schema::<OrderSnapshot>(generator), cancelled),
+        ("error", "error", "What was asked for cannot be", schema::<ErrorReply<'_>>(generator), wrong),
     ] {
         let payload = json!({
             "allOf": [what],

@@ -24,7 +24,7 @@ pub(super) fn document() -> Value {
         let item = paths.entry(path).or_insert_with(|| json!({}));
         item[method] = operation.told();
     }
-    generator.subschema_for::<problem::Details>();
+    generator.subschema_for::<problem::ProblemDetails>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(requests::schemas());
     json!({

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::problems::{AT_THE_DOOR, Kind, NOT_LET_IN};
+use super::problems::{AT_THE_DOOR, NOT_LET_IN, ProblemKind};
 
 /// What one method of one path takes and answers.
 pub(super) struct Operation {
@@ -22,7 +22,7 @@ pub(super) struct Operation {
 }
 
 /// What a good answer says.
-pub(super) struct Answer {
+pub(super) struct SuccessResponse {
     pub(super) status: u16,
     pub(super) means: &'static str,
     pub(super) schema: Value,
@@ -96,7 +96,7 @@ impl Operation {
         self.refuses(super::problems::BODY)
     }
 
-    pub(super) fn answers(self, answer: Answer) -> Self {
+    pub(super) fn answers(self, answer: SuccessResponse) -> Self {
         let content = json!({ "schema": answer.schema, "examples": named(&answer.examples) });
         self.answers_with(answer.status, answer.means, json!({ "application/json": content }))
     }
@@ -143,9 +143,9 @@ impl Operation {
 
     /// As it stands in the document.
     pub(super) fn told(self) -> Value {
-        let mut kinds: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
+        let mut kinds: BTreeMap<u16, Vec<&ProblemKind>> = BTreeMap::new();
         for code in &self.refusals {
-            let kind = Kind::of(code);
+            let kind = ProblemKind::of(code);
             kinds.entry(kind.status).or_default().push(kind);
         }
         let mut responses = Map::new();
@@ -177,7 +177,7 @@ impl Operation {
 }
 
 /// All errors of one status.
-fn refusal(status: u16, kinds: &[&Kind]) -> Value {
+fn refusal(status: u16, kinds: &[&ProblemKind]) -> Value {
     let codes: Vec<_> = kinds.iter().map(|kind| kind.code).collect();
     let examples = kinds.iter().map(|kind| (kind.code.to_owned(), json!({ "value": kind.example() })));
     let own = match status {

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::examples::example;
-use super::operation::{Answer, Operation};
+use super::operation::{Operation, SuccessResponse};
 use super::problems::NO_QUOTES;
 use super::requests;
 use crate::http::wire::{OrderView, TimelineView};
@@ -28,8 +28,13 @@ fn answer<T: JsonSchema>(
     status: u16,
     means: &'static str,
     name: &'static str,
-) -> Answer {
-    Answer { status, means, schema: generator.subschema_for::<T>().to_value(), examples: vec![(name, example(name))] }
+) -> SuccessResponse {
+    SuccessResponse {
+        status,
+        means,
+        schema: generator.subschema_for::<T>().to_value(),
+        examples: vec![(name, example(name))],
+    }
 }
 
 const OF_AN_ORDER: &[(&str, &str, &str)] = &[
@@ -78,7 +83,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
         Operation::new("get", path, id, summary)
             .for_callers()
             .takes(requests::of_list())
-            .answers(answer::<orders::Page>(generator, 200, "newest first", example))
+            .answers(answer::<orders::PageView>(generator, 200, "newest first", example))
             .refuses(&["invalid_request", "missing_scope", "unavailable"])
     };
     let lists = [
@@ -176,7 +181,7 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
             .about("The sockets that were opened with it are closed.")
             .for_users()
             .takes_no_body()
-            .answers(answer::<auth::Done>(generator, 200, "the token is worth nothing any more", "done"))
+            .answers(answer::<auth::OkView>(generator, 200, "the token is worth nothing any more", "done"))
             .refuses(&["login_required", "unavailable"]),
         Operation::new("get", "/api/auth/me", "getMe", "Who asks")
             .for_users()
@@ -202,7 +207,7 @@ fn of_users(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation> 
             .for_users()
             .takes([requests::id("key")])
             .takes_no_body()
-            .answers(answer::<auth::Done>(generator, 200, "the key is worth nothing any more", "done"))
+            .answers(answer::<auth::OkView>(generator, 200, "the key is worth nothing any more", "done"))
             .refuses(&["invalid_request", "login_required", "key_not_found", "unavailable"]),
         Operation::new("post", "/api/auth/ticket", "createTicket", "Make a ticket that opens one socket")
             .about("For browsers, which cannot send a header with an upgrade: `?ticket=`, within 30 seconds.")
@@ -257,14 +262,14 @@ fn of_engine(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
     let healths = [health("/health", "getHealth"), health("/api/health", "getApiHealth")];
     let mut live = |path, id| {
         Operation::new("get", path, id, "Whether the process can go on")
-            .answers(answer::<health::Live>(generator, 200, "it can", "live"))
-            .answers(answer::<health::Live>(generator, 503, "start it again", "notLive"))
+            .answers(answer::<health::LiveView>(generator, 200, "it can", "live"))
+            .answers(answer::<health::LiveView>(generator, 503, "start it again", "notLive"))
     };
     let lives = [live("/live", "getLive"), live("/api/live", "getApiLive")];
     let mut ready = |path, id| {
         Operation::new("get", path, id, "Whether the engine should get work")
-            .answers(answer::<health::Ready>(generator, 200, "it should", "ready"))
-            .answers(answer::<health::Ready>(generator, 503, "not now", "notReady"))
+            .answers(answer::<health::ReadyView>(generator, 200, "it should", "ready"))
+            .answers(answer::<health::ReadyView>(generator, 503, "not now", "notReady"))
     };
     let readies = [ready("/ready", "getReady"), ready("/api/ready", "getApiReady")];
     let text = json!({ "application/openmetrics-text": { "schema": { "type": "string" } } });

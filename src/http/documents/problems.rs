@@ -4,14 +4,14 @@ use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
 /// A kind of error: its code, the status it comes with, whether the same request may succeed later, and what it means.
-pub(super) struct Kind {
+pub(super) struct ProblemKind {
     pub(super) code: &'static str,
     pub(super) status: u16,
     retryable: bool,
     meaning: &'static str,
 }
 
-impl Kind {
+impl ProblemKind {
     /// The kind of that code.
     pub(super) fn of(code: &str) -> &'static Self {
         KINDS.iter().find(|kind| kind.code == code).unwrap_or_else(|| panic!("{code} is no kind of error"))
@@ -69,15 +69,15 @@ pub(super) const NO_QUOTES: &[&str] = &[
     "timeout",
 ];
 
-const fn kind(code: &'static str, status: u16, meaning: &'static str) -> Kind {
-    Kind { code, status, retryable: false, meaning }
+const fn kind(code: &'static str, status: u16, meaning: &'static str) -> ProblemKind {
+    ProblemKind { code, status, retryable: false, meaning }
 }
 
-const fn later(code: &'static str, status: u16, meaning: &'static str) -> Kind {
-    Kind { code, status, retryable: true, meaning }
+const fn later(code: &'static str, status: u16, meaning: &'static str) -> ProblemKind {
+    ProblemKind { code, status, retryable: true, meaning }
 }
 
-const KINDS: &[Kind] = &[
+const KINDS: &[ProblemKind] = &[
     kind("invalid_request", 400, "one or more fields are wrong; errors names them all"),
     kind("invalid_json", 400, "the body is not a JSON object"),
     kind("credential_in_url", 400, "a token or key must not stand in a URL"),

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
-use crate::http::body::{Form, fields};
+use crate::http::body::{FieldReader, fields};
 use crate::http::problem::{FieldError, Problem, shown};
 use crate::http::wire::OrderView;
 
@@ -57,7 +57,7 @@ impl Frame {
                 return wrong(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail));
             }
         };
-        let mut form = match Form::new(given) {
+        let mut form = match FieldReader::new(given) {
             Ok(form) => form,
             Err(problem) => return wrong(problem),
         };
@@ -87,10 +87,10 @@ fn is_short(raw: &RawValue) -> bool {
     plain && text.len() <= RequestId::MAX_LENGTH + 2
 }
 
-fn command(form: &mut Form) -> Option<Command> {
+fn command(form: &mut FieldReader) -> Option<Command> {
     let kind = form.require(&["type"], |text| Ok(text.to_owned()))?;
     let order_id = |text: &str| text.parse::<OrderId>().map_err(|_| "must be a UUID".to_owned());
-    let channel = |form: &mut Form| {
+    let channel = |form: &mut FieldReader| {
         form.take_one_of(&["channel"], |text| match text {
             "orders" => Ok(()),
             _ => Err(format!("{} is no channel; orders is", shown(text))),
@@ -137,7 +137,7 @@ fn command(form: &mut Form) -> Option<Command> {
 /// What a client is answered; it carries the `requestId` of what it answers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Told<'a, T> {
+pub(super) struct Reply<'a, T> {
     pub(super) r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<&'a RequestId>,
@@ -147,19 +147,19 @@ pub(super) struct Told<'a, T> {
 
 /// Nothing more to say.
 #[derive(Serialize)]
-pub(super) struct Nothing {}
+pub(super) struct Empty {}
 
 /// About an order.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct AboutOrder {
+pub(in crate::http) struct OrderReply {
     pub(super) order_id: OrderId,
 }
 
 /// About the channel of all orders.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct AboutChannel {
+pub(in crate::http) struct ChannelReply {
     pub(super) channel: &'static str,
     /// How many orders were open when the client began to follow them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub(in crate::http) struct AboutChannel {
 /// An order as it stands.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct WholeOrder {
+pub(in crate::http) struct OrderSnapshot {
     pub(super) order_id: OrderId,
     pub(super) status: Status,
     /// Whether this submit made it; not told of a cancel.
@@ -185,7 +185,7 @@ pub(in crate::http) struct WholeOrder {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Mistake")]
-pub(in crate::http) struct Wrong<'a> {
+pub(in crate::http) struct ErrorReply<'a> {
     code: &'static str,
     message: &'a str,
     retryable: bool,
@@ -198,7 +198,7 @@ pub(in crate::http) struct Wrong<'a> {
     order_id: Option<OrderId>,
 }
 
-impl<'a> Wrong<'a> {
+impl<'a> ErrorReply<'a> {
     /// That problem, perhaps about an order.
     pub(super) fn of(problem: &'a Problem, order_id: Option<OrderId>) -> Self {
         let details = problem.details();
@@ -264,18 +264,18 @@ mod tests {
     #[test]
     fn any_message_is_judged_and_what_it_wants_an_answer_to_is_kept_as_it_was() {
         const ID: &str = r#""orderId":"01890000-0000-7000-8000-000000000000","requestId":"mine""#;
-        many("socket message", |garbler| {
-            let rest = match garbler.below(6) {
-                0 => format!(r#""type":"subscribe","afterSeq":{},{ID}"#, garbler.below(10)),
+        many("socket message", |fuzzer| {
+            let rest = match fuzzer.below(6) {
+                0 => format!(r#""type":"subscribe","afterSeq":{},{ID}"#, fuzzer.below(10)),
                 1 => r#""type":"subscribe","channel":"orders","requestId":7"#.to_owned(),
                 2 => format!(r#""type":"unsubscribe",{ID}"#),
                 3 => r#""type":"ping""#.to_owned(),
                 4 => r#""type":"submit","order":{"tokenIn":"SOL"},"idempotencyKey":"k","requestId":-1.5e3"#.to_owned(),
                 _ => format!(r#""type":"cancel",{ID}"#),
             };
-            let text = match garbler.below(8) {
-                0 => garbler.text().into_bytes(),
-                _ => garbler.mangled(&format!("{{{rest}}}")),
+            let text = match fuzzer.below(8) {
+                0 => fuzzer.text().into_bytes(),
+                _ => fuzzer.mangled(&format!("{{{rest}}}")),
             };
             let frame = Frame::parse(&text);
             if let Some(RequestId(raw)) = &frame.request_id {

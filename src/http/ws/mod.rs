@@ -30,14 +30,14 @@ use incoming::Incoming;
 use pace::Pace;
 
 use super::caller::{BEARER_PROTOCOL, Caller};
-use super::guard::Guard;
+use super::guard::RequestGuard;
 use super::limits::Client;
 use super::problem::Problem;
-use super::sessions::{GoAway, Seat, SignOfLife, SocketHandle};
-use super::{Face, body, wire};
-use crate::actors::order::Words;
+use super::sessions::{CloseSocket, LastHeard, SocketHandle, SocketSlot};
+use super::{AppState, body, wire};
+use crate::actors::order::RenderedUpdate;
 use crate::domain::id::OrderId;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{OrderRequest, RecordedEvent};
 
 type Close = (CloseCode, &'static str);
 
@@ -62,8 +62,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 const LAST_WORD_TO_SLOW: Duration = Duration::from_secs(15);
 
 /// An actor that is one socket.
-trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
-    fn pulse(&mut self) -> &mut Pulse;
+trait SocketActor: Actor<Context = WebsocketContext<Self>> + Handler<CloseSocket> {
+    fn pulse(&mut self) -> &mut Heartbeat;
 
     /// Whether nothing would be lost by ending it.
     fn is_idle(&self) -> bool {
@@ -72,45 +72,45 @@ trait Session: Actor<Context = WebsocketContext<Self>> + Handler<GoAway> {
 }
 
 /// A session's place among the open sockets, its heartbeat, and its signs of life.
-struct Pulse {
-    face: web::Data<Face>,
-    guard: web::Data<Guard>,
+struct Heartbeat {
+    app: web::Data<AppState>,
+    guard: web::Data<RequestGuard>,
     caller: Caller,
     client: Client,
     address: Option<IpAddr>,
     socket: Option<SocketHandle>,
-    entered: Option<(u64, SignOfLife)>,
+    entered: Option<(u64, LastHeard)>,
     heard: Instant,
     // Given back when the session is dropped, also where it never began.
-    _seat: Seat,
+    _seat: SocketSlot,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// For a socket that is about to be opened, if its client may have one more.
-    fn of(request: &HttpRequest, face: web::Data<Face>, caller: Caller) -> Result<Self, Problem> {
-        let most = face.settings.ws.max_sockets_per_client;
+    fn of(request: &HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<Self, Problem> {
+        let most = app.settings.ws.max_sockets_per_client;
         let address = request.peer_addr().map(|address| address.ip());
         let client = match caller.identity() {
             Ok(identity) => Client::User(identity.user),
             Err(_) => address.map_or(Client::Others, Client::at),
         };
-        let seat = face.sessions.seat(client, most).ok_or_else(|| {
+        let seat = app.sessions.seat(client, most).ok_or_else(|| {
             let detail = format!("a client may have {most} sockets open at once");
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
-        let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard").clone();
-        Ok(Self { face, guard, caller, client, address, socket, entered: None, heard: Instant::now(), _seat: seat })
+        let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
+        Ok(Self { app, guard, caller, client, address, socket, entered: None, heard: Instant::now(), _seat: seat })
     }
 
     /// Called when the session starts; whether it may go on.
-    fn begin<S: Session>(session: &mut S, ctx: &mut WebsocketContext<S>) -> bool {
+    fn begin<S: SocketActor>(session: &mut S, ctx: &mut WebsocketContext<S>) -> bool {
         let pulse = session.pulse();
-        let settings = &pulse.face.settings.ws;
+        let settings = &pulse.app.settings.ws;
         let (heartbeat, silence) = (settings.heartbeat, settings.stall_timeout);
         ctx.set_mailbox_capacity(settings.mailbox);
         let credential = pulse.caller.credential();
-        let entered = pulse.face.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient());
+        let entered = pulse.app.sessions.enter(pulse.socket.clone(), credential, ctx.address().recipient());
         pulse.entered = Some(entered);
         // It may have ended between the upgrade and the entry; from here on the session is told.
         if pulse.is_signed_out() {
@@ -137,7 +137,7 @@ impl Pulse {
 
     /// Whether what the socket was opened with is worth nothing any more. The session is told so too, but a moment later.
     fn is_signed_out(&self) -> bool {
-        self.caller.credential().is_some_and(|credential| !self.face.auth.holds(credential))
+        self.caller.credential().is_some_and(|credential| !self.app.auth.holds(credential))
     }
 
     /// Called with every frame of the client's.
@@ -151,13 +151,13 @@ impl Pulse {
     /// Called when the session stops.
     fn end(&mut self) {
         if let Some((key, _)) = self.entered.take() {
-            self.face.sessions.leave(key);
+            self.app.sessions.leave(key);
         }
     }
 }
 
 /// Answers an upgrade with that session, which takes messages of so many bytes.
-fn open<S: Session + StreamHandler<Result<Message, ProtocolError>>>(
+fn open<S: SocketActor + StreamHandler<Result<Message, ProtocolError>>>(
     mut session: S,
     most_bytes: usize,
     request: &HttpRequest,
@@ -166,7 +166,7 @@ fn open<S: Session + StreamHandler<Result<Message, ProtocolError>>>(
     let mut response = handshake_with_protocols(request, &[BEARER_PROTOCOL]).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
     })?;
-    let settings = &session.pulse().face.settings.ws;
+    let settings = &session.pulse().app.settings.ws;
     let pace = Pace::new(settings.commands_per_minute.saturating_add(settings.frames_per_minute));
     let incoming = Incoming::new(stream, most_bytes, pace);
     // The adapter's own stream stays empty: it would read more than is handled.
@@ -177,7 +177,7 @@ fn open<S: Session + StreamHandler<Result<Message, ProtocolError>>>(
 }
 
 /// Closes a socket whose client sent what cannot be taken.
-fn refuse<S: Session>(session: &mut S, error: &ProtocolError, ctx: &mut WebsocketContext<S>) {
+fn refuse<S: SocketActor>(session: &mut S, error: &ProtocolError, ctx: &mut WebsocketContext<S>) {
     let close_as = match error {
         ProtocolError::Overflow => TOO_LARGE,
         ProtocolError::Io(error) if error.kind() == incoming::TOO_FAST => TOO_FAST,
@@ -187,36 +187,36 @@ fn refuse<S: Session>(session: &mut S, error: &ProtocolError, ctx: &mut Websocke
     throw_out(session, close_as, ctx);
 }
 
-fn tell<S: Session>(message: &impl Serialize, ctx: &mut WebsocketContext<S>) {
+fn tell<S: SocketActor>(message: &impl Serialize, ctx: &mut WebsocketContext<S>) {
     ctx.text(serde_json::to_string(message).expect("a message holds only strings and numbers"));
 }
 
 /// Tells a step in the words that all its listeners share.
-fn tell_step<S: Session>(
+fn tell_step<S: SocketActor>(
     id: OrderId,
     request: &OrderRequest,
-    step: &Recorded,
-    words: &Words,
+    step: &RecordedEvent,
+    words: &RenderedUpdate,
     ctx: &mut WebsocketContext<S>,
 ) {
     ctx.text(words.get_or_init(|| wire::update_text(id, request, step)).clone());
 }
 
-fn close<S: Session>((code, description): Close, ctx: &mut WebsocketContext<S>) {
+fn close<S: SocketActor>((code, description): Close, ctx: &mut WebsocketContext<S>) {
     ctx.close(Some(CloseReason { code, description: Some(description.to_owned()) }));
     ctx.stop();
 }
 
 /// Closes a socket for what is no fault of its client's.
-fn go_away<S: Session>(why: GoAway, ctx: &mut WebsocketContext<S>) {
+fn go_away<S: SocketActor>(why: CloseSocket, ctx: &mut WebsocketContext<S>) {
     match why {
-        GoAway::Stopping => close(GOING_AWAY, ctx),
-        GoAway::SignedOut => close(SIGNED_OUT, ctx),
+        CloseSocket::Stopping => close(GOING_AWAY, ctx),
+        CloseSocket::SignedOut => close(SIGNED_OUT, ctx),
     }
 }
 
 /// Closes a socket whose client may not take the close: then it is shut from outside.
-fn throw_out<S: Session>(session: &mut S, close_as: Close, ctx: &mut WebsocketContext<S>) {
+fn throw_out<S: SocketActor>(session: &mut S, close_as: Close, ctx: &mut WebsocketContext<S>) {
     let last_word = if close_as == TOO_SLOW { LAST_WORD_TO_SLOW } else { LAST_WORD };
     if let Some(socket) = session.pulse().socket.take() {
         actix::spawn(async move {

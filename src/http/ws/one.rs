@@ -7,20 +7,20 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use super::{
-    ENDED, Pulse, Query, Session, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open, refuse, tell, tell_step,
-    throw_out,
+    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open, refuse, tell,
+    tell_step, throw_out,
 };
-use crate::actors::desk::{DeskError, Listening, Watch};
-use crate::actors::order::{OrderUpdate, Outlet};
+use crate::actors::order::{OrderUpdate, Subscriber};
+use crate::actors::service::{OrderSubscription, ServiceError, Watched};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{OrderRequest, RecordedEvent};
 use crate::domain::user::{Owner, Scope};
 use crate::http::caller::{Caller, SocketCaller};
 use crate::http::problem::Problem;
-use crate::http::sessions::GoAway;
+use crate::http::sessions::CloseSocket;
 use crate::http::wire::SnapshotView;
-use crate::http::{Face, orders};
+use crate::http::{AppState, orders};
 
 /// A client has nothing long to say here.
 const MAX_FRAME: usize = 16 * 1024;
@@ -28,7 +28,7 @@ const MAX_FRAME: usize = 16 * 1024;
 /// Follows the order that the path names.
 pub(in crate::http) async fn by_path(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     SocketCaller(caller): SocketCaller,
     id: web::Path<String>,
     stream: web::Payload,
@@ -38,64 +38,65 @@ pub(in crate::http) async fn by_path(
     if query.order_id.is_some_and(|other| other != id) {
         return Err(Problem::invalid_field("orderId", "disagrees with the path"));
     }
-    follow(&request, face, caller, id, query.after_seq, stream)
+    follow(&request, app, caller, id, query.after_seq, stream)
 }
 
 /// Follows the order of `?orderId=`.
 pub(in crate::http) async fn by_query(
     request: HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     SocketCaller(caller): SocketCaller,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string())?;
     let id = query.order_id.ok_or_else(|| Problem::invalid_field("orderId", "is required"))?;
-    follow(&request, face, caller, id, query.after_seq, stream)
+    follow(&request, app, caller, id, query.after_seq, stream)
 }
 
 fn follow(
     request: &HttpRequest,
-    face: web::Data<Face>,
+    app: web::Data<AppState>,
     caller: Caller,
     id: OrderId,
     after_seq: u32,
     stream: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Read)?;
-    let pulse = Pulse::of(request, face, caller)?;
+    let pulse = Heartbeat::of(request, app, caller)?;
     let session =
-        OneOrder { pulse, owner, id, told: after_seq, listening: None, early: Vec::new(), snapshot_told: false };
+        OrderSocket { pulse, owner, id, told: after_seq, listening: None, early: Vec::new(), snapshot_told: false };
     open(session, MAX_FRAME, request, stream)
 }
 
-struct OneOrder {
-    pulse: Pulse,
+struct OrderSocket {
+    pulse: Heartbeat,
     owner: Owner,
     id: OrderId,
     // How far the client has been told.
     told: u32,
-    listening: Option<Listening>,
+    listening: Option<OrderSubscription>,
     // Steps that came before the snapshot was told; the order sends no more than its few next ones.
     early: Vec<OrderUpdate>,
     snapshot_told: bool,
 }
 
-impl OneOrder {
+impl OrderSocket {
     fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
-        let desk = self.pulse.face.desk.clone();
-        let (owner, id, to, after_seq) = (self.owner, self.id, Outlet::new(ctx.address().recipient(), 1), self.told);
-        let watch = async move { desk.watch(owner, id, to, after_seq).await };
+        let service = self.pulse.app.service.clone();
+        let (owner, id, to, after_seq) =
+            (self.owner, self.id, Subscriber::new(ctx.address().recipient(), 1), self.told);
+        let watch = async move { service.watch(owner, id, to, after_seq).await };
         ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
-            Ok(Watch::Live(subscribed, listening)) => {
+            Ok(Watched::Live(subscribed, listening)) => {
                 session.listening = Some(listening);
-                session.tell_snapshot(&subscribed.request, subscribed.seq, &subscribed.story, subscribed.status, ctx);
+                session.tell_snapshot(&subscribed.request, subscribed.seq, &subscribed.history, subscribed.status, ctx);
             }
-            Ok(Watch::Ended(order)) => {
+            Ok(Watched::Ended(order)) => {
                 let last = order.last();
                 session.tell_snapshot(&order.request, last.seq, order.history_after(session.told), last.status, ctx);
             }
-            Err(DeskError::Unknown(_)) => close(UNKNOWN_ORDER, ctx),
-            Err(DeskError::Unavailable) => close(UNAVAILABLE, ctx),
+            Err(ServiceError::Unknown(_)) => close(UNKNOWN_ORDER, ctx),
+            Err(ServiceError::Unavailable) => close(UNAVAILABLE, ctx),
         }));
     }
 
@@ -103,11 +104,11 @@ impl OneOrder {
         &mut self,
         request: &OrderRequest,
         seq: u32,
-        story: &[Arc<Recorded>],
+        history: &[Arc<RecordedEvent>],
         status: Status,
         ctx: &mut WebsocketContext<Self>,
     ) {
-        tell(&SnapshotView::of(self.id, request, seq, status, story), ctx);
+        tell(&SnapshotView::of(self.id, request, seq, status, history), ctx);
         (self.told, self.snapshot_told) = (seq, true);
         if status.is_final() {
             return close(ENDED, ctx);
@@ -133,17 +134,17 @@ impl OneOrder {
     }
 }
 
-impl Session for OneOrder {
-    fn pulse(&mut self) -> &mut Pulse {
+impl SocketActor for OrderSocket {
+    fn pulse(&mut self) -> &mut Heartbeat {
         &mut self.pulse
     }
 }
 
-impl Actor for OneOrder {
+impl Actor for OrderSocket {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if Pulse::begin(self, ctx) {
+        if Heartbeat::begin(self, ctx) {
             self.follow(ctx);
         }
     }
@@ -156,7 +157,7 @@ impl Actor for OneOrder {
     }
 }
 
-impl StreamHandler<Result<Message, ProtocolError>> for OneOrder {
+impl StreamHandler<Result<Message, ProtocolError>> for OrderSocket {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
         self.pulse.hear();
         match message {
@@ -172,7 +173,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for OneOrder {
     }
 }
 
-impl Handler<OrderUpdate> for OneOrder {
+impl Handler<OrderUpdate> for OrderSocket {
     type Result = ();
 
     fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
@@ -184,10 +185,10 @@ impl Handler<OrderUpdate> for OneOrder {
     }
 }
 
-impl Handler<GoAway> for OneOrder {
+impl Handler<CloseSocket> for OrderSocket {
     type Result = ();
 
-    fn handle(&mut self, why: GoAway, ctx: &mut Self::Context) {
+    fn handle(&mut self, why: CloseSocket, ctx: &mut Self::Context) {
         go_away(why, ctx);
     }
 }

@@ -17,7 +17,7 @@ use sea_orm::{
 
 /// How a column's values travel.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     Uuid,
     /// `''` stands for NULL in a column that may be NULL.
     Text,
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     Bytes,
 }
 
-impl Kind {
+impl ColumnKind {
     fn of(column: &ColumnType) -> Self {
         match column {
             ColumnType::Uuid => Self::Uuid,
@@ -63,7 +63,7 @@ impl Kind {
 }
 
 /// A column of an update, which may be NULL or not.
-pub(super) struct Target<C> {
+pub(super) struct UpdateColumn<C> {
     pub(super) column: C,
     pub(super) nullable: bool,
 }
@@ -88,7 +88,7 @@ impl Statements {
         let Some(first) = rows.first() else { return };
         let columns: Vec<_> =
             <A::Entity as EntityTrait>::Column::iter().filter(|column| first.get(*column).is_set()).collect();
-        let kinds: Vec<_> = columns.iter().map(|column| Kind::of(column.def().get_column_type())).collect();
+        let kinds: Vec<_> = columns.iter().map(|column| ColumnKind::of(column.def().get_column_type())).collect();
         let names = joined(columns.iter().map(|column| format!("\"{}\"", column.as_str())));
         let taken = kinds.iter().zip(&columns).enumerate();
         let taken = joined(taken.map(|(index, (kind, column))| kind.taken(index + 1, column.def().is_null())));
@@ -101,11 +101,11 @@ impl Statements {
     }
 
     /// Updates rows by their key, which each row's values begin with. No rows, no statement.
-    pub(super) fn update<C: ColumnTrait + Copy>(&mut self, key: C, targets: &[Target<C>], rows: Vec<Vec<Value>>) {
+    pub(super) fn update<C: ColumnTrait + Copy>(&mut self, key: C, targets: &[UpdateColumn<C>], rows: Vec<Vec<Value>>) {
         if rows.is_empty() {
             return;
         }
-        let kind = |column: C| Kind::of(column.def().get_column_type());
+        let kind = |column: C| ColumnKind::of(column.def().get_column_type());
         let kinds: Vec<_> = std::iter::once(key).chain(targets.iter().map(|target| target.column)).map(kind).collect();
         let set = joined(targets.iter().zip(&kinds[1..]).enumerate().map(|(index, (target, kind))| {
             format!("\"{}\" = {}", target.column.as_str(), kind.taken(index + 2, target.nullable))
@@ -122,7 +122,7 @@ impl Statements {
         self.placeholders = 0;
     }
 
-    fn push(&mut self, kinds: &[Kind], rows: Vec<Vec<Value>>, text: impl FnOnce(&str) -> String) {
+    fn push(&mut self, kinds: &[ColumnKind], rows: Vec<Vec<Value>>, text: impl FnOnce(&str) -> String) {
         let (source, values) = source(self.backend, kinds, rows, self.placeholders);
         self.placeholders += values.len();
         self.parts.push((text(&source), values));
@@ -162,7 +162,12 @@ impl Statements {
 }
 
 /// The rows as a table expression called `new` whose columns are `column1`, `column2` and so on, and its values.
-fn source(backend: DbBackend, kinds: &[Kind], rows: Vec<Vec<Value>>, placeholders: usize) -> (String, Vec<Value>) {
+fn source(
+    backend: DbBackend,
+    kinds: &[ColumnKind],
+    rows: Vec<Vec<Value>>,
+    placeholders: usize,
+) -> (String, Vec<Value>) {
     if backend == DbBackend::Postgres {
         let mut arrays: Vec<Vec<Value>> = kinds.iter().map(|_| Vec::with_capacity(rows.len())).collect();
         for row in rows {

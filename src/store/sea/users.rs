@@ -9,7 +9,7 @@ use sea_orm::{
     QuerySelect, QueryTrait, SqlErr,
 };
 
-use super::{SeaStore, Writer};
+use super::{SeaStore, WriterConnection};
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
 use crate::store::ReadError;
@@ -55,10 +55,10 @@ impl UserStore for SeaStore {
         let insert = key_unless_there_are(key, most)?;
         let made = match &self.writer {
             // A statement that writes is alone.
-            Writer::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
+            WriterConnection::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
             // Statements at once do not see each other's rows on PostgreSQL; so keys of one user are made one after the
             // other.
-            Writer::Pool(pool) => {
+            WriterConnection::Pool(pool) => {
                 let transaction =
                     self.begin(pool).await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
                 let mut user = users::Entity::find_by_id(key.key.user.0);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::client::{Client, Story, at_once};
+use crate::client::{Client, SocketLog, at_once};
 use crate::process::Server;
 
 const WHOLE_LIFE: [&str; 5] = ["pending", "routing", "building", "submitted", "confirmed"];
 
 #[track_caller]
-fn assert_whole(story: &Story) {
-    assert_eq!(story.statuses(), WHOLE_LIFE, "{story:?}");
-    story.assert_gapless();
-    assert_eq!(story.close, Some(1000), "{story:?}");
+fn assert_whole(history: &SocketLog) {
+    assert_eq!(history.statuses(), WHOLE_LIFE, "{history:?}");
+    history.assert_gapless();
+    assert_eq!(history.close, Some(1000), "{history:?}");
 }
 
-async fn submit_and_follow(client: &Client, delay: Duration) -> Story {
+async fn submit_and_follow(client: &Client, delay: Duration) -> SocketLog {
     let submitted = client.submit(json!({})).await;
     assert_eq!(submitted.status, 201, "{submitted:?}");
     tokio::time::sleep(delay).await;
@@ -42,8 +42,8 @@ async fn clients_that_join_a_second_late_or_after_the_end_see_the_same() {
     // Joining late is what is tested, so here a wait is the point.
     let late = at_once(32, (0..32).map(|_| submit_and_follow(&server.client, Duration::from_secs(1)))).await;
     late.iter().for_each(assert_whole);
-    for story in &late {
-        let id = story.steps[0]["orderId"].as_str().unwrap();
+    for history in &late {
+        let id = history.steps[0]["orderId"].as_str().unwrap();
         assert_whole(&server.client.follow(id).await);
     }
 }
@@ -63,16 +63,16 @@ async fn a_client_that_resumes_is_told_only_what_came_after() {
 #[actix::test]
 async fn an_unknown_order_is_told_by_the_close_code() {
     let server = Server::start([]);
-    let story = server.client.follow("01890000-0000-7000-8000-000000000000").await;
-    assert_eq!((story.steps.len(), story.close), (0, Some(4404)));
+    let history = server.client.follow("01890000-0000-7000-8000-000000000000").await;
+    assert_eq!((history.steps.len(), history.close), (0, Some(4404)));
 }
 
 #[actix::test]
 async fn each_update_carries_what_became_known() {
     let server = default_waits_without_limits();
     let id = server.client.submit(json!({ "slippage": "0.02" })).await.order_id();
-    let story = server.client.follow(&id).await;
-    let [_, _, building, submitted, confirmed] = &story.steps[..] else { panic!("{story:?}") };
+    let history = server.client.follow(&id).await;
+    let [_, _, building, submitted, confirmed] = &history.steps[..] else { panic!("{history:?}") };
     assert_eq!(building["quotes"].as_array().unwrap().len(), 2);
     assert_eq!(building["dexUsed"], building["quotes"][0]["dex"]);
     assert!(building["reason"].as_str().unwrap().contains("more than"), "{building}");
@@ -99,8 +99,8 @@ async fn a_stopping_engine_says_goodbye_to_its_sockets_and_exits_with_0() {
     .await
     .unwrap();
     assert!(status.success(), "{status:?}");
-    let story = following.await.unwrap();
-    assert!(matches!(story.close, Some(1000 | 1001)), "{story:?}");
+    let history = following.await.unwrap();
+    assert!(matches!(history.close, Some(1000 | 1001)), "{history:?}");
     let mut server = server;
     server.restart();
     for answer in waiting {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use chrono::TimeDelta;
 
-use super::{Audience, Found, OrderManager};
+use super::{OrderLocation, OrderManager, Subscribers};
 use crate::actors::backoff::jittered;
 use crate::actors::order;
 use crate::actors::persistence::{LoadOrder, Persistence, RecordError, record};
@@ -19,26 +19,26 @@ use crate::store::{StoredOrder, Write};
 
 impl OrderManager {
     /// Has a broken order loaded and its fall recorded.
-    pub(super) fn mend(&mut self, id: OrderId, ctx: &mut Context<Self>) {
+    pub(super) fn restart_order(&mut self, id: OrderId, ctx: &mut Context<Self>) {
         let Some(open) = self.orders.get_mut(&id) else { return };
-        open.falls += 1;
-        if open.falls > Self::MAX_FALLS {
-            tracing::error!(order_id = %id, falls = open.falls, "an order keeps breaking and is set aside until the next start");
+        open.restarts += 1;
+        if open.restarts > Self::MAX_RESTARTS {
+            tracing::error!(order_id = %id, restarts = open.restarts, "an order keeps breaking and is set aside until the next start");
             open.set_aside = true;
             self.set_aside += 1;
-            open.audience = Audience::default();
-            open.waiting.drain(..).for_each(|waiting| drop(waiting.send(Found::Busy)));
+            open.subscribers = Subscribers::default();
+            open.waiting.drain(..).for_each(|waiting| drop(waiting.send(OrderLocation::Busy)));
             return;
         }
-        tracing::warn!(order_id = %id, falls = open.falls, "an order's actor broke and is started again");
+        tracing::warn!(order_id = %id, restarts = open.restarts, "an order's actor broke and is started again");
         let (settings, clock, persistence) = (self.settings.clone(), self.clock, self.persistence.clone());
         let me = ctx.address();
-        let falls = open.falls;
+        let restarts = open.restarts;
         actix::spawn(async move {
-            crash_point("manager.mending");
-            let stored = mend(id, falls, &settings, clock, &persistence).await;
+            crash_point("manager.reloading");
+            let stored = restart_order(id, restarts, &settings, clock, &persistence).await;
             // Full: do_send ignores bounds, one a fall. Closed: then the process ends.
-            me.do_send(Mended { id, stored });
+            me.do_send(OrderReloaded { id, stored });
         });
     }
 }
@@ -46,15 +46,15 @@ impl OrderManager {
 /// A broken order as the store has it, with what has been made of its fall.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Mended {
+struct OrderReloaded {
     id: OrderId,
     stored: Option<StoredOrder>,
 }
 
 /// Loads a broken order; where nothing was sent its fall counts as a failed attempt, and that is recorded.
-async fn mend(
+async fn restart_order(
     id: OrderId,
-    falls: u32,
+    restarts: u32,
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
@@ -70,7 +70,7 @@ async fn mend(
             Err(_) => return None,
         };
         let now = clock.read();
-        let wait = jittered(base_delay(settings.orders.backoff_initial, falls));
+        let wait = jittered(base_delay(settings.orders.backoff_initial, restarts));
         let attempt = stored.order.state().attempt();
         let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
         let event = match stored.order.state() {
@@ -107,11 +107,11 @@ async fn mend(
     }
 }
 
-impl Handler<Mended> for OrderManager {
+impl Handler<OrderReloaded> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Mended { id, stored }: Mended, ctx: &mut Self::Context) {
-        crash_point("manager.mended");
+    fn handle(&mut self, OrderReloaded { id, stored }: OrderReloaded, ctx: &mut Self::Context) {
+        crash_point("manager.reloaded");
         match stored {
             Some(stored) if self.draining.is_none() => self.start(stored, ctx),
             _ => self.forget(id),

@@ -1,6 +1,6 @@
 //! The way to one listener, and what it has missed.
 //!
-//! A listener's mailbox has a bound. When it is full, the steps of an order are not queued anywhere else: the outlet
+//! A listener's mailbox has a bound. When it is full, the steps of an order are not queued anywhere else: the subscriber
 //! notes after which step the listener has missed the rest, one entry an order, and the listener catches up with one
 //! order at a time. When it has missed too many orders for that it is told so, and the list is thrown away.
 
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use actix::prelude::*;
 
 use crate::domain::id::OrderId;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{OrderRequest, RecordedEvent};
 
 /// A step in words, which the first of its listeners finds for all of them.
-pub type Words = Arc<OnceLock<String>>;
+pub type RenderedUpdate = Arc<OnceLock<String>>;
 
 /// What a listener is told.
 #[derive(Clone, Debug, Message)]
@@ -27,11 +27,11 @@ pub enum OrderUpdate {
         /// What that order asked for.
         request: Arc<OrderRequest>,
         /// What was recorded.
-        step: Arc<Recorded>,
+        step: Arc<RecordedEvent>,
         /// The step in words.
-        words: Words,
+        words: RenderedUpdate,
     },
-    /// The listener could not keep up and has missed something: see [`Outlet::missed`].
+    /// The listener could not keep up and has missed something: see [`Subscriber::missed`].
     Behind,
 }
 
@@ -48,20 +48,20 @@ pub enum Missed {
 ///
 /// Shared, so that there is one bound: a mailbox's own counts for each clone of its address separately.
 #[derive(Clone, Debug)]
-pub struct Outlet(Arc<Way>);
+pub struct Subscriber(Arc<SubscriberState>);
 
 #[derive(Debug)]
-struct Way {
+struct SubscriberState {
     number: u64,
     to: Recipient<OrderUpdate>,
     most_missed: usize,
     // Whether there is a list of missed orders, so that the others need no lock to find out that there is none.
     is_behind: AtomicBool,
-    missed: Mutex<List>,
+    missed: Mutex<MissedOrders>,
 }
 
 #[derive(Debug, Default)]
-struct List {
+struct MissedOrders {
     // After which sequence number the listener has missed the rest.
     orders: BTreeMap<OrderId, u32>,
     too_many: bool,
@@ -80,12 +80,18 @@ pub(super) enum Delivery {
     Gone,
 }
 
-impl Outlet {
+impl Subscriber {
     /// A way to that listener. `most_missed` is how many orders it may have missed before it is given up.
     pub fn new(to: Recipient<OrderUpdate>, most_missed: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::new(Way { number, to, most_missed, is_behind: AtomicBool::default(), missed: Mutex::default() }))
+        Self(Arc::new(SubscriberState {
+            number,
+            to,
+            most_missed,
+            is_behind: AtomicBool::default(),
+            missed: Mutex::default(),
+        }))
     }
 
     /// Tells two listeners apart.
@@ -164,7 +170,7 @@ impl Outlet {
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, List> {
+    fn list(&self) -> MutexGuard<'_, MissedOrders> {
         self.0.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,12 +197,12 @@ pub(super) mod tests {
     }
 
     /// A listener that never listens; it catches up with two orders at most.
-    pub(in crate::actors::order) fn listener() -> Outlet {
-        Outlet::new(Deaf.start().recipient(), 2)
+    pub(in crate::actors::order) fn listener() -> Subscriber {
+        Subscriber::new(Deaf.start().recipient(), 2)
     }
 
     /// A listener whose mailbox is full.
-    fn full_listener() -> Outlet {
+    fn full_listener() -> Subscriber {
         let listener = listener();
         while listener.0.to.try_send(OrderUpdate::Behind).is_ok() {}
         listener

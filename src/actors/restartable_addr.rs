@@ -4,17 +4,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use actix::{Actor, Addr};
 
-/// The current address of a restartable actor: the caretaker writes it, everybody else reads it before each send.
+/// The current address of a restartable actor: the supervisor writes it, everybody else reads it before each send.
 #[derive(Debug)]
-pub struct Line<A: Actor>(Arc<RwLock<Addr<A>>>);
+pub struct RestartableAddr<A: Actor>(Arc<RwLock<Addr<A>>>);
 
-impl<A: Actor> Clone for Line<A> {
+impl<A: Actor> Clone for RestartableAddr<A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<A: Actor> Line<A> {
+impl<A: Actor> RestartableAddr<A> {
     /// A line to that actor.
     pub fn new(addr: Addr<A>) -> Self {
         Self(Arc::new(RwLock::new(addr)))

@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use super::TooManySubscribers;
 use super::channel::Channel;
-use super::outlet::{Delivery, OrderUpdate, Outlet, Words};
-use crate::domain::order::{Order, Recorded};
+use super::subscriber::{Delivery, OrderUpdate, RenderedUpdate, Subscriber};
+use crate::domain::order::{Order, RecordedEvent};
 
 /// Who subscribed to an order by name, and how far it has been told; outlives the order's incarnations.
 ///
 /// Who follows every order of the owner is in the [`Channel`]. All of them have been told equally far, but for what an
-/// [`Outlet`] notes as missed.
+/// [`Subscriber`] notes as missed.
 #[derive(Debug, Default)]
-pub struct Audience {
-    subscribers: Vec<(u64, Outlet)>,
+pub struct Subscribers {
+    subscribers: Vec<(u64, Subscriber)>,
     next_key: u64,
     told: u32,
     // How far everybody else was told; `None` before the first incarnation of this process.
     published: Option<u32>,
 }
 
-impl Audience {
+impl Subscribers {
     /// Adds a listener that is told what comes next, and names its subscription. `most` is how many an order may have.
-    pub(super) fn subscribe(&mut self, to: Outlet, most: usize) -> Result<u64, TooManySubscribers> {
+    pub(super) fn subscribe(&mut self, to: Subscriber, most: usize) -> Result<u64, TooManySubscribers> {
         let subscribers = &mut self.subscribers;
         if subscribers.len() >= most {
             subscribers.retain(|(_, subscriber)| subscriber.is_connected());
@@ -71,7 +71,7 @@ impl Audience {
     }
 
     /// Tells one listener what it has missed; whether it could keep up this time.
-    pub(super) fn tell_missed(order: &Order, to: &Outlet) -> bool {
+    pub(super) fn tell_missed(order: &Order, to: &Subscriber) -> bool {
         let Some(told) = to.catch_up(order.id) else { return true };
         to.tell(order.id, told, &steps(order, told)) != Delivery::Missed
     }
@@ -79,8 +79,8 @@ impl Audience {
 
 /// What was recorded after that sequence number, to be told.
 fn steps(order: &Order, after: u32) -> Vec<(u32, OrderUpdate)> {
-    let step = |step: &Arc<Recorded>| {
-        let (request, words) = (order.request.clone(), Words::default());
+    let step = |step: &Arc<RecordedEvent>| {
+        let (request, words) = (order.request.clone(), RenderedUpdate::default());
         (step.seq, OrderUpdate::Step { id: order.id, request, step: step.clone(), words })
     };
     order.history_after(after).iter().map(step).collect()

@@ -1,4 +1,4 @@
-//! The caretaker: starts a fallen venue or router again, and says when the engine cannot go on.
+//! The supervisor: restarts a venue or router that has stopped, and says when the engine cannot go on.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ pub struct ChildExited {
 /// Hands over how to start a child again.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Adopt {
+pub struct SuperviseChild {
     /// Which.
     pub child: Child,
     /// Starts a new incarnation and points the child's line at it.
@@ -48,23 +48,23 @@ pub struct Adopt {
 pub struct GiveUp(pub String);
 
 /// How to start a child again, and how often that was needed lately.
-struct Adopted {
+struct ChildState {
     restart: Box<dyn Fn() + Send>,
     window: RateWindow,
 }
 
 /// Watches over the actors that hold no truth.
-pub struct Caretaker {
+pub struct Supervisor {
     clock: Clock,
-    children: HashMap<Child, Adopted>,
+    children: HashMap<Child, ChildState>,
     fatal: watch::Sender<Option<String>>,
 }
 
-impl Caretaker {
+impl Supervisor {
     /// More restarts of one child in a minute are no accident any more.
     const RESTARTS_PER_MINUTE: u32 = 3;
 
-    /// A caretaker that tells `fatal` why the engine cannot go on.
+    /// A supervisor that tells `fatal` why the engine cannot go on.
     pub fn new(clock: Clock, fatal: watch::Sender<Option<String>>) -> Self {
         Self { clock, children: HashMap::new(), fatal }
     }
@@ -80,20 +80,20 @@ impl Caretaker {
     }
 }
 
-impl Actor for Caretaker {
+impl Actor for Supervisor {
     type Context = Context<Self>;
 }
 
-impl Handler<Adopt> for Caretaker {
+impl Handler<SuperviseChild> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, adopt: Adopt, _: &mut Self::Context) {
+    fn handle(&mut self, adopt: SuperviseChild, _: &mut Self::Context) {
         let window = RateWindow::new(Self::RESTARTS_PER_MINUTE);
-        self.children.insert(adopt.child, Adopted { restart: adopt.restart, window });
+        self.children.insert(adopt.child, ChildState { restart: adopt.restart, window });
     }
 }
 
-impl Handler<ChildExited> for Caretaker {
+impl Handler<ChildExited> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, _: &mut Self::Context) {
@@ -104,7 +104,7 @@ impl Handler<ChildExited> for Caretaker {
         let now = self.clock.uptime();
         match self.children.get_mut(&child) {
             None => self.give_up(format!("{child:?} panicked")),
-            Some(Adopted { restart, window }) => match window.take(now) {
+            Some(ChildState { restart, window }) => match window.take(now) {
                 Ok(()) => {
                     tracing::warn!(?child, "an actor panicked and is started again");
                     restart();
@@ -116,7 +116,7 @@ impl Handler<ChildExited> for Caretaker {
     }
 }
 
-impl Handler<GiveUp> for Caretaker {
+impl Handler<GiveUp> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, GiveUp(cause): GiveUp, _: &mut Self::Context) {

@@ -7,16 +7,16 @@ use super::share::gives_way;
 /// Those who wait. A turn is dealt to the address that has had the fewest since it began to wait, and there to the name
 /// that had the fewest waiting before it.
 #[derive(Debug)]
-pub(super) struct Line<T> {
+pub(super) struct FairQueue<T> {
     most: usize,
     // In the order in which they came.
-    waiting: Vec<Waiting<T>>,
+    waiting: Vec<Waiter<T>>,
     // The round of the latest turn.
     round: u64,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct Waiter<T> {
     from: IpAddr,
     name: String,
     // The round in which its address has a turn for it.
@@ -26,7 +26,7 @@ struct Waiting<T> {
     what: T,
 }
 
-impl<T> Line<T> {
+impl<T> FairQueue<T> {
     /// An empty line. `most` is how many may wait in it.
     pub(super) fn new(most: usize) -> Self {
         Self { most, waiting: Vec::new(), round: 0 }
@@ -49,7 +49,7 @@ impl<T> Line<T> {
         let of_address = || self.waiting.iter().filter(|waiting| waiting.from == from);
         let round = of_address().map(|waiting| waiting.round).max().unwrap_or_default().max(self.round) + 1;
         let before = of_address().filter(|waiting| waiting.name == name).count();
-        self.waiting.push(Waiting { from, name: name.to_owned(), round, before, what });
+        self.waiting.push(Waiter { from, name: name.to_owned(), round, before, what });
         left
     }
 
@@ -92,13 +92,13 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, last).into()
     }
 
-    fn rest<T>(line: &mut Line<T>) -> Vec<T> {
+    fn rest<T>(line: &mut FairQueue<T>) -> Vec<T> {
         std::iter::from_fn(|| line.next()).collect()
     }
 
     #[test]
     fn addresses_take_turns_however_many_of_each_wait() {
-        let mut line = Line::new(64);
+        let mut line = FairQueue::new(64);
         for number in 0..20 {
             assert!(line.enter(at(1), &format!("account {number}"), (1, number)).is_none());
         }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn an_address_that_has_not_waited_has_saved_up_no_turns_and_lost_none() {
-        let mut line = Line::new(64);
+        let mut line = FairQueue::new(64);
         for number in 0..10 {
             line.enter(at(1), "alice", (1, number));
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn within_an_address_a_name_with_many_waiting_does_not_hold_up_another() {
-        let mut line = Line::new(64);
+        let mut line = FairQueue::new(64);
         for number in 0..10 {
             line.enter(at(1), "alice", ("alice", number));
         }
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_full_line_has_room_for_a_newcomer_until_all_have_the_same() {
-        let mut line = Line::new(4);
+        let mut line = FairQueue::new(4);
         for number in 0..4 {
             assert_eq!(line.enter(at(1), "alice", (1, number)), None);
         }

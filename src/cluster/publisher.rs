@@ -1,4 +1,4 @@
-//! The announcer: takes what has queued, says it to Redis in one batch, and drops what cannot be said in time.
+//! The publisher: takes what has queued, says it to Redis in one batch, and drops what cannot be said in time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,49 +8,49 @@ use redis::{Pipeline, pipe};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::link::Link;
-use super::{OPEN_TTL, Voice};
+use super::link::RedisConnection;
+use super::{OPEN_TTL, Renderers};
 use crate::actors::backoff::jittered;
 use crate::config::RedisSettings;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::OrderEvent;
-use crate::domain::order::{OrderRequest, Recorded};
+use crate::domain::order::{OrderRequest, RecordedEvent};
 use crate::domain::retry::base_delay;
-use crate::domain::routing::Decision;
+use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::Signature;
 
-/// Something to announce. It is put into words on the announcer's own thread, not on an order's.
-pub(super) enum News {
+/// Something to announce. It is put into words on the publisher's own thread, not on an order's.
+pub(super) enum Announcement {
     /// Where an order stands, and which steps are new.
     Order {
         id: OrderId,
         request: Arc<OrderRequest>,
-        fresh: Vec<Arc<Recorded>>,
-        last: Arc<Recorded>,
+        fresh: Vec<Arc<RecordedEvent>>,
+        last: Arc<RecordedEvent>,
         signature: Option<Signature>,
     },
     /// What the venues just answered to a preview, and the text to remember it by.
-    Preview { name: String, preview: String, request: Arc<OrderRequest>, decision: Arc<Decision> },
+    CachedQuote { name: String, preview: String, request: Arc<OrderRequest>, decision: Arc<RoutingDecision> },
     /// Answered once everything before it has been announced or dropped.
     Flush(oneshot::Sender<()>),
 }
 
-pub(super) struct Announcer {
-    pub(super) link: Arc<Link>,
-    pub(super) waiting: mpsc::Receiver<News>,
+pub(super) struct Publisher {
+    pub(super) link: Arc<RedisConnection>,
+    pub(super) waiting: mpsc::Receiver<Announcement>,
     pub(super) dropped: Arc<AtomicU64>,
     pub(super) settings: RedisSettings,
-    pub(super) voice: Voice,
+    pub(super) voice: Renderers,
 }
 
-impl Announcer {
+impl Publisher {
     /// So much is announced in one batch at most.
     const BATCH: usize = 256;
     const MOST_RETRIES: u32 = 3;
     const FIRST_WAIT: Duration = Duration::from_millis(50);
 
     pub(super) async fn run(mut self) {
-        let mut probe = interval(Link::PROBED_EVERY);
+        let mut probe = interval(RedisConnection::PROBED_EVERY);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(Self::BATCH);
         loop {
@@ -74,11 +74,11 @@ impl Announcer {
         }
     }
 
-    async fn announce(&self, batch: &mut Vec<News>) {
+    async fn announce(&self, batch: &mut Vec<Announcement>) {
         let (mut commands, mut flushed, mut news) = (pipe(), Vec::new(), 0);
         for item in batch.drain(..) {
             match item {
-                News::Flush(done) => flushed.push(done),
+                Announcement::Flush(done) => flushed.push(done),
                 _ if self.link.trouble().is_some() => news += 1,
                 item => {
                     self.say(&item, &mut commands);
@@ -111,9 +111,9 @@ impl Announcer {
         false
     }
 
-    fn say(&self, news: &News, to: &mut Pipeline) {
+    fn say(&self, news: &Announcement, to: &mut Pipeline) {
         match news {
-            News::Order { id, request, fresh, last, signature } => {
+            Announcement::Order { id, request, fresh, last, signature } => {
                 let (status, active) = (format!("order:{id}:status"), format!("order:{id}:active"));
                 let standing = (self.voice.status)(last, *signature);
                 // The keys first: who hears the update and looks there must not find what was before.
@@ -133,15 +133,15 @@ impl Announcer {
                     }
                 }
             }
-            News::Preview { name, preview, request, decision } => {
+            Announcement::CachedQuote { name, preview, request, decision } => {
                 to.pset_ex(self.link.name(name), preview, millis(self.settings.quote_ttl)).ignore();
                 self.say_prices(request, decision, to);
             }
-            News::Flush(_) => {}
+            Announcement::Flush(_) => {}
         }
     }
 
-    fn say_prices(&self, request: &OrderRequest, decision: &Decision, to: &mut Pipeline) {
+    fn say_prices(&self, request: &OrderRequest, decision: &RoutingDecision, to: &mut Pipeline) {
         let channel = self.link.name(&format!("prices:{}:{}", request.token_in.mint, request.token_out.mint));
         for quote in &decision.quotes {
             to.publish(&channel, (self.voice.price)(request, quote)).ignore();

@@ -7,12 +7,12 @@ use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, ResponseError, Route, web};
 
-use super::guard::Guard;
+use super::guard::RequestGuard;
 use super::problem::{self, Problem};
-use super::{Face, body, caller};
+use super::{AppState, body, caller};
 
 /// What is served at one path.
-pub(super) struct At {
+pub(super) struct Endpoint {
     path: &'static str,
     methods: Vec<Method>,
     routes: Vec<Route>,
@@ -24,8 +24,8 @@ pub(super) struct At {
 }
 
 /// Nothing yet at that path.
-pub(super) fn at(path: &'static str) -> At {
-    At {
+pub(super) fn at(path: &'static str) -> Endpoint {
+    Endpoint {
         path,
         methods: Vec::new(),
         routes: Vec::new(),
@@ -36,7 +36,7 @@ pub(super) fn at(path: &'static str) -> At {
     }
 }
 
-impl At {
+impl Endpoint {
     /// `GET`, and `HEAD`, of whose answer the server leaves out the body.
     pub(super) fn get<F, Args>(mut self, handler: F) -> Self
     where
@@ -107,7 +107,7 @@ impl At {
     }
 }
 
-impl HttpServiceFactory for At {
+impl HttpServiceFactory for Endpoint {
     fn register(self, config: &mut AppService) {
         let Self { path, mut methods, mut routes, head, operators, takes_query, takes_anybody } = self;
         if let Some(head) = head {
@@ -127,7 +127,7 @@ impl HttpServiceFactory for At {
         };
         let resource = routes.into_iter().fold(web::resource(path), |resource, route| resource.route(route));
         let counted = resource.default_service(web::to(wrong_method)).wrap_fn(move |request, route| {
-            let metrics = request.app_data::<web::Data<Face>>().map(|face| face.metrics.clone());
+            let metrics = request.app_data::<web::Data<AppState>>().map(|app| app.metrics.clone());
             let (begun, method) = (Instant::now(), method_name(request.method()));
             let answer = match rules.judge(&request) {
                 Ok(()) => Ok(route.call(request)),
@@ -160,7 +160,7 @@ struct Rules {
 
 impl Rules {
     fn judge(&self, request: &ServiceRequest) -> Result<(), Problem> {
-        let guard = request.app_data::<web::Data<Guard>>().expect("every app has its guard");
+        let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard");
         if !guard.serves(self.operators, request.app_config().local_addr()) {
             return Err(problem::nothing_at(request.request()));
         }

@@ -15,19 +15,19 @@ use super::Cluster;
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{Decision, Strategy};
+use crate::domain::routing::{RoutingDecision, Strategy};
 
 /// What the venues answered to a question, and when.
 #[derive(Clone, Debug)]
-pub struct Preview {
+pub struct CachedQuote {
     /// Their answer.
-    pub decision: Arc<Decision>,
+    pub decision: Arc<RoutingDecision>,
     /// Whether it was there before this question was put.
     pub cached: bool,
     asked: Instant,
 }
 
-impl Preview {
+impl CachedQuote {
     /// How old the answer is.
     pub fn age(&self) -> Duration {
         self.asked.elapsed()
@@ -37,23 +37,23 @@ impl Preview {
 /// A preview as Redis remembers it.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Remembered<D> {
+struct StoredQuote<D> {
     asked_at: DateTime<Utc>,
     decision: D,
 }
 
 /// The answer to a question, empty until there is one.
-type Answer = Option<Result<Preview, Failure>>;
+type Lookup = Option<Result<CachedQuote, Failure>>;
 
 /// Asks the venues, or remembers what they said: in this process, and where there is Redis in others too.
 #[derive(Clone)]
-pub struct Previews {
+pub struct QuoteCache {
     ttl: Duration,
     cluster: Option<Cluster>,
-    flights: Arc<Mutex<HashMap<String, watch::Receiver<Answer>>>>,
+    flights: Arc<Mutex<HashMap<String, watch::Receiver<Lookup>>>>,
 }
 
-impl Previews {
+impl QuoteCache {
     /// So many answers are kept in this process; further questions are asked each time.
     const MOST: usize = 1024;
 
@@ -66,19 +66,19 @@ impl Previews {
     pub async fn get(
         &self,
         request: &Arc<OrderRequest>,
-        ask: impl Future<Output = Result<Decision, Failure>> + Send + 'static,
-    ) -> Result<Preview, Failure> {
+        ask: impl Future<Output = Result<RoutingDecision, Failure>> + Send + 'static,
+    ) -> Result<CachedQuote, Failure> {
         let name = name(request);
         let (mut flight, unasked) = self.flight(&name);
         let cached = flight.borrow().is_some();
         if let Some(answer) = unasked {
-            let (previews, request) = (self.clone(), request.clone());
+            let (quote_cache, request) = (self.clone(), request.clone());
             // On its own, so that others who wait for it do not depend on this client.
-            tokio::spawn(async move { answer.send(Some(previews.fetch(&name, request, ask).await)) });
+            tokio::spawn(async move { answer.send(Some(quote_cache.fetch(&name, request, ask).await)) });
         }
         let lost = || Err(Failure::new(FailureCode::VenueUnavailable, "the venues' answer was lost"));
         let answer = flight.wait_for(Option::is_some).await.map_or(None, |answer| answer.clone());
-        answer.unwrap_or_else(lost).map(|preview| Preview { cached: cached || preview.cached, ..preview })
+        answer.unwrap_or_else(lost).map(|preview| CachedQuote { cached: cached || preview.cached, ..preview })
     }
 
     /// The best offer for what an order asks, where this process was told one lately. Asks nobody and waits for nothing.
@@ -92,8 +92,8 @@ impl Previews {
     }
 
     /// Where the answer to a question will be or is; and where nobody has asked it yet, what to answer it with.
-    fn flight(&self, name: &str) -> (watch::Receiver<Answer>, Option<watch::Sender<Answer>>) {
-        let usable = |flight: &watch::Receiver<Answer>| match &*flight.borrow() {
+    fn flight(&self, name: &str) -> (watch::Receiver<Lookup>, Option<watch::Sender<Lookup>>) {
+        let usable = |flight: &watch::Receiver<Lookup>| match &*flight.borrow() {
             // Unless nobody is left to answer, because the asking broke.
             None => flight.has_changed().is_ok(),
             Some(Ok(preview)) => preview.age() < self.ttl,
@@ -119,28 +119,28 @@ impl Previews {
         &self,
         name: &str,
         request: Arc<OrderRequest>,
-        ask: impl Future<Output = Result<Decision, Failure>>,
-    ) -> Result<Preview, Failure> {
+        ask: impl Future<Output = Result<RoutingDecision, Failure>>,
+    ) -> Result<CachedQuote, Failure> {
         if let Some(preview) = self.recall(name).await {
             return Ok(preview);
         }
         let decision = Arc::new(ask.await?);
         if let Some(cluster) = &self.cluster {
-            let remembered = Remembered { asked_at: Utc::now(), decision: &*decision };
+            let remembered = StoredQuote { asked_at: Utc::now(), decision: &*decision };
             let text = serde_json::to_string(&remembered).expect("a decision is plain data");
             cluster.share(name, text, request, decision.clone());
         }
-        Ok(Preview { decision, cached: false, asked: Instant::now() })
+        Ok(CachedQuote { decision, cached: false, asked: Instant::now() })
     }
 
-    async fn recall(&self, name: &str) -> Option<Preview> {
+    async fn recall(&self, name: &str) -> Option<CachedQuote> {
         let text = self.cluster.as_ref()?.recall(name).await?;
         // What another version has written and this one cannot read is as good as nothing.
-        let Remembered::<Decision> { asked_at, decision } = serde_json::from_str(&text).ok()?;
+        let StoredQuote::<RoutingDecision> { asked_at, decision } = serde_json::from_str(&text).ok()?;
         let age = (Utc::now() - asked_at).to_std().unwrap_or_default();
         let young = age < self.ttl && !decision.quotes.is_empty();
         let asked = Instant::now().checked_sub(age).filter(|_| young)?;
-        Some(Preview { decision: Arc::new(decision), cached: true, asked })
+        Some(CachedQuote { decision: Arc::new(decision), cached: true, asked })
     }
 }
 
@@ -171,12 +171,14 @@ mod tests {
     struct Venues(Arc<AtomicU64>);
 
     impl Venues {
-        async fn ask(self, fails: bool) -> Result<Decision, Failure> {
+        async fn ask(self, fails: bool) -> Result<RoutingDecision, Failure> {
             self.0.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             match fails {
                 true => Err(Failure::new(FailureCode::NoLiquidity, "no pool")),
-                false => Ok(Decision { quotes: Vec::new(), unavailable: Vec::new(), reason: "a test".to_owned() }),
+                false => {
+                    Ok(RoutingDecision { quotes: Vec::new(), unavailable: Vec::new(), reason: "a test".to_owned() })
+                }
             }
         }
 
@@ -187,8 +189,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_given_again_while_it_is_young() {
-        let (previews, venues, request) = (Previews::new(TTL, None), Venues::default(), Arc::new(request()));
-        let asking = || previews.get(&request, venues.clone().ask(false));
+        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let (first, joined) = tokio::join!(asking(), asking());
         assert!(!first.unwrap().cached && !joined.unwrap().cached);
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -202,18 +204,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_is_told_to_all_who_wait_for_it_and_then_forgotten() {
-        let (previews, venues, request) = (Previews::new(TTL, None), Venues::default(), Arc::new(request()));
-        let failing = || previews.get(&request, venues.clone().ask(true));
+        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let failing = || quote_cache.get(&request, venues.clone().ask(true));
         let (first, joined) = tokio::join!(failing(), failing());
         assert_eq!(first.unwrap_err(), joined.unwrap_err());
         assert_eq!(venues.asked(), 1);
-        assert!(!previews.get(&request, venues.clone().ask(false)).await.unwrap().cached);
+        assert!(!quote_cache.get(&request, venues.clone().ask(false)).await.unwrap().cached);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_leaves_takes_no_answer_from_the_others() {
-        let (previews, venues, request) = (Previews::new(TTL, None), Venues::default(), Arc::new(request()));
-        let asking = || previews.get(&request, venues.clone().ask(false));
+        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let left = tokio::time::timeout(Duration::from_millis(500), asking()).await;
         assert!(left.is_err());
         assert!(!asking().await.unwrap().cached);
@@ -222,14 +224,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_answers_are_kept_than_may_be() {
-        let (previews, venues) = (Previews::new(TTL, None), Venues::default());
-        let questions = (1..=2 * Previews::MOST as u64).map(|amount| {
+        let (quote_cache, venues) = (QuoteCache::new(TTL, None), Venues::default());
+        let questions = (1..=2 * QuoteCache::MOST as u64).map(|amount| {
             let request = Arc::new(OrderRequest { amount_in: BaseUnits(amount), ..request() });
-            let (previews, venues) = (previews.clone(), venues.clone());
-            async move { previews.get(&request, venues.ask(false)).await.is_ok() }
+            let (quote_cache, venues) = (quote_cache.clone(), venues.clone());
+            async move { quote_cache.get(&request, venues.ask(false)).await.is_ok() }
         });
         assert!(futures_util::future::join_all(questions).await.into_iter().all(|answered| answered));
-        assert_eq!(previews.flights.lock().unwrap().len(), Previews::MOST);
-        assert_eq!(venues.asked(), 2 * Previews::MOST as u64);
+        assert_eq!(quote_cache.flights.lock().unwrap().len(), QuoteCache::MOST);
+        assert_eq!(venues.asked(), 2 * QuoteCache::MOST as u64);
     }
 }

@@ -11,16 +11,16 @@ use crate::config::{HostName, ListenHost, Settings, WebOrigin};
 
 /// Judges by `Host` and `Origin`.
 #[derive(Clone, Debug)]
-pub(super) struct Doors {
+pub(super) struct HostCheck {
     bound: Vec<IpAddr>,
     hosts: Vec<HostName>,
-    other_names: OtherNames,
+    other_names: NamePolicy,
     origins: Vec<WebOrigin>,
 }
 
 /// Which names are answered to that no setting names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OtherNames {
+enum NamePolicy {
     /// None: anybody may have any name point here.
     None,
     /// Those that cannot belong to a page of the internet, such as a service's name within a cluster: without a dot, or
@@ -32,7 +32,7 @@ enum OtherNames {
 
 /// Whose page asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(super) enum RequestOrigin {
     /// No other server's: none at all, or one of this server.
     Own,
     /// One of another server that is allowed.
@@ -41,21 +41,21 @@ pub(super) enum Asker {
 
 /// Why nobody is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum HostRefused {
     /// The request is meant for another server.
     Host,
     /// The page is of a server that is not allowed.
     Origin,
 }
 
-impl Doors {
+impl HostCheck {
     /// Where clients are served, at those addresses.
     pub(super) fn of_clients(settings: &Settings, bound: Vec<IpAddr>) -> Self {
         let server = &settings.server;
         Self {
             bound,
             hosts: server.allowed_hosts.clone(),
-            other_names: OtherNames::None,
+            other_names: NamePolicy::None,
             origins: server.allowed_origins.clone(),
         }
     }
@@ -63,38 +63,38 @@ impl Doors {
     /// Where the operator is served, at those addresses. A monitor asks by the name of the service it was told of.
     pub(super) fn of_the_operator(settings: &Settings, bound: Vec<IpAddr>) -> Self {
         let other_names = match &settings.metrics.token {
-            Some(_) => OtherNames::All,
+            Some(_) => NamePolicy::All,
             // On the loopback address only this machine's browsers could be fooled, and nobody asks by such a name.
-            None if bound.iter().all(|address| address.to_canonical().is_loopback()) => OtherNames::None,
-            None => OtherNames::Private,
+            None if bound.iter().all(|address| address.to_canonical().is_loopback()) => NamePolicy::None,
+            None => NamePolicy::Private,
         };
-        let mut doors = Self { other_names, ..Self::of_clients(settings, bound) };
+        let mut host_check = Self { other_names, ..Self::of_clients(settings, bound) };
         if let Some(ListenHost::Name(name)) = settings.metrics.bind.as_ref().map(|place| &place.host) {
-            doors.hosts.push(name.clone());
+            host_check.hosts.push(name.clone());
         }
-        doors
+        host_check
     }
 
     /// Judges a request by where it is sent to and by whose page sends it, if a page does.
-    pub(super) fn judge(&self, host: &str, origin: Option<&str>) -> Result<Asker, Refused> {
-        let host = self.ours(host).ok_or(Refused::Host)?;
-        let Some(origin) = origin else { return Ok(Asker::Own) };
-        let origin = Origin::parse(origin).ok_or(Refused::Origin)?;
+    pub(super) fn judge(&self, host: &str, origin: Option<&str>) -> Result<RequestOrigin, HostRefused> {
+        let host = self.ours(host).ok_or(HostRefused::Host)?;
+        let Some(origin) = origin else { return Ok(RequestOrigin::Own) };
+        let origin = Origin::parse(origin).ok_or(HostRefused::Origin)?;
         if origin.is_of(&host) {
-            return Ok(Asker::Own);
+            return Ok(RequestOrigin::Own);
         }
         match self.origins.iter().any(|allowed| Origin::parse(allowed.as_str()) == Some(origin)) {
-            true => Ok(Asker::Foreign),
-            false => Err(Refused::Origin),
+            true => Ok(RequestOrigin::Foreign),
+            false => Err(HostRefused::Origin),
         }
     }
 
     /// Judges a request whose first line names its server too, as requests to a proxy do: both have to be this one.
-    pub(super) fn judge_target(&self, scheme: Option<&str>, authority: &str, host: &str) -> Result<(), Refused> {
+    pub(super) fn judge_target(&self, scheme: Option<&str>, authority: &str, host: &str) -> Result<(), HostRefused> {
         let is_http = scheme.is_none_or(|scheme| scheme.eq_ignore_ascii_case("http"));
-        let named = self.ours(authority).filter(|_| is_http).ok_or(Refused::Host)?;
-        let host = Authority::parse(host).ok_or(Refused::Host)?;
-        if named.is_over_http(&host) { Ok(()) } else { Err(Refused::Host) }
+        let named = self.ours(authority).filter(|_| is_http).ok_or(HostRefused::Host)?;
+        let host = Authority::parse(host).ok_or(HostRefused::Host)?;
+        if named.is_over_http(&host) { Ok(()) } else { Err(HostRefused::Host) }
     }
 
     /// What that text names, if it is this server.
@@ -106,12 +106,12 @@ impl Doors {
         let is_ours = match named.host {
             Host::Address(address) => {
                 let is_bound = |bound: &IpAddr| bound.to_canonical() == address || bound.is_unspecified();
-                address.is_loopback() || self.bound.iter().any(is_bound) || self.other_names == OtherNames::All
+                address.is_loopback() || self.bound.iter().any(is_bound) || self.other_names == NamePolicy::All
             }
             Host::Name(name) => {
                 name.eq_ignore_ascii_case("localhost")
-                    || self.other_names == OtherNames::All
-                    || (self.other_names == OtherNames::Private && is_private(name))
+                    || self.other_names == NamePolicy::All
+                    || (self.other_names == NamePolicy::Private && is_private(name))
                     || self.hosts.iter().any(|host| host.as_str().eq_ignore_ascii_case(name))
             }
         };
@@ -132,11 +132,11 @@ fn is_private(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn doors(bound: &str) -> Doors {
-        Doors {
+    fn host_check(bound: &str) -> HostCheck {
+        HostCheck {
             bound: vec![bound.parse().unwrap()],
             hosts: vec!["engine.example.org".parse().unwrap()],
-            other_names: OtherNames::None,
+            other_names: NamePolicy::None,
             origins: vec!["https://desk.example.org".parse().unwrap()],
         }
     }
@@ -169,15 +169,18 @@ mod tests {
             ("0.0.0.0", &["10.0.0.7:3000", "[2001:db8::1]:80"], &["evil.example:3000", "10.0.0.7.evil.example"]),
             ("::", &["10.0.0.7", "[2001:db8::1]"], &["evil.example"]),
         ] {
-            let doors = doors(bound);
-            ours.iter().for_each(|host| assert_eq!(doors.judge(host, None), Ok(Asker::Own), "{bound} {host}"));
-            others.iter().for_each(|host| assert_eq!(doors.judge(host, None), Err(Refused::Host), "{bound} {host}"));
+            let host_check = host_check(bound);
+            ours.iter()
+                .for_each(|host| assert_eq!(host_check.judge(host, None), Ok(RequestOrigin::Own), "{bound} {host}"));
+            others
+                .iter()
+                .for_each(|host| assert_eq!(host_check.judge(host, None), Err(HostRefused::Host), "{bound} {host}"));
         }
     }
 
     #[test]
     fn a_whole_url_in_the_first_line_names_this_server_and_the_one_in_host() {
-        let judge = |scheme, authority| doors("127.0.0.1").judge_target(Some(scheme), authority, "localhost:3000");
+        let judge = |scheme, authority| host_check("127.0.0.1").judge_target(Some(scheme), authority, "localhost:3000");
         assert_eq!(judge("http", "localhost:3000"), Ok(()));
         assert_eq!(judge("HTTP", "LOCALHOST:3000"), Ok(()));
         for (scheme, authority) in [
@@ -188,18 +191,18 @@ mod tests {
             ("http", "localhost:3000@evil.example"),
             ("http", "evil.example@localhost:3000"),
         ] {
-            assert_eq!(judge(scheme, authority), Err(Refused::Host), "{scheme} {authority}");
+            assert_eq!(judge(scheme, authority), Err(HostRefused::Host), "{scheme} {authority}");
         }
     }
 
     #[test]
     fn a_monitor_may_ask_the_operators_address_by_the_name_of_its_service() {
-        let doors = |bound: &str, bind: &str, token: &str| {
+        let host_check = |bound: &str, bind: &str, token: &str| {
             let settings = Settings::with([("metrics.bind", bind), ("metrics.token", token)]).unwrap();
-            Doors::of_the_operator(&settings, vec![bound.parse().unwrap()])
+            HostCheck::of_the_operator(&settings, vec![bound.parse().unwrap()])
         };
-        let asked = |doors: &Doors, host: &str| doors.judge(host, None).is_ok();
-        let open = doors("10.0.0.7", "metrics.engine.example:9100", "");
+        let asked = |host_check: &HostCheck, host: &str| host_check.judge(host, None).is_ok();
+        let open = host_check("10.0.0.7", "metrics.engine.example:9100", "");
         for (host, answered) in [
             ("10.0.0.7:9100", true),
             ("metrics.engine.example:9100", true),
@@ -212,23 +215,23 @@ mod tests {
         ] {
             assert_eq!(asked(&open, host), answered, "{host}");
         }
-        let here = doors("127.0.0.1", "127.0.0.1:9100", "");
+        let here = host_check("127.0.0.1", "127.0.0.1:9100", "");
         assert!(asked(&here, "localhost:9100") && !asked(&here, "order-engine:9100"));
-        let with_token = doors("127.0.0.1", "127.0.0.1:9100", "a-token-of-the-operator");
+        let with_token = host_check("127.0.0.1", "127.0.0.1:9100", "a-token-of-the-operator");
         assert!(asked(&with_token, "evil.example") && asked(&with_token, "order-engine:9100"));
     }
 
     #[test]
     fn only_pages_of_this_server_and_of_those_allowed_may_speak_to_it() {
-        let judge = |origin| doors("127.0.0.1").judge("localhost:3000", Some(origin));
+        let judge = |origin| host_check("127.0.0.1").judge("localhost:3000", Some(origin));
         for own in ["http://localhost:3000", "HTTP://LOCALHOST:3000"] {
-            assert_eq!(judge(own), Ok(Asker::Own), "{own}");
+            assert_eq!(judge(own), Ok(RequestOrigin::Own), "{own}");
         }
         for allowed in ["https://desk.example.org", "https://Desk.example.org:443"] {
-            assert_eq!(judge(allowed), Ok(Asker::Foreign), "{allowed}");
+            assert_eq!(judge(allowed), Ok(RequestOrigin::Foreign), "{allowed}");
         }
-        let by_default_port = doors("127.0.0.1").judge("localhost", Some("http://localhost:80"));
-        assert_eq!(by_default_port, Ok(Asker::Own));
+        let by_default_port = host_check("127.0.0.1").judge("localhost", Some("http://localhost:80"));
+        assert_eq!(by_default_port, Ok(RequestOrigin::Own));
         for foreign in [
             "null",
             "",
@@ -245,7 +248,7 @@ mod tests {
             "https://desk.example.org.evil.example",
             "https://evil.example",
         ] {
-            assert_eq!(judge(foreign), Err(Refused::Origin), "{foreign}");
+            assert_eq!(judge(foreign), Err(HostRefused::Origin), "{foreign}");
         }
     }
 }

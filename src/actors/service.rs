@@ -1,6 +1,6 @@
-//! The desk: what HTTP, WebSocket and embedding programs may ask of the actors.
+//! The order service: what HTTP, WebSocket and embedding programs may ask of the actors.
 //!
-//! An order's actor may end or be restarted between finding it and asking it. The desk asks again, and answers from the
+//! An order's actor may end or be restarted between finding it and asking it. The service asks again, and answers from the
 //! store where there is no actor any more, so that nobody else has to know.
 //!
 //! Whoever asks says for whom: to any other owner an order does not exist.
@@ -16,17 +16,19 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::dex_router::{DexRouter, RouteOrder};
-use super::line::Line;
 use super::order::{
-    Cancel, CancelError, Channels, Following, Inspect, OrderActor, Outlet, Subscribe, Subscribed, TellMissed,
+    Cancel, CancelError, Channels, Following, GetOrder, OrderActor, Subscribe, Subscribed, Subscriber, TellMissed,
     TooManySubscribers, Unsubscribe,
 };
-use super::order_manager::{FindOrder, Found, HowThingsStand, OrderManager, Standing, Submission, SubmitError, submit};
+use super::order_manager::{
+    FindOrder, GetQueueStats, OrderLocation, OrderManager, QueueStats, Submission, SubmitError, submit,
+};
 use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
+use super::restartable_addr::RestartableAddr;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::Decision;
+use crate::domain::routing::RoutingDecision;
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::store::{ListFilter, Page, StoredOrder};
@@ -34,10 +36,10 @@ use crate::venue::QuoteRequest;
 
 /// Where everybody outside the actors asks.
 #[derive(Clone)]
-pub struct Desk {
+pub struct OrderService {
     manager: Addr<OrderManager>,
     persistence: Addr<Persistence>,
-    router: Line<DexRouter>,
+    router: RestartableAddr<DexRouter>,
     tally: Arc<Mutex<Tally>>,
     channels: Arc<Channels>,
     // Held while an order is loaded for a listener that catches up, so that slow listeners don't keep the database busy.
@@ -45,9 +47,9 @@ pub struct Desk {
     patience: Duration,
 }
 
-/// Why the desk has no answer.
+/// Why the service has no answer.
 #[derive(Clone, Debug, Error)]
-pub enum DeskError {
+pub enum ServiceError {
     /// There is no such order, or none of that owner.
     #[error("there is no order {0}")]
     Unknown(OrderId),
@@ -56,7 +58,7 @@ pub enum DeskError {
     Unavailable,
 }
 
-/// Why the desk did not cancel.
+/// Why the service did not cancel.
 #[derive(Clone, Debug, Error)]
 pub enum CancelRefused {
     /// The order's own answer.
@@ -64,26 +66,26 @@ pub enum CancelRefused {
     ByOrder(CancelError),
     /// It was never asked.
     #[error(transparent)]
-    ByDesk(#[from] DeskError),
+    ByService(#[from] ServiceError),
 }
 
 /// What a listener gets to begin with.
 #[derive(Debug)]
-pub enum Watch {
+pub enum Watched {
     /// The order lives; what comes next is told to the listener.
-    Live(Subscribed, Listening),
+    Live(Subscribed, OrderSubscription),
     /// The order has ended; this is all there will ever be.
     Ended(Order),
 }
 
-/// A subscription, to be ended by [`Listening::end`].
+/// A subscription, to be ended by [`OrderSubscription::end`].
 #[derive(Clone, Debug)]
-pub struct Listening {
+pub struct OrderSubscription {
     addr: Addr<OrderActor>,
     key: u64,
 }
 
-impl Listening {
+impl OrderSubscription {
     /// Ends the subscription.
     pub fn end(&self) {
         // Full: do_send ignores bounds, one a subscription. Closed: the order has ended; a restarted one finds its
@@ -92,17 +94,17 @@ impl Listening {
     }
 }
 
-impl Desk {
+impl OrderService {
     /// How often an order that slips away is looked for again: it may fall once an attempt, and end.
     const TRIES: usize = 5;
     /// How many orders are loaded at once for listeners that catch up.
     const CATCHING_UP: usize = 4;
 
-    /// A desk in front of those actors that waits so long for an answer.
+    /// A service in front of those actors that waits so long for an answer.
     pub fn new(
         manager: Addr<OrderManager>,
         persistence: Addr<Persistence>,
-        router: Line<DexRouter>,
+        router: RestartableAddr<DexRouter>,
         tally: Arc<Mutex<Tally>>,
         channels: Arc<Channels>,
         patience: Duration,
@@ -124,110 +126,116 @@ impl Desk {
     }
 
     /// One order as it is recorded.
-    pub async fn order(&self, owner: Owner, id: OrderId) -> Result<Order, DeskError> {
+    pub async fn order(&self, owner: Owner, id: OrderId) -> Result<Order, ServiceError> {
         for _ in 0..Self::TRIES {
             match self.find(owner, id).await? {
-                Found::Live(addr) => match self.ask(&addr, Inspect).await {
-                    Asked::Answered(order) => return Ok(order),
-                    Asked::Gone => {}
-                    Asked::Late => return Err(DeskError::Unavailable),
+                OrderLocation::Live(addr) => match self.ask(&addr, GetOrder).await {
+                    Located::Answered(order) => return Ok(order),
+                    Located::Gone => {}
+                    Located::Late => return Err(ServiceError::Unavailable),
                 },
-                Found::NotLive | Found::Busy => return self.stored(owner, id).await,
+                OrderLocation::NotLive | OrderLocation::Busy => return self.stored(owner, id).await,
             }
         }
-        Err(DeskError::Unavailable)
+        Err(ServiceError::Unavailable)
     }
 
     /// Cancels an order: the order as it is cancelled, also if it was already.
     pub async fn cancel(&self, owner: Owner, id: OrderId) -> Result<Order, CancelRefused> {
         for _ in 0..Self::TRIES {
             match self.find(owner, id).await? {
-                Found::Live(addr) => match self.ask(&addr, Cancel).await {
-                    Asked::Answered(answer) => return answer.map_err(CancelRefused::ByOrder),
-                    Asked::Gone => {}
-                    Asked::Late => return Err(DeskError::Unavailable.into()),
+                OrderLocation::Live(addr) => match self.ask(&addr, Cancel).await {
+                    Located::Answered(answer) => return answer.map_err(CancelRefused::ByOrder),
+                    Located::Gone => {}
+                    Located::Late => return Err(ServiceError::Unavailable.into()),
                 },
-                Found::Busy => return Err(DeskError::Unavailable.into()),
-                Found::NotLive => {
+                OrderLocation::Busy => return Err(ServiceError::Unavailable.into()),
+                OrderLocation::NotLive => {
                     let order = self.stored(owner, id).await?;
                     return match order.state().status() {
                         crate::domain::lifecycle::Status::Cancelled => Ok(order),
                         status if status.is_final() => {
                             Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(Box::new(order))))
                         }
-                        _ => Err(DeskError::Unavailable.into()),
+                        _ => Err(ServiceError::Unavailable.into()),
                     };
                 }
             }
         }
-        Err(DeskError::Unavailable.into())
+        Err(ServiceError::Unavailable.into())
     }
 
     /// Listens to an order from after that sequence number on.
-    pub async fn watch(&self, owner: Owner, id: OrderId, to: Outlet, after_seq: u32) -> Result<Watch, DeskError> {
+    pub async fn watch(
+        &self,
+        owner: Owner,
+        id: OrderId,
+        to: Subscriber,
+        after_seq: u32,
+    ) -> Result<Watched, ServiceError> {
         for _ in 0..Self::TRIES {
             match self.find(owner, id).await? {
-                Found::Live(addr) => match self.ask(&addr, Subscribe { to: to.clone(), after_seq }).await {
-                    Asked::Answered(Ok(subscribed)) => {
+                OrderLocation::Live(addr) => match self.ask(&addr, Subscribe { to: to.clone(), after_seq }).await {
+                    Located::Answered(Ok(subscribed)) => {
                         let key = subscribed.key;
-                        return Ok(Watch::Live(subscribed, Listening { addr, key }));
+                        return Ok(Watched::Live(subscribed, OrderSubscription { addr, key }));
                     }
-                    Asked::Answered(Err(_)) | Asked::Late => return Err(DeskError::Unavailable),
-                    Asked::Gone => {}
+                    Located::Answered(Err(_)) | Located::Late => return Err(ServiceError::Unavailable),
+                    Located::Gone => {}
                 },
-                Found::Busy => return Err(DeskError::Unavailable),
-                Found::NotLive => {
+                OrderLocation::Busy => return Err(ServiceError::Unavailable),
+                OrderLocation::NotLive => {
                     let order = self.stored(owner, id).await?;
                     return if order.state().is_final() {
-                        Ok(Watch::Ended(order))
+                        Ok(Watched::Ended(order))
                     } else {
-                        Err(DeskError::Unavailable)
+                        Err(ServiceError::Unavailable)
                     };
                 }
             }
         }
-        Err(DeskError::Unavailable)
+        Err(ServiceError::Unavailable)
     }
 
     /// Listens to every order of that owner from here on, until the result is dropped; and how many are open now.
-    pub fn follow(&self, owner: Owner, to: Outlet) -> Result<(Following, usize), TooManySubscribers> {
+    pub fn follow(&self, owner: Owner, to: Subscriber) -> Result<(Following, usize), TooManySubscribers> {
         let channel = self.channels.of(owner);
         Ok((channel.follow(to)?, channel.open_orders()))
     }
 
     /// Has a listener told what it has missed of an order. An order that lives tells it itself; one that has ended is
     /// the answer, and what is missed of it stays on the listener's list until it has told that.
-    pub async fn tell_missed(&self, owner: Owner, id: OrderId, to: &Outlet) -> Result<Option<Order>, DeskError> {
+    pub async fn tell_missed(&self, owner: Owner, id: OrderId, to: &Subscriber) -> Result<Option<Order>, ServiceError> {
         for _ in 0..Self::TRIES {
             match self.find(owner, id).await? {
-                Found::Live(addr) => match self.ask(&addr, TellMissed(to.clone())).await {
-                    Asked::Answered(()) => return Ok(None),
-                    Asked::Gone => {}
-                    Asked::Late => return Err(DeskError::Unavailable),
+                OrderLocation::Live(addr) => match self.ask(&addr, TellMissed(to.clone())).await {
+                    Located::Answered(()) => return Ok(None),
+                    Located::Gone => {}
+                    Located::Late => return Err(ServiceError::Unavailable),
                 },
-                Found::Busy => return Err(DeskError::Unavailable),
-                Found::NotLive => {
+                OrderLocation::Busy => return Err(ServiceError::Unavailable),
+                OrderLocation::NotLive => {
                     let turn = timeout(self.patience, self.catching_up.acquire()).await;
-                    let Ok(Ok(_turn)) = turn else { return Err(DeskError::Unavailable) };
+                    let Ok(Ok(_turn)) = turn else { return Err(ServiceError::Unavailable) };
                     let order = self.stored(owner, id).await?;
-                    return if order.state().is_final() { Ok(Some(order)) } else { Err(DeskError::Unavailable) };
+                    return if order.state().is_final() { Ok(Some(order)) } else { Err(ServiceError::Unavailable) };
                 }
             }
         }
-        Err(DeskError::Unavailable)
+        Err(ServiceError::Unavailable)
     }
 
     /// A page of orders, newest first.
-    pub async fn list(&self, filter: ListFilter) -> Result<Page, DeskError> {
+    pub async fn list(&self, filter: ListFilter) -> Result<Page, ServiceError> {
         match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
             Ok(Ok(Ok(page))) => Ok(page),
             Ok(Ok(Err(error))) => Err(unreadable(&error)),
-            Ok(Err(_)) | Err(_) => Err(DeskError::Unavailable),
+            Ok(Err(_)) | Err(_) => Err(ServiceError::Unavailable),
         }
     }
 
     /// What every venue offers now, and which would win.
-    pub async fn quote(&self, order: Arc<OrderRequest>) -> Result<Decision, Failure> {
+    pub async fn quote(&self, order: Arc<OrderRequest>) -> Result<RoutingDecision, Failure> {
         let request = QuoteRequest { id: Uuid::now_v7(), round: 1, order };
         let gone = || Failure::new(FailureCode::VenueUnavailable, "the router is being restarted");
         match timeout(self.patience, self.router.get().send(RouteOrder(request))).await {
@@ -237,8 +245,8 @@ impl Desk {
     }
 
     /// How things stand with the orders.
-    pub async fn standing(&self) -> Result<Standing, DeskError> {
-        self.known(&self.manager, HowThingsStand).await
+    pub async fn queue_stats(&self) -> Result<QueueStats, ServiceError> {
+        self.known(&self.manager, GetQueueStats).await
     }
 
     /// What has happened since the start.
@@ -251,50 +259,50 @@ impl Desk {
         self.known(&self.persistence, IsHealthy).await.unwrap_or(false)
     }
 
-    async fn find(&self, owner: Owner, id: OrderId) -> Result<Found, DeskError> {
+    async fn find(&self, owner: Owner, id: OrderId) -> Result<OrderLocation, ServiceError> {
         self.known(&self.manager, FindOrder { owner, id }).await
     }
 
-    async fn stored(&self, owner: Owner, id: OrderId) -> Result<Order, DeskError> {
+    async fn stored(&self, owner: Owner, id: OrderId) -> Result<Order, ServiceError> {
         match self.known(&self.persistence, LoadOrder(id)).await? {
             Ok(Some(StoredOrder { order, .. })) if order.owner == owner => Ok(order),
             // Another's order is as good as none.
-            Ok(_) => Err(DeskError::Unknown(id)),
+            Ok(_) => Err(ServiceError::Unknown(id)),
             Err(error) => Err(unreadable(&error)),
         }
     }
 
-    async fn known<A, M>(&self, addr: &Addr<A>, message: M) -> Result<M::Result, DeskError>
+    async fn known<A, M>(&self, addr: &Addr<A>, message: M) -> Result<M::Result, ServiceError>
     where
         A: Actor<Context: ToEnvelope<A, M>> + Handler<M>,
         M: Message<Result: Send> + Send + 'static,
     {
         match self.ask(addr, message).await {
-            Asked::Answered(answer) => Ok(answer),
-            Asked::Gone | Asked::Late => Err(DeskError::Unavailable),
+            Located::Answered(answer) => Ok(answer),
+            Located::Gone | Located::Late => Err(ServiceError::Unavailable),
         }
     }
 
-    async fn ask<A, M>(&self, addr: &Addr<A>, message: M) -> Asked<M::Result>
+    async fn ask<A, M>(&self, addr: &Addr<A>, message: M) -> Located<M::Result>
     where
         A: Actor<Context: ToEnvelope<A, M>> + Handler<M>,
         M: Message<Result: Send> + Send + 'static,
     {
         match timeout(self.patience, addr.send(message)).await {
-            Ok(Ok(answer)) => Asked::Answered(answer),
-            Ok(Err(_)) => Asked::Gone,
-            Err(_) => Asked::Late,
+            Ok(Ok(answer)) => Located::Answered(answer),
+            Ok(Err(_)) => Located::Gone,
+            Err(_) => Located::Late,
         }
     }
 }
 
-enum Asked<T> {
+enum Located<T> {
     Answered(T),
     Gone,
     Late,
 }
 
-fn unreadable(error: &crate::store::ReadError) -> DeskError {
+fn unreadable(error: &crate::store::ReadError) -> ServiceError {
     tracing::warn!(%error, "a read failed");
-    DeskError::Unavailable
+    ServiceError::Unavailable
 }
