@@ -1,6 +1,6 @@
 //! One engine a database: an exclusive lock, taken before recovery and held for life.
 //!
-//! On SQLite it is a lock on the database file itself (see [`mod@file`]), which goes with the process. On PostgreSQL it is an
+//! On SQLite it is a lock on the database file itself (module `file`), which goes with the process. On PostgreSQL it is an
 //! advisory lock, which goes with a connection, and connections break while engines live on. So more is needed there.
 //!
 //! # What holds on PostgreSQL
