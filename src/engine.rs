@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::simulation::SimulationRng;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::users::UserStore;
-use crate::store::{OrderStore, SeaStore};
+use crate::store::{OrderStore, SeaStore, Unfinished, UnfinishedFrom};
 use crate::venue::Venue;
 use crate::venue::simulated::SimulatedVenue;
 
@@ -610,14 +610,14 @@ fn start_router(
 /// Hands every unfinished order to the manager, oldest first.
 async fn recover(persistence: &Addr<Persistence>, manager: &Addr<OrderManager>) -> Result<(), StartError> {
     const PAGE: u64 = 1_000;
-    let (mut after, mut recovered) = (None, 0);
-    loop {
-        let orders = ask(persistence, LoadUnfinished { after, limit: PAGE }).await?;
-        let Some(last) = orders.last() else { break };
+    let (mut next, mut recovered) = (Some(UnfinishedFrom::default()), 0);
+    while let Some(from) = next {
+        let unfinished = ask(persistence, LoadUnfinished { from, limit: PAGE }).await?;
         crash_point("engine.recovering");
-        after = Some(last.order.id);
+        next = unfinished.next;
+        let Unfinished { orders, unreadable, .. } = unfinished;
         recovered += orders.len();
-        manager.send(Recover(orders)).await.map_err(|_| StartError::Broken)?;
+        manager.send(Recover { orders, unreadable }).await.map_err(|_| StartError::Broken)?;
     }
     if recovered > 0 {
         tracing::info!(orders = recovered, "unfinished orders are taken up");

@@ -57,6 +57,8 @@ pub struct QueueStats {
     pub clock_steps: u64,
     /// Whether the database takes writes.
     pub database_up: bool,
+    /// Orders that were found to be stored in a way that this version cannot read.
+    pub unreadable_orders: usize,
     /// Whether Redis answers.
     pub redis_up: Option<bool>,
     /// Announcements that did not reach Redis since the start.
@@ -81,6 +83,7 @@ struct Gauges {
     oldest_waiting: Gauge,
     clock_steps: Counter,
     database_up: Gauge,
+    unreadable_orders: Gauge,
     redis_up: Gauge,
     dropped_announcements: Counter,
     sockets: Gauge,
@@ -165,6 +168,12 @@ impl Default for Metrics {
         let steps = standing.clock_steps.clone();
         ours.register("clock_steps", "Steps of the wall clock, forward or back, that were noticed", steps);
         ours.register("database_up", "Whether the database takes writes", standing.database_up.clone());
+        let unreadable = standing.unreadable_orders.clone();
+        ours.register(
+            "orders_unreadable",
+            "Stored orders that were found to be unreadable; the log names them",
+            unreadable,
+        );
         ours.register("redis_up", "Whether Redis answers; -1 without Redis", standing.redis_up.clone());
         let announcements = standing.dropped_announcements.clone();
         ours.register("announcements_dropped", "Announcements that did not reach Redis", announcements);
@@ -265,6 +274,7 @@ impl Metrics {
         gauges.oldest_waiting.set(whole(standing.oldest_waiting.as_secs()));
         gauges.clock_steps.inner().store(standing.clock_steps, Ordering::Relaxed);
         gauges.database_up.set(standing.database_up.into());
+        gauges.unreadable_orders.set(i64::try_from(standing.unreadable_orders).unwrap_or(i64::MAX));
         gauges.redis_up.set(standing.redis_up.map_or(-1, i64::from));
         let dropped = standing.dropped_announcements.unwrap_or_default();
         gauges.dropped_announcements.inner().store(dropped, Ordering::Relaxed);

@@ -380,7 +380,7 @@ impl OrderActor {
         let answer = record(&self.world.persistence, write, None);
         ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
             Ok(Written::Stored) => actor.recorded(recorded, signed, ctx),
-            Ok(Written::Duplicate(_)) => unreachable!("only new orders have keys"),
+            Ok(Written::Duplicate(_) | Written::DuplicateOfUnreadable) => unreachable!("only new orders have keys"),
             Err(RecordError::Expired) => unreachable!("a step never expires"),
             Err(RecordError::Stopped) => actor.stop(Exit::Parked, ctx),
             Err(error) => {

@@ -36,7 +36,7 @@ use crate::domain::tally::Tally;
 use crate::domain::user::{Owner, UserId};
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{DispatchRecord, StoredOrder};
+use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
 
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]
@@ -89,7 +89,12 @@ pub struct SwapStuck(pub OrderId);
 /// Takes up orders that an earlier process left unfinished.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Recover(pub Vec<StoredOrder>);
+pub struct Recover {
+    /// The orders.
+    pub orders: Vec<StoredOrder>,
+    /// Orders that cannot be read: they count as stuck, and are not run.
+    pub unreadable: Vec<UnreadableOrder>,
+}
 
 /// Stops letting orders in and out, gives those that run until the deadline, and parks every other.
 #[derive(Clone, Copy, Debug, Message)]
@@ -110,7 +115,7 @@ pub struct QueueStats {
     pub running: usize,
     /// Orders in line for a slot.
     pub queued: usize,
-    /// Orders whose swap is undecided for too long, or that cannot be written.
+    /// Orders whose swap is undecided for too long, or that cannot be written or read.
     pub stuck: usize,
     /// Whether new orders are let in.
     pub admitting: bool,
@@ -147,6 +152,8 @@ pub struct OrderManager {
     // The keys of orders whose fate is not known yet: a repeat that cannot be stored either is told of the first.
     unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
     set_aside: usize,
+    // Unfinished orders that cannot be read; those whose swap may still land count as undecided instead.
+    unreadable: usize,
     dispatcher: Dispatcher,
     // Retries whose wait is not over; each is looked at again when its moment has come.
     later: BinaryHeap<Reverse<(Uptime, OrderId)>>,
@@ -211,12 +218,15 @@ impl OrderManager {
     /// A manager without orders.
     pub fn new(parts: Parts) -> Self {
         let now = parts.clock.read();
-        let stamps: Vec<_> = parts.latest_dispatches.iter().map(|record| record.stamp).collect();
+        // One that cannot be read may have been just now.
+        let stamps: Vec<_> =
+            parts.latest_dispatches.iter().map(|record| record.stamp.unwrap_or_else(|| now.into())).collect();
+        let last_dispatch = parts.latest_dispatches.iter().filter_map(|record| record.number).max();
         let window = RateWindow::resumed(parts.settings.orders.rate_limit_per_minute, &stamps, now);
         let dispatcher = Dispatcher::new(parts.settings.orders.max_concurrent);
         Self {
             clock_watch: ClockWatch::new(before_the_restart(stamps.first(), now)),
-            last_dispatch: parts.latest_dispatches.first().map_or(0, |record| record.number),
+            last_dispatch: last_dispatch.unwrap_or(0),
             settings: parts.settings,
             clock: parts.clock,
             persistence: parts.persistence,
@@ -236,6 +246,7 @@ impl OrderManager {
             unsettled_keys: HashMap::new(),
             open_of_users: HashMap::new(),
             set_aside: 0,
+            unreadable: 0,
             dispatcher,
             later: BinaryHeap::new(),
             window,
@@ -399,6 +410,14 @@ impl OrderManager {
         }
     }
 
+    /// Notes an order that cannot be read: it is never run, and a swap of it that may still land counts as live.
+    fn set_aside_unreadable(&mut self, order: &UnreadableOrder) {
+        match order.owner {
+            Some(owner) if order.may_be_live => self.dispatcher.add_undecided(owner),
+            _ => self.unreadable += 1,
+        }
+    }
+
     fn forget(&mut self, id: OrderId) {
         if let Some(open) = self.orders.remove(&id) {
             self.count_out(open.owner);
@@ -439,7 +458,10 @@ impl Actor for OrderManager {
 impl Handler<Recover> for OrderManager {
     type Result = ();
 
-    fn handle(&mut self, Recover(orders): Recover, ctx: &mut Self::Context) {
+    fn handle(&mut self, Recover { orders, unreadable }: Recover, ctx: &mut Self::Context) {
+        for order in &unreadable {
+            self.set_aside_unreadable(order);
+        }
         for stored in orders {
             self.count_in(stored.order.owner);
             self.start(stored, ctx);
@@ -536,7 +558,7 @@ impl Handler<GetQueueStats> for OrderManager {
             open: self.orders.len(),
             running: self.dispatcher.running(),
             queued: self.dispatcher.waiting() + self.later.len(),
-            stuck: self.dispatcher.undecided() + self.set_aside,
+            stuck: self.dispatcher.undecided() + self.set_aside + self.unreadable,
             admitting: self.draining.is_none(),
             held_up: self.dispatcher.is_held_up(),
             oldest_waiting: self.dispatcher.oldest().map(|accepted| now.since(accepted)),

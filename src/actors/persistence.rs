@@ -2,7 +2,7 @@
 //!
 //! What has queued while one group was being committed forms the next, so the busier the engine the larger the groups.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,10 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
 use crate::metrics::Metrics;
-use crate::store::{CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written};
+use crate::store::{
+    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,
+    UnreadableOrder, Write, Written,
+};
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
 ///
@@ -86,10 +89,10 @@ pub struct ListOrders(pub ListFilter);
 
 /// Loads the next orders that have not ended, oldest first.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Result<Vec<StoredOrder>, ReadError>")]
+#[rtype(result = "Result<Unfinished, ReadError>")]
 pub struct LoadUnfinished {
-    /// Only those after this one.
-    pub after: Option<OrderId>,
+    /// Where they begin.
+    pub from: UnfinishedFrom,
     /// How many at most.
     pub limit: u64,
 }
@@ -99,10 +102,20 @@ pub struct LoadUnfinished {
 #[rtype(result = "Result<Vec<DispatchRecord>, ReadError>")]
 pub struct LoadDispatches(pub u64);
 
-/// Asks whether the database took the last group.
+/// Asks how the database is.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "bool")]
-pub struct IsHealthy;
+#[rtype(result = "DatabaseState")]
+pub struct GetDatabaseState;
+
+/// How the database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, MessageResponse)]
+pub struct DatabaseState {
+    /// It took the last group.
+    pub takes_writes: bool,
+    /// How many orders were found that cannot be read. Orders that nobody has asked for since the start and that have
+    /// ended are not looked at.
+    pub unreadable_orders: usize,
+}
 
 /// Stops the actor once everything queued is settled.
 #[derive(Clone, Copy, Debug, Message)]
@@ -126,6 +139,10 @@ pub struct Persistence {
     flushed: Vec<oneshot::Sender<()>>,
     // Tries the database where nothing else does; until the last flush.
     probe: Option<SpawnHandle>,
+    // The orders that were found to be unreadable; the log names each of them once.
+    unreadable: HashSet<OrderId>,
+    // How many more have an id that cannot be read.
+    nameless: usize,
     supervisor: Addr<Supervisor>,
     metrics: Metrics,
 }
@@ -168,6 +185,8 @@ impl Persistence {
     const WORTH_A_GROUP: usize = 32;
     /// Or once its writes may have waited this long, so that a group which takes long holds up nobody else.
     const HELD_UP: Duration = Duration::from_millis(5);
+    /// So many unreadable orders are remembered and named.
+    const MOST_UNREADABLE: usize = 10_000;
 
     /// An actor on that store that commits at most `batch` writes at once.
     pub fn new(store: Arc<dyn OrderStore>, batch: usize, supervisor: Addr<Supervisor>, metrics: Metrics) -> Self {
@@ -183,6 +202,8 @@ impl Persistence {
             expiry: false,
             flushed: Vec::new(),
             probe: None,
+            unreadable: HashSet::new(),
+            nameless: 0,
             supervisor,
             metrics,
         }
@@ -266,6 +287,15 @@ impl Persistence {
             self.commit(Vec::new(), ctx);
         } else {
             self.commit_next(ctx);
+        }
+    }
+
+    /// Names the orders that cannot be read in the log, each once.
+    fn note_unreadable<'a>(&mut self, orders: impl IntoIterator<Item = &'a UnreadableOrder>) {
+        for UnreadableOrder { id, may_be_live, reason, .. } in orders {
+            if self.unreadable.len() < Self::MOST_UNREADABLE && self.unreadable.insert(*id) {
+                tracing::error!(order_id = %id, may_be_live, reason, "an order cannot be read and is set aside");
+            }
         }
     }
 
@@ -403,7 +433,7 @@ impl Handler<Record> for Persistence {
 }
 
 impl Handler<LoadOrder> for Persistence {
-    type Result = ResponseFuture<Result<Option<StoredOrder>, ReadError>>;
+    type Result = ResponseActFuture<Self, Result<Option<StoredOrder>, ReadError>>;
 
     fn handle(&mut self, LoadOrder(id): LoadOrder, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
@@ -412,12 +442,21 @@ impl Handler<LoadOrder> for Persistence {
             self.parked_loads.push((id, settled));
             parked
         });
-        Box::pin(async move {
+        let load = async move {
             if let Some(parked) = parked {
                 let _ = parked.await;
             }
             store.order(id).await
-        })
+        };
+        Box::pin(load.into_actor(self).map(move |loaded, actor, _| {
+            match &loaded {
+                Err(ReadError::UnreadableOrder(order)) => actor.note_unreadable([&**order]),
+                // It was repaired.
+                Ok(Some(_)) => drop(actor.unreadable.remove(&id)),
+                Ok(None) | Err(_) => {}
+            }
+            loaded
+        }))
     }
 }
 
@@ -431,20 +470,31 @@ impl Handler<FindKey> for Persistence {
 }
 
 impl Handler<ListOrders> for Persistence {
-    type Result = ResponseFuture<Result<Page, ReadError>>;
+    type Result = ResponseActFuture<Self, Result<Page, ReadError>>;
 
     fn handle(&mut self, ListOrders(filter): ListOrders, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.list(&filter).await })
+        let list = async move { store.list(&filter).await };
+        Box::pin(list.into_actor(self).map(|page, actor, _| {
+            actor.note_unreadable(page.iter().flat_map(|page| &page.unreadable));
+            page
+        }))
     }
 }
 
 impl Handler<LoadUnfinished> for Persistence {
-    type Result = ResponseFuture<Result<Vec<StoredOrder>, ReadError>>;
+    type Result = ResponseActFuture<Self, Result<Unfinished, ReadError>>;
 
-    fn handle(&mut self, LoadUnfinished { after, limit }: LoadUnfinished, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, LoadUnfinished { from, limit }: LoadUnfinished, _: &mut Self::Context) -> Self::Result {
         let store = self.store.clone();
-        Box::pin(async move { store.unfinished(after, limit).await })
+        let load = async move { store.unfinished(from, limit).await };
+        Box::pin(load.into_actor(self).map(|loaded, actor, _| {
+            if let Ok(Unfinished { unreadable, nameless, .. }) = &loaded {
+                actor.note_unreadable(unreadable);
+                actor.nameless += nameless;
+            }
+            loaded
+        }))
     }
 }
 
@@ -457,11 +507,12 @@ impl Handler<LoadDispatches> for Persistence {
     }
 }
 
-impl Handler<IsHealthy> for Persistence {
-    type Result = bool;
+impl Handler<GetDatabaseState> for Persistence {
+    type Result = DatabaseState;
 
-    fn handle(&mut self, _: IsHealthy, _: &mut Self::Context) -> Self::Result {
-        self.outage.is_none()
+    fn handle(&mut self, _: GetDatabaseState, _: &mut Self::Context) -> Self::Result {
+        let unreadable_orders = self.unreadable.len() + self.nameless;
+        DatabaseState { takes_writes: self.outage.is_none(), unreadable_orders }
     }
 }
 

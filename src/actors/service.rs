@@ -23,7 +23,7 @@ use super::order::{
 use super::order_manager::{
     FindOrder, GetQueueStats, OrderLocation, OrderManager, QueueStats, Submission, SubmitError, submit,
 };
-use super::persistence::{IsHealthy, ListOrders, LoadOrder, Persistence};
+use super::persistence::{DatabaseState, GetDatabaseState, ListOrders, LoadOrder, Persistence};
 use super::restartable_addr::RestartableAddr;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
@@ -31,7 +31,7 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
-use crate::store::{ListFilter, Page, StoredOrder};
+use crate::store::{ListFilter, Page, ReadError, StoredOrder};
 use crate::venue::QuoteRequest;
 
 /// Where everybody outside the actors asks.
@@ -53,6 +53,9 @@ pub enum ServiceError {
     /// There is no such order, or none of that owner.
     #[error("there is no order {0}")]
     Unknown(OrderId),
+    /// The order is stored in a way that this version cannot read.
+    #[error("order {0} is stored in a way that this version cannot read")]
+    Unreadable(OrderId),
     /// No answer can be had just now; the same question may be asked again.
     #[error("no answer can be had just now")]
     Unavailable,
@@ -229,7 +232,7 @@ impl OrderService {
     pub async fn list(&self, filter: ListFilter) -> Result<Page, ServiceError> {
         match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
             Ok(Ok(Ok(page))) => Ok(page),
-            Ok(Ok(Err(error))) => Err(unreadable(&error)),
+            Ok(Ok(Err(error))) => Err(unanswered(&error)),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Unavailable),
         }
     }
@@ -254,9 +257,9 @@ impl OrderService {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the database takes writes.
-    pub async fn database_is_healthy(&self) -> bool {
-        self.known(&self.persistence, IsHealthy).await.unwrap_or(false)
+    /// How the database is.
+    pub async fn database_state(&self) -> DatabaseState {
+        self.known(&self.persistence, GetDatabaseState).await.unwrap_or_default()
     }
 
     async fn find(&self, owner: Owner, id: OrderId) -> Result<OrderLocation, ServiceError> {
@@ -268,7 +271,12 @@ impl OrderService {
             Ok(Some(StoredOrder { order, .. })) if order.owner == owner => Ok(order),
             // Another's order is as good as none.
             Ok(_) => Err(ServiceError::Unknown(id)),
-            Err(error) => Err(unreadable(&error)),
+            // Where it cannot be read whose it is, a "no such order" could be a lie to its owner.
+            Err(ReadError::UnreadableOrder(order)) => match order.owner {
+                Some(other) if other != owner => Err(ServiceError::Unknown(id)),
+                _ => Err(ServiceError::Unreadable(id)),
+            },
+            Err(error) => Err(unanswered(&error)),
         }
     }
 
@@ -302,7 +310,7 @@ enum Located<T> {
     Late,
 }
 
-fn unreadable(error: &crate::store::ReadError) -> ServiceError {
+fn unanswered(error: &ReadError) -> ServiceError {
     tracing::warn!(%error, "a read failed");
     ServiceError::Unavailable
 }

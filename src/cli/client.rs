@@ -276,6 +276,9 @@ impl ServerAddress {
                     return match reason.map(|reason| reason.code) {
                         Some(CloseCode::Other(4401)) => Err("the login is over".into()),
                         Some(CloseCode::Other(4404)) => Err(format!("there is no order {id}").into()),
+                        Some(CloseCode::Other(4503)) => {
+                            Err(format!("order {id} cannot be read; the engine's operator has to repair it").into())
+                        }
                         Some(CloseCode::Normal) if ended.is_none() => Err("the order had ended before".into()),
                         _ => Ok(ended),
                     };

@@ -57,6 +57,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> 
             text("dexUsed"),
         ))?;
     }
+    for id in page["unreadable"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::note(format_args!("order {id} cannot be read; the engine's operator has to repair it"));
+    }
     if let Value::String(cursor) = &page["nextCursor"] {
         output::note(format_args!("more: --cursor {cursor}"));
     }

@@ -40,9 +40,11 @@ pub(super) struct CancelledAll {
 #[serde(rename_all = "camelCase")]
 struct CancelResult {
     order_id: OrderId,
-    #[schemars(extend("enum" = ["cancelled", "too_late", "already_ended", "unavailable"]))]
+    #[schemars(extend("enum" = ["cancelled", "too_late", "already_ended", "unavailable", "unreadable"]))]
     outcome: &'static str,
-    status: Status,
+    /// Where it stands; absent where the order cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
 }
 
 impl CancelResult {
@@ -56,8 +58,13 @@ impl CancelResult {
                 CancelRefused::ByOrder(CancelError::Busy)
                 | CancelRefused::ByService(ServiceError::Unavailable | ServiceError::Unknown(_)),
             ) => ("unavailable", found),
+            Err(CancelRefused::ByService(ServiceError::Unreadable(_))) => return Self::unreadable(found.id),
         };
-        Self { order_id: found.id, outcome, status: order.last().status }
+        Self { order_id: found.id, outcome, status: Some(order.last().status) }
+    }
+
+    fn unreadable(order_id: OrderId) -> Self {
+        Self { order_id, outcome: "unreadable", status: None }
     }
 }
 
@@ -85,6 +92,7 @@ pub(super) async fn cancel_all(
             CancelResult::of(order, &answer)
         });
         results.extend(join_all(cancels).await);
+        results.extend(page.unreadable.iter().map(|order| CancelResult::unreadable(order.id)));
         more = page.next.is_some();
         if !more {
             break;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::AppState;
 use crate::actors::order_manager::QueueStats;
+use crate::actors::persistence::DatabaseState;
 use crate::cluster::Cluster;
 use crate::telemetry;
 
@@ -40,6 +41,8 @@ pub(super) struct ReadyView {
     status: &'static str,
     reasons: Vec<String>,
     stuck_orders: Option<usize>,
+    /// Orders that were found to be stored in a way that this version cannot read.
+    unreadable_orders: usize,
     /// The age of the oldest order that waits for a slot; nothing where none waits.
     oldest_waiting_seconds: Option<u64>,
 }
@@ -56,6 +59,8 @@ pub(super) struct Health {
     running_orders: Option<usize>,
     queued_orders: Option<usize>,
     stuck_orders: Option<usize>,
+    /// Orders that were found to be stored in a way that this version cannot read.
+    unreadable_orders: usize,
     /// The age of the oldest order that waits for a slot; nothing where none waits.
     oldest_waiting_seconds: Option<u64>,
     sockets: usize,
@@ -76,8 +81,8 @@ pub(super) async fn live(app: web::Data<AppState>) -> HttpResponse {
 pub(super) async fn ready(app: web::Data<AppState>) -> HttpResponse {
     let (health, ready) = look(&app).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    let Health { status, reasons, stuck_orders, oldest_waiting_seconds, .. } = health;
-    response.json(ReadyView { ready, status, reasons, stuck_orders, oldest_waiting_seconds })
+    let Health { status, reasons, stuck_orders, unreadable_orders, oldest_waiting_seconds, .. } = health;
+    response.json(ReadyView { ready, status, reasons, stuck_orders, unreadable_orders, oldest_waiting_seconds })
 }
 
 /// How it is, in figures; always `200`.
@@ -85,20 +90,20 @@ pub(super) async fn health(app: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(look(&app).await.0)
 }
 
-/// How things stand with the orders, where that can be said, and whether the database takes writes.
-pub(super) async fn state(app: &AppState) -> (Option<QueueStats>, bool) {
-    (app.service.queue_stats().await.ok(), app.service.database_is_healthy().await)
+/// How things stand with the orders, where that can be said, and with the database.
+pub(super) async fn state(app: &AppState) -> (Option<QueueStats>, DatabaseState) {
+    (app.service.queue_stats().await.ok(), app.service.database_state().await)
 }
 
 async fn look(app: &AppState) -> (Health, bool) {
-    let (queue_stats, database_is_healthy) = state(app).await;
+    let (queue_stats, database) = state(app).await;
     let mut blocking = Vec::new();
     match queue_stats {
         None => blocking.push("the order manager does not answer".to_owned()),
         Some(queue_stats) if !queue_stats.admitting => blocking.push("the engine is stopping".to_owned()),
         Some(_) => {}
     }
-    if !database_is_healthy {
+    if !database.takes_writes {
         blocking.push("the database cannot be reached".to_owned());
     }
     if app.fatal.borrow().is_some() {
@@ -111,6 +116,9 @@ async fn look(app: &AppState) -> (Health, bool) {
         && queue_stats.stuck > 0
     {
         reasons.push(format!("{} orders are stuck", queue_stats.stuck));
+    }
+    if database.unreadable_orders > 0 {
+        reasons.push(format!("{} orders cannot be read; the log names them", database.unreadable_orders));
     }
     if queue_stats.is_some_and(|queue_stats| queue_stats.held_up) {
         reasons.push("nothing is dispatched: too many swaps are undecided".to_owned());
@@ -138,6 +146,7 @@ async fn look(app: &AppState) -> (Health, bool) {
         running_orders: queue_stats.map(|queue_stats| queue_stats.running),
         queued_orders: queue_stats.map(|queue_stats| queue_stats.queued),
         stuck_orders: queue_stats.map(|queue_stats| queue_stats.stuck),
+        unreadable_orders: database.unreadable_orders,
         oldest_waiting_seconds: queue_stats.and_then(|queue_stats| queue_stats.oldest_waiting).map(|age| age.as_secs()),
         sockets: app.sessions.len(),
         dropped_announcements: app.cluster.as_ref().map(Cluster::dropped),

@@ -36,7 +36,7 @@ async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Dat
     if let Some(refused) = no_measures(&request, &app) {
         return refused;
     }
-    let (orders, database_up) = health::state(&app).await;
+    let (orders, database) = health::state(&app).await;
     let standing = QueueStats {
         open_orders: orders.map(|orders| orders.open),
         running_orders: orders.map(|orders| orders.running),
@@ -44,7 +44,8 @@ async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Dat
         stuck_orders: orders.map(|orders| orders.stuck),
         oldest_waiting: orders.and_then(|orders| orders.oldest_waiting).unwrap_or_default(),
         clock_steps: orders.map_or(0, |orders| orders.clock_steps),
-        database_up,
+        database_up: database.takes_writes,
+        unreadable_orders: database.unreadable_orders,
         redis_up: app.cluster.as_ref().map(|cluster| cluster.trouble().is_none()),
         dropped_announcements: app.cluster.as_ref().map(Cluster::dropped),
         sockets: app.sessions.len(),

@@ -51,6 +51,10 @@ pub(super) struct PageView {
     success: Option<bool>,
     orders: Vec<OrderView>,
     next_cursor: Option<OrderId>,
+    /// Orders that belong here and are stored in a way that this version cannot read; asked for one by one each answers
+    /// `order_unreadable`. Absent where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<OrderId>,
 }
 
 /// A cancelled order.
@@ -122,9 +126,11 @@ pub(super) async fn by_client_id(
     let owner = caller.may(Scope::Read)?;
     let id: ClientKey = id.parse().map_err(|message: &str| Problem::invalid_field("clientOrderId", message))?;
     let filter = ListFilter { owner, client_order_id: Some(id), limit: 1, ..ListFilter::default() };
-    match app.service.list(filter).await?.orders.first() {
-        Some(order) => Ok(web::Json(OrderView::of(order))),
-        None => {
+    let page = app.service.list(filter).await?;
+    match (page.orders.first(), page.unreadable.first()) {
+        (Some(order), _) => Ok(web::Json(OrderView::of(order))),
+        (None, Some(order)) => Err(Problem::unreadable_order(Some(order.id))),
+        (None, None) => {
             Err(Problem::new(StatusCode::NOT_FOUND, "order_not_found", "there is no order with this clientOrderId"))
         }
     }
@@ -156,7 +162,12 @@ async fn page(
     let owner = caller.may(Scope::Read)?;
     let filter = ListFilter { owner, ..filter(request.query_string(), app.tokens())? };
     let page = app.service.list(filter).await?;
-    Ok(PageView { success, orders: page.orders.iter().map(OrderView::of).collect(), next_cursor: page.next })
+    Ok(PageView {
+        success,
+        orders: page.orders.iter().map(OrderView::of).collect(),
+        next_cursor: page.next,
+        unreadable: page.unreadable.iter().map(|order| order.id).collect(),
+    })
 }
 
 pub(super) async fn cancel(
@@ -254,6 +265,7 @@ pub(super) fn refused(error: SubmitError) -> Problem {
         SubmitError::NotAccepted => {
             unavailable("not_accepted", "the order could not be stored, and never will be").retry_after(1)
         }
+        SubmitError::Unreadable(id) => Problem::unreadable_order(id),
         SubmitError::OutcomeUnknown(id) => unavailable(
             "outcome_unknown",
             "it is not known yet whether the order was stored: ask for it, or repeat it with the same key",

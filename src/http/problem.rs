@@ -170,6 +170,16 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
     }
 
+    /// The order is there, and cannot be read until somebody has repaired it.
+    pub fn unreadable_order(id: Option<OrderId>) -> Self {
+        let detail = "the order is stored in a way that this version cannot read; its operator has to repair it";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "order_unreadable", detail);
+        match id {
+            Some(id) => problem.about(id, None),
+            None => problem,
+        }
+    }
+
     /// No answer can be had just now.
     pub fn unavailable() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no answer can be had just now").retry_after(1)
@@ -180,6 +190,7 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Unknown(id) => Self::unknown_order(id),
+            ServiceError::Unreadable(id) => Self::unreadable_order(Some(id)),
             ServiceError::Unavailable => Self::unavailable(),
         }
     }

@@ -163,6 +163,8 @@ pub enum Written {
     Stored,
     /// Its key belongs to that order already; nothing was stored.
     Duplicate(OrderId),
+    /// Its key belongs to an order already, and which one cannot be read; nothing was stored.
+    DuplicateOfUnreadable,
 }
 
 /// Why a batch was not committed; none of its writes was.
@@ -181,10 +183,33 @@ pub enum CommitError {
     },
 }
 
-/// A read failed; it may be tried again.
+/// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the database gave no answer: {0}")]
-pub struct ReadError(pub String);
+pub enum ReadError {
+    /// The database gave no answer; the same question may be asked again.
+    #[error("the database gave no answer: {0}")]
+    NoAnswer(String),
+    /// The order is stored in a way that this version cannot read; asking again does not help.
+    #[error(transparent)]
+    UnreadableOrder(#[from] Box<UnreadableOrder>),
+    /// The same of any other row, which the text names.
+    #[error("{0}")]
+    UnreadableRow(String),
+}
+
+/// An order that is stored in a way that this version cannot read. It is never run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("order {id} is stored in a way that this version cannot read: {reason}")]
+pub struct UnreadableOrder {
+    /// The order.
+    pub id: OrderId,
+    /// Whose it is; `None` where that cannot be read either.
+    pub owner: Option<Owner>,
+    /// Whether a swap of it may still land.
+    pub may_be_live: bool,
+    /// What cannot be read.
+    pub reason: String,
+}
 
 /// An order as it is stored, with the bytes of its live swap if it has one.
 #[derive(Clone, Debug)]
@@ -227,15 +252,39 @@ pub struct Page {
     pub orders: Vec<Order>,
     /// Where the next page begins: [`ListFilter::before`] of it. `None` where there is nothing more.
     pub next: Option<OrderId>,
+    /// Orders that belong here and cannot be read.
+    pub unreadable: Vec<UnreadableOrder>,
 }
 
-/// A dispatch as it is stored.
+/// The next orders that have not ended, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Unfinished {
+    /// The orders.
+    pub orders: Vec<StoredOrder>,
+    /// Orders among them that cannot be read.
+    pub unreadable: Vec<UnreadableOrder>,
+    /// How many more have an id that cannot be read.
+    pub nameless: usize,
+    /// Where the next ones begin. `None` where there is nothing more.
+    pub next: Option<UnfinishedFrom>,
+}
+
+/// Where orders that have not ended are read on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnfinishedFrom {
+    /// After this order; from the oldest on where there is none.
+    pub after: Option<OrderId>,
+    /// So many rows further, whose ids cannot be read.
+    pub skip: u64,
+}
+
+/// A dispatch as it is stored; `None` is what cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DispatchRecord {
     /// Its number.
-    pub number: i64,
+    pub number: Option<i64>,
     /// When it was.
-    pub stamp: Stamp,
+    pub stamp: Option<Stamp>,
 }
 
 /// Durable truth.
@@ -256,8 +305,8 @@ pub trait OrderStore: Send + Sync + 'static {
     /// The order that an owner's key belongs to.
     async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError>;
 
-    /// The next orders that have not ended, oldest first, after that one.
-    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError>;
+    /// The next orders that have not ended, oldest first.
+    async fn unfinished(&self, from: UnfinishedFrom, limit: u64) -> Result<Unfinished, ReadError>;
 
     /// A page of orders.
     async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError>;
@@ -293,14 +342,14 @@ pub(crate) fn event_to_text(recorded: &RecordedEvent) -> String {
 }
 
 /// The moment of a stored event; none where it was not kept.
-pub(crate) fn moment_of(text: &str) -> Option<Moment> {
+pub(crate) fn moment_of(text: &str) -> serde_json::Result<Option<Moment>> {
     #[derive(Deserialize)]
     struct Stored {
         moment: Option<Moment>,
     }
     // Most events have none, and lists read many: the word is looked for first.
     if !text.contains("\"moment\"") {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str::<Stored>(text).ok()?.moment
+    serde_json::from_str::<Stored>(text).map(|stored| stored.moment)
 }

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod list;
+mod rows;
 mod users;
 mod writer;
 
@@ -10,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use entity::{idempotency_keys, order_events, orders, transactions};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::sea_query::{Condition, Value};
@@ -20,25 +20,26 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, ExecResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, RuntimeErr, SqlErr, Statement,
-    TransactionTrait,
+    EntityTrait, ExecResult, PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, RuntimeErr,
+    SqlErr, Statement, TransactionTrait,
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::bulk::{Statements, UpdateColumn};
+use self::rows::Loaded;
 use self::writer::FileWriter;
 use super::lock::{EngineLock, LockGuard};
 use super::{
     Accept, CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd,
-    SwapWrite, Write, Written, event_to_text, moment_of, request_to_text,
+    SwapWrite, Unfinished, UnfinishedFrom, Write, Written, event_to_text, moment_of, request_to_text,
 };
 use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::moment::Stamp;
 use crate::domain::order::{Order, RecordedEvent};
-use crate::domain::swap::{SignedSwap, Swap};
-use crate::domain::user::{Owner, UserId};
+use crate::domain::swap::SignedSwap;
+use crate::domain::user::Owner;
 use crate::faults::crash_point;
 
 const LIVE: &str = "live";
@@ -395,54 +396,6 @@ impl SeaStore {
         self.close().await;
         Ok(())
     }
-
-    /// Orders with the bytes of their live swaps.
-    async fn stored(&self, rows: Vec<orders::Model>) -> Result<Vec<StoredOrder>, ReadError> {
-        let orders = self.replayed(rows).await?;
-        // By signature and after the stories: orders move on between two reads, but what an event names is there.
-        let live: Vec<_> = orders.iter().filter_map(|order| order.state().live_swap()).collect();
-        let mut bytes: HashMap<String, Vec<u8>> = HashMap::with_capacity(live.len());
-        if !live.is_empty() {
-            let rows = transactions::Entity::find()
-                .filter(transactions::Column::Signature.is_in(live.iter().map(|swap| swap.signature.to_string())))
-                .all(&self.reader)
-                .await
-                .map_err(|error| self.unread(error))?;
-            bytes.extend(rows.into_iter().map(|row| (row.signature, row.bytes)));
-        }
-        orders
-            .into_iter()
-            .map(|order| {
-                let Some(swap) = order.state().live_swap() else { return Ok(StoredOrder { order, live: None }) };
-                let Some(bytes) = bytes.remove(&swap.signature.to_string()) else {
-                    let (id, signature) = (order.id, swap.signature);
-                    return Err(ReadError(format!("order {id}: the bytes of swap {signature} are missing")));
-                };
-                let live = Some(SignedSwap { swap: Swap::clone(swap), bytes: bytes.into() });
-                Ok(StoredOrder { order, live })
-            })
-            .collect()
-    }
-
-    async fn replayed(&self, rows: Vec<orders::Model>) -> Result<Vec<Order>, ReadError> {
-        let events = order_events::Entity::find()
-            .filter(order_events::Column::OrderId.is_in(rows.iter().map(|row| row.id)))
-            .order_by_asc(order_events::Column::OrderId)
-            .order_by_asc(order_events::Column::Seq)
-            .all(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?;
-        let mut histories: HashMap<Uuid, Vec<order_events::Model>> = HashMap::with_capacity(rows.len());
-        for event in events {
-            histories.entry(event.order_id).or_default().push(event);
-        }
-        rows.into_iter()
-            .map(|row| {
-                let history = histories.remove(&row.id).unwrap_or_default();
-                replay(row, history)
-            })
-            .collect()
-    }
 }
 
 fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
@@ -613,37 +566,53 @@ impl OrderStore for SeaStore {
     }
 
     async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
-        let event = order_events::Entity::find_by_id((order.0, as_i32(seq)))
-            .one(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?;
-        Ok(event.map(|event| event.write_id))
+        let query = order_events::Entity::find_by_id((order.0, as_i32(seq)))
+            .select_only()
+            .column(order_events::Column::WriteId)
+            .into_query();
+        // A name that cannot be read is not the name of a write that waits for its answer.
+        Ok(self.rows(&query).await?.first().map(|row| row.try_get("", "write_id").unwrap_or(Uuid::nil())))
     }
 
     async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
-        let row = orders::Entity::find_by_id(id.0).one(&self.reader).await.map_err(|error| self.unread(error))?;
-        Ok(self.stored(row.into_iter().collect()).await?.pop())
+        let rows = self.rows(&orders::Entity::find_by_id(id.0).into_query()).await?;
+        let Loaded { mut orders, mut unreadable, .. } = self.load(&rows).await?;
+        match unreadable.pop() {
+            Some(unreadable) => Err(Box::new(unreadable).into()),
+            None => Ok(orders.pop()),
+        }
     }
 
     async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
         let id = (scope(owner), key.as_str().to_owned());
-        let row =
-            idempotency_keys::Entity::find_by_id(id).one(&self.reader).await.map_err(|error| self.unread(error))?;
-        Ok(row.map(|row| OrderId(row.order_id)))
+        let query = idempotency_keys::Entity::find_by_id(id)
+            .select_only()
+            .column(idempotency_keys::Column::OrderId)
+            .into_query();
+        let damaged = |error: DbErr| ReadError::UnreadableRow(format!("the order of key {:?}: {error}", key.as_str()));
+        let rows = self.rows(&query).await?;
+        rows.first().map(|row| row.try_get("", "order_id").map(OrderId).map_err(damaged)).transpose()
     }
 
-    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
+    async fn unfinished(&self, from: UnfinishedFrom, limit: u64) -> Result<Unfinished, ReadError> {
         let mut query = orders::Entity::find().filter(orders::Column::Status.is_null());
-        if let Some(after) = after {
+        if let Some(after) = from.after {
             query = query.filter(orders::Column::Id.gt(after.0));
         }
-        let rows = query
-            .order_by_asc(orders::Column::Id)
-            .limit(limit)
-            .all(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?;
-        self.stored(rows).await
+        let query = query.order_by_asc(orders::Column::Id).offset(from.skip).limit(limit).into_query();
+        let rows = self.rows(&query).await?;
+        let Loaded { mut orders, unreadable, nameless } = self.load(&rows).await?;
+        // The events are what happened: where only the row lacks the end, there is nothing left to do.
+        orders.retain(|stored| !stored.order.state().is_final());
+        let is_last = rows.len() < usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = (!is_last).then(|| {
+            let named = rows.iter().enumerate().rev().find_map(|(place, row)| Some((place, rows::id_of(row).ok()?)));
+            match named {
+                Some((place, id)) => UnfinishedFrom { after: Some(id), skip: (rows.len() - 1 - place) as u64 },
+                None => UnfinishedFrom { skip: from.skip + rows.len() as u64, ..from },
+            }
+        });
+        Ok(Unfinished { orders, unreadable, nameless, next })
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
@@ -651,20 +620,19 @@ impl OrderStore for SeaStore {
     }
 
     async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {
-        let rows: Vec<(Option<i64>, DateTime<Utc>, String)> = order_events::Entity::find()
+        let query = order_events::Entity::find()
             .select_only()
             .columns([order_events::Column::Dispatch, order_events::Column::At, order_events::Column::Data])
             .filter(order_events::Column::Dispatch.is_not_null())
             .order_by_desc(order_events::Column::Dispatch)
             .limit(limit)
-            .into_tuple()
-            .all(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?;
-        let record = |(number, at, data): (Option<i64>, _, String)| {
-            Some(DispatchRecord { number: number?, stamp: Stamp { at, moment: moment_of(&data) } })
+            .into_query();
+        let stamp = |row: &QueryResult| {
+            let (at, data): (_, String) = (row.try_get("", "at").ok()?, row.try_get("", "data").ok()?);
+            Some(Stamp { at, moment: moment_of(&data).ok()? })
         };
-        Ok(rows.into_iter().filter_map(record).collect())
+        let record = |row: &QueryResult| DispatchRecord { number: row.try_get("", "dispatch").ok(), stamp: stamp(row) };
+        Ok(self.rows(&query).await?.iter().map(record).collect())
     }
 
     async fn close(&self) {
@@ -733,12 +701,15 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
                 if let Some(key) = key {
                     let scoped = (scope(order.owner), key.as_str().to_owned());
                     if let Some(owner) = owners.get(&scoped) {
-                        // Its own key: this write is the repeat of one that did happen.
-                        let own = *owner == order.id;
-                        written.push(if own { Written::Stored } else { Written::Duplicate(*owner) });
+                        written.push(match owner {
+                            // Its own key: this write is the repeat of one that did happen.
+                            Some(owner) if *owner == order.id => Written::Stored,
+                            Some(owner) => Written::Duplicate(*owner),
+                            None => Written::DuplicateOfUnreadable,
+                        });
                         continue;
                     }
-                    owners.insert(scoped, order.id);
+                    owners.insert(scoped, Some(order.id));
                     new_keys.push(key_row(key, order));
                 }
                 match order.owner {
@@ -775,7 +746,7 @@ async fn plan(connection: &impl ConnectionTrait, batch: &[Write]) -> Result<(Sta
 async fn key_owners<'a>(
     connection: &impl ConnectionTrait,
     accepts: impl Iterator<Item = &'a Accept>,
-) -> Result<HashMap<(String, String), OrderId>, DbErr> {
+) -> Result<HashMap<(String, String), Option<OrderId>>, DbErr> {
     use idempotency_keys::Column;
     let mut keys: HashMap<Owner, HashSet<&str>> = HashMap::new();
     for accept in accepts {
@@ -788,8 +759,17 @@ async fn key_owners<'a>(
     }
     let of_an_owner = |(owner, keys)| Condition::all().add(Column::Scope.eq(scope(owner))).add(Column::Key.is_in(keys));
     let wanted = keys.into_iter().map(of_an_owner).fold(Condition::any(), Condition::add);
-    let rows = idempotency_keys::Entity::find().filter(wanted).all(connection).await?;
-    Ok(rows.into_iter().map(|row| ((row.scope, row.key), OrderId(row.order_id))).collect())
+    let query = idempotency_keys::Entity::find()
+        .select_only()
+        .columns([Column::Scope, Column::Key, Column::OrderId])
+        .filter(wanted)
+        .into_query();
+    let rows = connection.query_all_raw(connection.get_database_backend().build(&query)).await?;
+    // The key is what was asked for, so it can be read; the order's id may be damaged, and the key is taken all the same.
+    let owner = |row: &QueryResult| {
+        Ok(((row.try_get("", "scope")?, row.try_get("", "key")?), row.try_get("", "order_id").ok().map(OrderId)))
+    };
+    rows.iter().map(owner).collect()
 }
 
 /// Where an owner's keys live: nobody's key is another's.
@@ -900,20 +880,6 @@ fn settle_swaps(statements: &mut Statements, settled: Vec<Vec<Value>>) {
     statements.update(Column::Signature, &targets, settled);
 }
 
-fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order, ReadError> {
-    let broken =
-        |reason: String| ReadError(format!("order {} is stored in a way this version cannot read: {reason}", row.id));
-    let request = serde_json::from_str(&row.request).map_err(|error| broken(error.to_string()))?;
-    let mut events = Vec::with_capacity(history.len());
-    for event in history {
-        let data = serde_json::from_str(&event.data).map_err(|error| broken(error.to_string()))?;
-        let seq = u32::try_from(event.seq).map_err(|error| broken(error.to_string()))?;
-        events.push((seq, Stamp { at: event.at, moment: moment_of(&event.data) }, data));
-    }
-    let owner = row.user_id.map(UserId).into();
-    Order::replay(OrderId(row.id), owner, Arc::new(request), events).map_err(|error| broken(error.to_string()))
-}
-
 fn uncommitted(error: DbErr) -> CommitError {
     match error.sql_err() {
         Some(SqlErr::UniqueConstraintViolation(reason) | SqlErr::ForeignKeyConstraintViolation(reason)) => {
@@ -969,7 +935,7 @@ fn is_about_the_data(error: &DbErr) -> bool {
 }
 
 fn unread(error: DbErr) -> ReadError {
-    ReadError(error.to_string())
+    ReadError::NoAnswer(error.to_string())
 }
 
 fn as_i32(number: u32) -> i32 {

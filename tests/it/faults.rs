@@ -19,7 +19,8 @@ use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
 use order_engine::engine::{Engine, Parts};
 use order_engine::store::{
-    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Write, Written,
+    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,
+    Write, Written,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -256,8 +257,8 @@ impl OrderStore for DiesBeforeItAnswers {
         self.0.order_by_key(owner, key).await
     }
 
-    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
-        self.0.unfinished(after, limit).await
+    async fn unfinished(&self, from: UnfinishedFrom, limit: u64) -> Result<Unfinished, ReadError> {
+        self.0.unfinished(from, limit).await
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {

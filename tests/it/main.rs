@@ -15,6 +15,7 @@ mod clock_steps;
 mod command_line;
 mod compatibility;
 mod crashes;
+mod damaged_rows;
 mod disk;
 mod documents;
 #[cfg(feature = "failpoints")]

@@ -9,7 +9,8 @@ use order_engine::domain::order::Order;
 use order_engine::domain::swap::SignedSwap;
 use order_engine::domain::user::Owner;
 use order_engine::store::{
-    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, SwapWrite, Write, Written,
+    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, SwapWrite, Unfinished,
+    UnfinishedFrom, Write, Written,
 };
 use uuid::Uuid;
 
@@ -63,7 +64,9 @@ impl OrderStore for MemoryStore {
                     let order = inner.orders.get_mut(&step.order_id).unwrap();
                     order.apply(step.recorded.clone()).unwrap();
                     if let Some(number) = step.dispatch {
-                        inner.dispatches.push(DispatchRecord { number, stamp: step.recorded.stamp() });
+                        inner
+                            .dispatches
+                            .push(DispatchRecord { number: Some(number), stamp: Some(step.recorded.stamp()) });
                     }
                     match &step.swap {
                         SwapWrite::None => {}
@@ -91,21 +94,23 @@ impl OrderStore for MemoryStore {
         Ok(self.inner.lock().unwrap().keys.get(&(owner, key.clone())).copied())
     }
 
-    async fn unfinished(&self, after: Option<OrderId>, limit: u64) -> Result<Vec<StoredOrder>, ReadError> {
+    async fn unfinished(&self, from: UnfinishedFrom, limit: u64) -> Result<Unfinished, ReadError> {
         let inner = self.inner.lock().unwrap();
         let open = inner
             .orders
             .values()
-            .filter(|order| !order.state().is_final() && after.is_none_or(|after| order.id > after));
+            .filter(|order| !order.state().is_final() && from.after.is_none_or(|after| order.id > after));
         let stored = open.map(|order| StoredOrder { order: order.clone(), live: inner.swaps.get(&order.id).cloned() });
-        Ok(stored.take(usize::try_from(limit).unwrap()).collect())
+        let orders: Vec<_> = stored.take(usize::try_from(limit).unwrap()).collect();
+        let next = orders.last().map(|last| UnfinishedFrom { after: Some(last.order.id), skip: 0 });
+        Ok(Unfinished { orders, next, ..Unfinished::default() })
     }
 
     async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
         let inner = self.inner.lock().unwrap();
         let of_owner = inner.orders.values().rev().filter(|order| order.owner == filter.owner);
         let orders = of_owner.take(usize::try_from(filter.limit).unwrap()).cloned().collect();
-        Ok(Page { orders, next: None })
+        Ok(Page { orders, ..Page::default() })
     }
 
     async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {

@@ -15,7 +15,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::user::Owner;
 use crate::faults::crash_point;
-use crate::store::{StoredOrder, Write, Written};
+use crate::store::{ReadError, StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].
 ///
@@ -78,6 +78,10 @@ pub enum SubmitError {
     /// The database did not say; ask for this order later, or repeat with the same key.
     #[error("it is not known yet whether order {0} was stored")]
     OutcomeUnknown(OrderId),
+    /// The key belongs to an order that is stored in a way that this version cannot read, if its id can be read to this
+    /// one; nothing was stored.
+    #[error("the key belongs to an order that cannot be read")]
+    Unreadable(Option<OrderId>),
     /// The order manager is gone, and whether it stored the order before is not known; repeat with the same key.
     #[error("the engine broke while it took the order in")]
     Broken,
@@ -104,6 +108,7 @@ async fn known(
     let Some(key) = key else { return Err(otherwise) };
     match persistence.send(FindKey { owner, key }).await {
         Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
+        Ok(Err(ReadError::UnreadableRow(_))) => Err(SubmitError::Unreadable(None)),
         _ => Err(otherwise),
     }
 }
@@ -119,6 +124,7 @@ async fn repeated(
             Ok(Submission { order, created: false })
         }
         Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),
+        Ok(Err(ReadError::UnreadableOrder(_))) => Err(SubmitError::Unreadable(Some(id))),
         // It is stored; only what it says cannot be read just now.
         Ok(Ok(None) | Err(_)) | Err(_) => Err(SubmitError::OutcomeUnknown(id)),
     }
@@ -185,6 +191,7 @@ impl Handler<SubmitOrder> for OrderManager {
                     let found = timeout_at(expires, repeated(known, &request, &persistence)).await;
                     found.unwrap_or(Err(SubmitError::OutcomeUnknown(known)))
                 }
+                Ok(Written::DuplicateOfUnreadable) => Err(SubmitError::Unreadable(None)),
                 Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
                 Err(RecordError::Expired) => Err(SubmitError::NotAccepted),
                 Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {

@@ -15,7 +15,7 @@ use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
 use crate::faults::crash_point;
-use crate::store::{StoredOrder, Write};
+use crate::store::{ReadError, StoredOrder, UnreadableOrder, Write};
 
 impl OrderManager {
     /// Has a broken order loaded and its fall recorded.
@@ -48,7 +48,7 @@ impl OrderManager {
 #[rtype(result = "()")]
 struct OrderReloaded {
     id: OrderId,
-    stored: Option<StoredOrder>,
+    stored: Result<Option<StoredOrder>, Box<UnreadableOrder>>,
 }
 
 /// Loads a broken order; where nothing was sent its fall counts as a failed attempt, and that is recorded.
@@ -58,27 +58,29 @@ async fn restart_order(
     settings: &Settings,
     clock: Clock,
     persistence: &Addr<Persistence>,
-) -> Option<StoredOrder> {
+) -> Result<Option<StoredOrder>, Box<UnreadableOrder>> {
     loop {
         let mut stored = match persistence.send(LoadOrder(id)).await {
-            Ok(Ok(stored)) => stored?,
+            Ok(Ok(Some(stored))) => stored,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(ReadError::UnreadableOrder(order))) => return Err(order),
             Ok(Err(error)) => {
                 tracing::warn!(order_id = %id, %error, "a broken order cannot be loaded yet");
                 tokio::time::sleep(settings.orders.backoff_initial).await;
                 continue;
             }
-            Err(_) => return None,
+            Err(_) => return Ok(None),
         };
         let now = clock.read();
         let wait = jittered(base_delay(settings.orders.backoff_initial, restarts));
         let attempt = stored.order.state().attempt();
         let failure = Failure::new(FailureCode::Internal, "the engine stumbled over this order");
         let event = match stored.order.state() {
-            state if state.is_final() => return Some(stored),
+            state if state.is_final() => return Ok(Some(stored)),
             OrderState::Submitted { .. } => {
                 // The swap may land: the attempt goes on, only not in a tight circle.
                 tokio::time::sleep(wait).await;
-                return Some(stored);
+                return Ok(Some(stored));
             }
             _ if may_retry(FailureCode::Internal, attempt, settings.orders.max_attempts) => OrderEvent::AttemptFailed {
                 failure,
@@ -97,12 +99,12 @@ async fn restart_order(
                     unreachable!("what was proposed is legal until it is recorded: {illegal}");
                 }
                 order::log(&stored.order, &recorded);
-                return Some(stored);
+                return Ok(Some(stored));
             }
             Err(RecordError::LostRace { .. }) => {}
-            Err(RecordError::Stopped) => return None,
+            Err(RecordError::Stopped) => return Ok(None),
             // Nothing about it can be written: start it as it is, until it has fallen too often.
-            Err(_) => return Some(stored),
+            Err(_) => return Ok(Some(stored)),
         }
     }
 }
@@ -113,8 +115,12 @@ impl Handler<OrderReloaded> for OrderManager {
     fn handle(&mut self, OrderReloaded { id, stored }: OrderReloaded, ctx: &mut Self::Context) {
         crash_point("manager.reloaded");
         match stored {
-            Some(stored) if self.draining.is_none() => self.start(stored, ctx),
-            _ => self.forget(id),
+            Ok(Some(stored)) if self.draining.is_none() => self.start(stored, ctx),
+            Ok(_) => self.forget(id),
+            Err(order) => {
+                self.forget(id);
+                self.set_aside_unreadable(&order);
+            }
         }
     }
 }

@@ -14,9 +14,9 @@ use crate::http::ws::frame::{ChannelReply, ErrorReply, OrderReply, OrderSnapshot
 const DESCRIPTION: &str = "A socket is closed with 1000 when the order has ended or nothing was followed for long, 1001 \
                            when the engine stops, 1002 for what is no WebSocket, 1008 for too many messages that mean \
                            nothing, 1009 for a message that is too large, 1013 when no answer can be had just now, \
-                           4401 when the login is over, 4404 for an unknown order, and 4408 for a client that is too \
-                           slow or silent: it comes back with afterSeq. Sockets are let in by Authorization: Bearer, \
-                           by the protocols `bearer` and a token, or by a ticket.";
+                           4401 when the login is over, 4404 for an unknown order, 4503 for an order that cannot be \
+                           read, and 4408 for a client that is too slow or silent: it comes back with afterSeq. \
+                           Sockets are let in by Authorization: Bearer, by the protocols `bearer` and a token, or by a ticket.";
 
 /// The whole document.
 pub(super) fn document() -> Value {

@@ -73,6 +73,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
                 "stopping",
                 "not_accepted",
                 "outcome_unknown",
+                "order_unreadable",
             ])
     };
     let submits = [
@@ -96,7 +97,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .takes([parameter])
             .answers(answer::<OrderView>(generator, 200, "the order as it stands", "order"))
             .leads_to(200, &OF_AN_ORDER[1..])
-            .refuses(&["invalid_request", "missing_scope", "order_not_found", "unavailable"])
+            .refuses(&["invalid_request", "missing_scope", "order_not_found", "order_unreadable", "unavailable"])
     };
     let ones = [
         one("/api/orders/{id}", "getOrder", "Get an order", requests::id("order")),
@@ -111,7 +112,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
         .for_callers()
         .takes([requests::id("order")])
         .answers(answer::<TimelineView>(generator, 200, "every step, quote and decision", "timeline"))
-        .refuses(&["invalid_request", "missing_scope", "order_not_found", "unavailable"]);
+        .refuses(&["invalid_request", "missing_scope", "order_not_found", "order_unreadable", "unavailable"]);
     let mut cancel = |method, path, id| {
         Operation::new(method, path, id, "Cancel an order")
             .about("Cancelling a cancelled order is no error; once its swap is signed it is too late.")
@@ -121,7 +122,7 @@ fn of_orders(generator: &mut SchemaGenerator) -> impl Iterator<Item = Operation>
             .answers(answer::<orders::Cancelled>(generator, 200, "the order is cancelled", "cancelled"))
             .leads_to(200, &OF_AN_ORDER[..2])
             .refuses(&["invalid_request", "missing_scope", "order_not_found"])
-            .refuses(&["too_late", "already_ended", "unavailable"])
+            .refuses(&["too_late", "already_ended", "order_unreadable", "unavailable"])
     };
     let cancels =
         [cancel("post", "/api/orders/{id}/cancel", "cancelOrder"), cancel("delete", "/api/orders/{id}", "deleteOrder")];

@@ -34,7 +34,7 @@ impl ProblemKind {
                 problem["detail"] = json!("amountIn: must be greater than 0");
                 problem["errors"] = json!([{ "field": "amountIn", "message": "must be greater than 0" }]);
             }
-            "too_late" | "already_ended" | "outcome_unknown" => {
+            "too_late" | "already_ended" | "outcome_unknown" | "order_unreadable" => {
                 problem["orderId"] = super::examples::example("order")["orderId"].clone()
             }
             _ => {}
@@ -125,6 +125,11 @@ const KINDS: &[ProblemKind] = &[
     later("swap_rejected", 503, "the chain rejected the swap"),
     later("swap_expired", 503, "the swap provably never landed"),
     later("internal", 503, "the engine stumbled over this"),
+    kind(
+        "order_unreadable",
+        503,
+        "the order is stored in a way that this version cannot read; its operator has to repair it",
+    ),
     kind("no_liquidity", 503, "no venue trades this pair in this size"),
     kind("unsupported_pool", 503, "the pools of this pair are of a kind that is not traded"),
     kind("price_impact_too_high", 503, "the trade would move the price by more than is allowed"),

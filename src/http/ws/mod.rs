@@ -51,6 +51,7 @@ const TOO_FAST: Close = (CloseCode::Policy, "more frames than a client may send"
 const NOT_TEXT: Close = (CloseCode::Invalid, "a text frame is not UTF-8");
 const NO_WEBSOCKET: Close = (CloseCode::Protocol, "this is not WebSocket");
 const UNKNOWN_ORDER: Close = (CloseCode::Other(4404), "there is no such order");
+const UNREADABLE_ORDER: Close = (CloseCode::Other(4503), "the order cannot be read");
 const TOO_SLOW: Close = (CloseCode::Other(4408), "too slow: resume with afterSeq");
 const SIGNED_OUT: Close = (CloseCode::Other(4401), "the login is over");
 const SILENT: Close = (CloseCode::Other(4408), "no answer to pings");

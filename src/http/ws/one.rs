@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use super::{
-    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, close, go_away, open, refuse, tell,
-    tell_step, throw_out,
+    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close, go_away, open,
+    refuse, tell, tell_step, throw_out,
 };
 use crate::actors::order::{OrderUpdate, Subscriber};
 use crate::actors::service::{OrderSubscription, ServiceError, Watched};
@@ -96,6 +96,7 @@ impl OrderSocket {
                 session.tell_snapshot(&order.request, last.seq, order.history_after(session.told), last.status, ctx);
             }
             Err(ServiceError::Unknown(_)) => close(UNKNOWN_ORDER, ctx),
+            Err(ServiceError::Unreadable(_)) => close(UNREADABLE_ORDER, ctx),
             Err(ServiceError::Unavailable) => close(UNAVAILABLE, ctx),
         }));
     }

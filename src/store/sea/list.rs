@@ -3,9 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{idempotency_keys, order_events, orders};
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Order as Sorted, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, Iterable};
+use sea_orm::{ColumnTrait, Iterable, QueryResult};
 use uuid::Uuid;
 
+use super::rows::{Loaded, id_of};
 use super::{SeaStore, scope};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
@@ -23,37 +24,42 @@ const LOOKED_AT_BY_EVENT: u64 = 1_000;
 /// where the clock does.
 const ID_SLACK: TimeDelta = TimeDelta::days(1);
 
+/// How many of the last rows are looked at for the one where the next page begins: an id among them may be damaged.
+const LAST: u64 = 8;
+
 impl SeaStore {
     pub(super) async fn page(&self, filter: &ListFilter) -> Result<Page, ReadError> {
         if filter.from.zip(filter.to).is_some_and(|(from, to)| from >= to) {
             return Ok(Page::default());
         }
-        let backend = self.reader.get_database_backend();
         let most = filter.status.map_or(LOOKED_AT, |status| match status.is_final() {
             true => LOOKED_AT,
             false => LOOKED_AT_BY_EVENT,
         });
         let looked_at = looked_at(filter, most);
         let found = found(filter, looked_at.clone());
-        let mut rows = orders::Model::find_by_statement(backend.build(&found))
-            .all(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?;
+        let mut rows = self.rows(&found).await?;
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let next = if rows.len() > limit {
             rows.truncate(limit);
-            rows.last().map(|row| OrderId(row.id))
+            last_id(&rows)
         } else if is_selective(filter) {
             // Whether there is more to look at than was, and where that ended.
-            let last =
-                looked_at.to_owned().clear_selects().column(orders::Column::Id).limit(1).offset(most - 1).to_owned();
-            let last = self.reader.query_one_raw(backend.build(&last)).await.map_err(|error| self.unread(error))?;
-            last.map(|row| row.try_get_by_index(0)).transpose().map_err(|error| self.unread(error))?.map(OrderId)
+            let mut last = looked_at.clone();
+            last.clear_selects().column(orders::Column::Id).limit(LAST).offset(most - LAST);
+            let last = self.rows(&last).await?;
+            if last.len() as u64 == LAST { last_id(&last) } else { None }
         } else {
             None
         };
-        Ok(Page { orders: self.replayed(rows).await?, next })
+        let Loaded { orders, unreadable, .. } = self.load(&rows).await?;
+        Ok(Page { orders: orders.into_iter().map(|stored| stored.order).collect(), next, unreadable })
     }
+}
+
+/// Where a page that ends with those rows is read on.
+fn last_id(rows: &[QueryResult]) -> Option<OrderId> {
+    rows.iter().rev().find_map(|row| id_of(row).ok())
 }
 
 /// Whether a page can end because it has looked at too many orders.
@@ -155,6 +161,8 @@ fn first_id_of(at: DateTime<Utc>) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use sea_orm::ConnectionTrait;
+
     use super::*;
     use crate::Settings;
     use crate::domain::order::tests::request;

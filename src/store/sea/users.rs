@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use entity::{api_keys, revoked_tokens, users};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, Query, Value};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, SqlErr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, SqlErr,
 };
 
 use super::{SeaStore, WriterConnection};
@@ -36,19 +36,14 @@ impl UserStore for SeaStore {
     }
 
     async fn account(&self, name: &Username) -> Result<Option<Account>, ReadError> {
-        let found = users::Entity::find().filter(users::Column::Folded.eq(name.folded()));
-        let Some(row) = found.one(&self.reader).await.map_err(|error| self.unread(error))? else { return Ok(None) };
+        let query = users::Entity::find().filter(users::Column::Folded.eq(name.folded()));
+        let Some(row) = self.user_row(query).await? else { return Ok(None) };
         let password_hash = Secret::new(row.password_hash.clone());
         Ok(Some(Account { user: user(row)?, password_hash }))
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        users::Entity::find_by_id(id.0)
-            .one(&self.reader)
-            .await
-            .map_err(|error| self.unread(error))?
-            .map(user)
-            .transpose()
+        self.user_row(users::Entity::find_by_id(id.0)).await?.map(user).transpose()
     }
 
     async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError> {
@@ -87,14 +82,12 @@ impl UserStore for SeaStore {
         let live = api_keys::Entity::find()
             .filter(api_keys::Column::UserId.eq(user.0))
             .filter(api_keys::Column::RevokedAt.is_null());
-        let rows =
-            live.order_by_asc(api_keys::Column::Id).all(&self.reader).await.map_err(|error| self.unread(error))?;
-        rows.into_iter().map(|row| Ok(stored_key(row)?.key)).collect()
+        let keys = self.keys(live.order_by_asc(api_keys::Column::Id)).await?;
+        Ok(keys.into_iter().map(|stored| stored.key).collect())
     }
 
     async fn live_keys(&self) -> Result<Vec<StoredKey>, ReadError> {
-        let live = api_keys::Entity::find().filter(api_keys::Column::RevokedAt.is_null());
-        live.all(&self.reader).await.map_err(|error| self.unread(error))?.into_iter().map(stored_key).collect()
+        self.keys(api_keys::Entity::find().filter(api_keys::Column::RevokedAt.is_null())).await
     }
 
     async fn revoke_token(&self, token: RevokedToken) -> Result<(), UserWriteError> {
@@ -109,8 +102,39 @@ impl UserStore for SeaStore {
     }
 
     async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError> {
-        let rows = revoked_tokens::Entity::find().all(&self.reader).await.map_err(|error| self.unread(error))?;
-        Ok(rows.into_iter().map(|row| RevokedToken { id: row.id, expires_at: row.expires_at }).collect())
+        let rows = self.rows(&revoked_tokens::Entity::find().into_query()).await?;
+        let token = |row: &QueryResult| match row.try_get("", "id") {
+            // Without its end it is remembered as one that never ends: it stays revoked.
+            Ok(id) => {
+                Some(RevokedToken { id, expires_at: row.try_get("", "expires_at").unwrap_or(DateTime::<Utc>::MAX_UTC) })
+            }
+            Err(error) => {
+                tracing::error!(%error, "a revoked token cannot be read and may be good again until it expires");
+                None
+            }
+        };
+        Ok(rows.iter().filter_map(token).collect())
+    }
+}
+
+impl SeaStore {
+    async fn user_row(&self, query: Select<users::Entity>) -> Result<Option<users::Model>, ReadError> {
+        let rows = self.rows(&query.into_query()).await?;
+        let read = |row| users::Model::from_query_result(row, "").map_err(|error| unreadable("a user", "", error));
+        rows.first().map(read).transpose()
+    }
+
+    /// The keys that can be read. The others are named in the log, and open nothing.
+    async fn keys(&self, query: Select<api_keys::Entity>) -> Result<Vec<StoredKey>, ReadError> {
+        let rows = self.rows(&query.into_query()).await?;
+        let key = |row: &QueryResult| {
+            let name = row
+                .try_get::<uuid::Uuid>("", "id")
+                .map_or_else(|_| "of no readable id".to_owned(), |id| id.to_string());
+            let read = api_keys::Model::from_query_result(row, "").map_err(|error| unreadable("API key", &name, error));
+            read.and_then(stored_key).inspect_err(|error| tracing::error!(%error, "an API key is left out")).ok()
+        };
+        Ok(rows.iter().filter_map(key).collect())
     }
 }
 
@@ -157,8 +181,8 @@ fn stored_key(row: api_keys::Model) -> Result<StoredKey, ReadError> {
     Ok(StoredKey { key, digest: Digest(digest) })
 }
 
-fn unreadable(what: &str, id: uuid::Uuid, reason: impl std::fmt::Display) -> ReadError {
-    ReadError(format!("{what} {id} is stored in a way this version cannot read: {reason}"))
+fn unreadable(what: &str, id: impl std::fmt::Display, reason: impl std::fmt::Display) -> ReadError {
+    ReadError::UnreadableRow(format!("{what} {id} is stored in a way that this version cannot read: {reason}"))
 }
 
 fn unwritten(error: DbErr) -> UserWriteError {
