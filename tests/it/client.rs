@@ -174,8 +174,10 @@ impl Client {
         use std::io::Write;
         let address = self.url.trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let bearer =
+            self.bearer.as_ref().map(|bearer| format!("authorization: Bearer {bearer}\r\n")).unwrap_or_default();
         let handshake = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n{bearer}\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         stream.write_all(handshake.as_bytes()).unwrap();

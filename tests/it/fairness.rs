@@ -55,7 +55,9 @@ async fn one_user_with_many_orders_does_not_make_the_others_wait_for_them() {
     let alone = round().await;
     let burden = submit_all(&greedy, many).await;
     let beside = round().await;
-    println!("alone {alone}, beside {many} orders of one user {beside}");
+    println!("\nalone {alone}, beside {many} orders of one user {beside}");
+    // In a short run a few orders decide, and other tests run meanwhile.
+    assert!(!full() || beside <= alone * 2, "alone {alone}, beside {many} orders of one user {beside}");
     // The others' last order has ended, and most of the many still wait: they were not served first.
     let mut waiting = 0;
     for id in burden.iter().step_by(many / 100) {

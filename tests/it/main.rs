@@ -22,6 +22,7 @@ mod documents;
 mod fail_points;
 mod fairness;
 mod faults;
+mod flood_campaign;
 mod floods;
 mod forgery;
 mod hardening;
