@@ -13,6 +13,7 @@ mod m20261121_000007_create_api_keys;
 mod m20261121_000008_create_revoked_tokens;
 mod m20261125_000009_index_lists_by_owner;
 mod m20261125_000010_number_dispatches;
+mod m20261125_000011_list_by_time;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000008_create_revoked_tokens::Migration),
             Box::new(m20261125_000009_index_lists_by_owner::Migration),
             Box::new(m20261125_000010_number_dispatches::Migration),
+            Box::new(m20261125_000011_list_by_time::Migration),
         ]
     }
 }
