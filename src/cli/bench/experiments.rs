@@ -32,7 +32,7 @@ pub(super) struct ExperimentPlan {
     pub(super) share: u64,
 }
 
-type Figures = Vec<(&'static str, &'static str, u64)>;
+pub(super) type Figures = Vec<(&'static str, &'static str, u64)>;
 
 /// No order is refused, and none runs: accepts alone are measured.
 const HELD_BACK: [(&str, &str); 4] = [
@@ -43,7 +43,7 @@ const HELD_BACK: [(&str, &str); 4] = [
 ];
 
 /// No order waits for anything but the engine itself.
-const SWIFT: [(&str, &str); 7] = [
+pub(super) const SWIFT: [(&str, &str); 7] = [
     ("orders.max_open", "100000000"),
     ("orders.rate_limit_per_minute", "0"),
     ("orders.max_concurrent", "1000"),
@@ -63,6 +63,7 @@ pub(super) async fn run(experiment: Experiment, plan: &ExperimentPlan) -> Result
         Experiment::Schedule => schedule(plan).await,
         Experiment::Restart => restart(plan).await,
         Experiment::Lists => lists(plan).await,
+        Experiment::Filters => super::filters::filters(plan).await,
     }
 }
 

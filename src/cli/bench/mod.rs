@@ -2,6 +2,7 @@
 
 mod engine;
 mod experiments;
+mod filters;
 mod load;
 mod statistics;
 
@@ -43,6 +44,8 @@ pub(super) enum Experiment {
     Restart,
     /// Lists and single orders with 1,000,000 orders stored, against 1,000.
     Lists,
+    /// Pages of 1,000,000 orders, under every combination of filters.
+    Filters,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> {
