@@ -19,8 +19,9 @@ use crate::store::{ListFilter, Page, ReadError};
 /// of filters would be written at every accept, and a page without a limit reads a million orders to find none.
 const LOOKED_AT: u64 = 4_000;
 
-/// The same for filters that look at an order's latest event, which costs several times as much.
-const LOOKED_AT_BY_EVENT: u64 = 1_000;
+/// The same for filters that look at an order's latest event. Orders that are open among a million others lie far apart,
+/// and so do their events: 1,000 of them took PostgreSQL 9 ms, and 26 ms where they had to be read from the disk.
+const LOOKED_AT_BY_EVENT: u64 = 500;
 
 /// An order's place in the lists: when it was accepted, and its id among those of the same moment. The id alone would
 /// not do where the list begins or ends at a time: ids do not go back where the clock does.
