@@ -341,8 +341,9 @@ fn load() -> String {
 #[actix::test]
 async fn ten_thousand_hostile_frames_a_second_eat_no_memory_and_healthy_sockets_are_told_everything_in_time() {
     let size = Size::of_this_run();
-    // An order whose second attempt never comes keeps a hostile client's sockets for one order open.
-    let settings = [("orders.backoff_initial_ms", "86400000"), ("orders.timeout_ms", "86400000")];
+    // An order that is tried again every few minutes, for longer than this takes, keeps the sockets for one order open.
+    let settings =
+        [("orders.backoff_initial_ms", "86400000"), ("orders.timeout_ms", "86400000"), ("orders.max_attempts", "100")];
     let server = Server::start(SWIFT.into_iter().chain(settings));
     let hostile = server.client.registered("hostile").await;
     let waits = hostile.submit(json!({ "minAmountOut": "1000000" })).await.order_id();
@@ -399,6 +400,8 @@ async fn ten_thousand_hostile_frames_a_second_eat_no_memory_and_healthy_sockets_
     let then = until_then("flood").await;
     let at_last = until_then("flood goes on").await;
     drop(flood);
+    let order = hostile.get(&format!("/api/orders/{waits}")).await.body;
+    assert!(order["completedAt"].is_null(), "sockets for an order that has ended are closed at once: {order}");
     tell("after", &round(&users, &size).await);
 
     assert!(then <= before + MAY_ADD_KIB, "{before} KiB before, {then} KiB beside the flood");
