@@ -16,31 +16,33 @@ use crate::actors::dex_router::{DexRouter, Venues};
 use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels, OrderUpdate, Subscriber};
 use crate::actors::order_manager::{self, Drain, OrderManager, Recover, Submission, SubmitError};
 use crate::actors::persistence::{Flush, LoadDispatches, LoadUnfinished, Persistence};
-use crate::actors::placement::Placement;
 use crate::actors::restartable_addr::RestartableAddr;
-use crate::actors::service::{OrderService, OrderSubscription, ServiceError, Watched};
 use crate::actors::supervisor::{Child, GiveUp, SuperviseChild, Supervisor};
 use crate::actors::venue::VenueActor;
+use crate::api::views;
 use crate::auth::{Auth, AuthStartError};
 use crate::chain::Chain;
-use crate::chain::simulated::{Ledger, LedgerError, SimulatedChain};
-use crate::clock::Clock;
-use crate::cluster::{self, Cluster, QuoteCache, Renderers};
 use crate::config::{LedgerPlace, SecretPlace, Settings};
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
-use crate::faults::crash_point;
-use crate::http::sessions::{Sessions, watchdog};
-use crate::http::{self, AppState, Listeners, wire};
-use crate::metrics::Metrics;
-use crate::simulation::SimulationRng;
+use crate::http::ws::sessions::{Sessions, watchdog};
+use crate::http::{self, AppState, Listeners};
+use crate::redis::{Cluster, Renderers};
+use crate::runtime::clock::Clock;
+use crate::runtime::crash_points::crash_point;
+use crate::runtime::placement::Placement;
+use crate::service::orders::{OrderService, OrderSubscription, ServiceError, Watched};
+use crate::service::quote_cache::QuoteCache;
+use crate::simulation::chain::{Ledger, LedgerError, SimulatedChain};
+use crate::simulation::rng::SimulationRng;
+use crate::simulation::venue::SimulatedVenue;
 use crate::store::lock::{EngineLock, LockError};
 use crate::store::users::UserStore;
 use crate::store::{OrderStore, SeaStore, Unfinished, UnfinishedFrom};
+use crate::telemetry::metrics::Metrics;
 use crate::venue::Venue;
-use crate::venue::simulated::SimulatedVenue;
 
 /// A running engine. Dropping it stops it too, without waiting.
 pub struct Engine {
@@ -530,12 +532,12 @@ async fn open_store(
 }
 
 // What is announced of a waiting order outlives a missed turn or two.
-const _: () = assert!(cluster::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs());
+const _: () = assert!(crate::redis::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs());
 
 async fn start_cluster(settings: &Settings, home: &Placement) -> Result<Option<Cluster>, StartError> {
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
-    let voice = Renderers { update: wire::update_text, status: wire::status_text, price: wire::price_text };
+    let voice = Renderers { update: views::update_text, status: views::status_text, price: views::price_text };
     home.run(async move { Cluster::start(&url, redis, voice).await }).await.map(Some).ok_or(StartError::Broken)
 }
 

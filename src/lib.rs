@@ -6,20 +6,22 @@
 //! - [`domain`]: what an order is and how it may change. Begin with [`domain::lifecycle`]: every state, every event,
 //!   and the one function that says which leads where. Pure: no actor, no database, no clock.
 //! - [`venue`] and [`chain`]: the ports to the outside, a place that quotes and builds a swap and the place where a
-//!   signed swap lands, each with its simulated adapter.
-//! - [`store`]: the port to durable truth, and its SeaORM adapter. Rows never leave it.
-//! - [`cluster`]: Redis, where there is one: announces what is recorded, remembers previews, holds no truth.
+//!   signed swap lands. [`simulation`] has an adapter for each.
+//! - [`store`]: the port to the database, and its SeaORM adapter. Rows never leave it.
 //! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
-//! - [`auth`]: who asks: accounts, tokens, API keys, tickets.
-//! - [`http`]: the public face. Wire types never leave it.
-//! - [`metrics`]: what an operator measures, counted where it happens.
+//! - [`service`]: what clients and embedding programs may ask of the actors.
+//! - [`api`]: the public contract: what is told over HTTP, WebSocket and Redis.
+//! - [`redis`]: publishes what is recorded, and shares quotes, where there is a Redis. It holds no truth.
+//! - [`auth`]: accounts, tokens, API keys and tickets.
+//! - [`http`]: the server for HTTP and WebSocket.
+//! - [`telemetry`]: logs and metrics.
+//! - [`runtime`]: the clock, threads, jitter, and the crash points of the fault tests.
 //! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
-//! - [`faults`]: the moments at which the fault tests end the process; compiled out otherwise.
 //! - `cli`: one file a command, in the binary.
 //!
-//! Dependencies point one way: `domain` knows nothing of ours; `venue`, `chain`, `store` and `cluster` know `domain`;
-//! `actors` know the ports; `http` knows the actors' messages, asks `auth` who somebody is and `cluster` for previews;
-//! only the binary and the tests know `engine`.
+//! Dependencies point one way, and a test holds the `use` lines against it. Each may use what stands before it: `domain`;
+//! `runtime`, `config`; `telemetry`; `venue`, `chain`, `store`; `simulation`, `auth`, `redis`, `api`; `actors`; `service`;
+//! `http`; `engine`. Only the binary and the tests use `engine`.
 //!
 //! # What always holds
 //! 1. Accepted means durable: nobody is told `201` before the commit. Refused means refused.
@@ -38,18 +40,18 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod actors;
+pub mod api;
 pub mod auth;
 pub mod chain;
-pub mod clock;
-pub mod cluster;
 pub mod config;
 pub mod domain;
 pub mod engine;
-pub mod faults;
 #[cfg(test)]
 mod fuzz;
 pub mod http;
-pub mod metrics;
+pub mod redis;
+pub mod runtime;
+pub mod service;
 pub mod simulation;
 pub mod store;
 pub mod telemetry;

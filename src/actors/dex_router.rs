@@ -9,9 +9,9 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::restartable_addr::RestartableAddr;
-use super::supervisor::{Child, ChildExited, Supervisor};
-use super::venue::{GetQuote, VenueActor};
+use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::supervisor::{Child, ChildExited, Supervisor};
+use crate::actors::venue::{GetQuote, VenueActor};
 use crate::domain::amount::ImpactLimit;
 use crate::domain::id::VenueId;
 use crate::domain::retry::{Failure, FailureCode};

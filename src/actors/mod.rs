@@ -11,13 +11,10 @@
 //!
 //! Messages stand at the top of the file of the actor that handles them.
 
-pub mod backoff;
 pub mod dex_router;
 pub mod order;
 pub mod order_manager;
 pub mod persistence;
-pub mod placement;
 pub mod restartable_addr;
-pub mod service;
 pub mod supervisor;
 pub mod venue;

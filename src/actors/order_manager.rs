@@ -16,16 +16,14 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 
 pub use self::admission::{ANSWER_WITHIN, Submission, SubmitError, submit};
-use super::dex_router::{DexRouter, Venues};
-use super::order::{
+use crate::actors::dex_router::{DexRouter, Venues};
+use crate::actors::order::{
     Announce, Channels, Exit, OpenOrder, OrderActor, OrderContext, SlotGranted, StopOrder, Subscribers,
 };
-use super::persistence::Persistence;
-use super::placement::Placement;
-use super::restartable_addr::RestartableAddr;
-use super::supervisor::{Child, ChildExited, Supervisor};
+use crate::actors::persistence::Persistence;
+use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::supervisor::{Child, ChildExited, Supervisor};
 use crate::chain::Chain;
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::dispatch::{Dispatcher, WaitingOrder};
 use crate::domain::id::{ClientKey, OrderId};
@@ -34,9 +32,11 @@ use crate::domain::moment::{ClockStep, ClockWatch, Now, Stamp, Uptime};
 use crate::domain::order::Priority;
 use crate::domain::tally::Tally;
 use crate::domain::user::{Owner, UserId};
-use crate::faults::crash_point;
-use crate::metrics::Metrics;
+use crate::runtime::clock::Clock;
+use crate::runtime::crash_points::crash_point;
+use crate::runtime::placement::Placement;
 use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
+use crate::telemetry::metrics::Metrics;
 
 /// Asks where an unfinished order is reached.
 #[derive(Clone, Copy, Debug, Message)]

@@ -10,15 +10,15 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::supervisor::{Child, ChildExited, Supervisor};
+use crate::actors::supervisor::{Child, ChildExited, Supervisor};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::user::Owner;
-use crate::faults::crash_point;
-use crate::metrics::Metrics;
+use crate::runtime::crash_points::crash_point;
 use crate::store::{
     CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,
     UnreadableOrder, Write, Written,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Makes a write durable; answered once that is certain, however long the database is away.
 ///

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use crate::clock::Clock;
 use crate::domain::id::VenueId;
 use crate::domain::limits::RateWindow;
+use crate::runtime::clock::Clock;
 
 /// An actor whose end the engine has to hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

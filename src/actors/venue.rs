@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use super::supervisor::{Child, ChildExited, Supervisor};
+use crate::actors::supervisor::{Child, ChildExited, Supervisor};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::retry::Failure;

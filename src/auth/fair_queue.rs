@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::share::gives_way;
+use crate::auth::share::gives_way;
 
 /// Those who wait. A turn is dealt to the address that has had the fewest since it began to wait, and there to the name
 /// that had the fewest waiting before it.

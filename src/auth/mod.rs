@@ -30,11 +30,11 @@ use self::password::{HashOwner, Passwords};
 use self::throttle::Throttle;
 use self::tickets::Tickets;
 use self::token::Signer;
-use crate::actors::placement::Placement;
-use crate::clock::Clock;
 use crate::config::{AuthSettings, SecretPlace};
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, Scopes, User, UserId, Username};
+use crate::runtime::clock::Clock;
+use crate::runtime::placement::Placement;
 use crate::store::ReadError;
 use crate::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 

@@ -9,8 +9,8 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::fair_queue::FairQueue;
-use super::{AuthError, network};
+use crate::auth::fair_queue::FairQueue;
+use crate::auth::{AuthError, network};
 use crate::domain::secret::Secret;
 use crate::domain::user::Username;
 
@@ -87,7 +87,7 @@ impl Passwords {
         let left = match free {
             Some(free) => {
                 turns.free = free;
-                call.send(HashPermit(Some(self.turns.clone()))).err().map(Released::HashPermit)
+                call.send(HashPermit(Some(self.turns.clone()))).err().map(Released::Permit)
             }
             None => {
                 turns.line.retain(|call| !call.is_closed());
@@ -102,7 +102,7 @@ impl Passwords {
 
 /// What is dropped once the lock is given back.
 enum Released {
-    HashPermit(#[expect(dead_code, reason = "it is dropped")] HashPermit),
+    Permit(#[expect(dead_code, reason = "it is dropped")] HashPermit),
     Place(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<HashPermit>),
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::random_text;
+use crate::auth::random_text;
 use crate::config::AuthSettings;
 use crate::domain::secret::Secret;
 

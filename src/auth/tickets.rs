@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Identity;
-use super::share::gives_way;
+use crate::auth::Identity;
+use crate::auth::share::gives_way;
 use crate::domain::user::UserId;
 use crate::store::users::Digest;
 

@@ -1,14 +1,12 @@
 //! The port: where a signed swap lands. Its adapter: the simulated chain.
 
-pub mod simulated;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::domain::swap::{Observation, Signature, SignedSwap, Verdict, judge};
-use crate::faults::crash_point;
+use crate::runtime::crash_points::crash_point;
 
 /// Where signed swaps land.
 #[async_trait]

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use order_engine::Settings;
-use order_engine::chain::simulated::{Ledger, LedgerEntry};
-use order_engine::clock::Clock;
 use order_engine::config::LedgerPlace;
 use order_engine::domain::swap::Outcome;
+use order_engine::runtime::clock::Clock;
+use order_engine::simulation::chain::{Ledger, LedgerEntry};
 use serde::Serialize;
 
 use super::{CommandError, output};

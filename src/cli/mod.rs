@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use order_engine::config::{ConfigEntry, ConfigError, variable};
 use order_engine::store::lock::LockError;
-use order_engine::{Settings, telemetry};
+use order_engine::{Settings, telemetry::logs};
 
 use self::output::OutputError;
 
@@ -74,7 +74,7 @@ enum Command {
     /// Submit an order to a running engine.
     Submit(submit::Arguments),
     /// Follow an order to its end.
-    Watched(watch::Arguments),
+    Watch(watch::Arguments),
     /// List orders, newest first.
     Orders(orders::Arguments),
     /// Cancel an order.
@@ -97,21 +97,21 @@ pub(crate) fn run() -> ExitCode {
         Err(answer) => return print_answer(&answer),
     };
     let code = run_command(&place, command).unwrap_or_else(|failure| exit_code(&failure));
-    telemetry::flush();
+    logs::flush();
     code
 }
 
 fn run_command(place: &EngineAddress, command: Option<Command>) -> Result<ExitCode, CommandError> {
     match command.unwrap_or(Command::Serve(serve::Arguments::default())) {
         Command::Serve(arguments) => {
-            telemetry::open();
+            logs::open();
             with_settings(place, |settings, _| serve::run(settings, &arguments))
         }
         Command::Migrate => with_settings(place, |settings, _| migrate::run(&settings)),
         Command::Ledger(arguments) => with_settings(place, |settings, _| ledger::run(&settings, &arguments)),
         Command::Config => with_settings(place, |_, entries| config::run(&entries)),
         Command::Submit(arguments) => client::block_on(submit::run(arguments)),
-        Command::Watched(arguments) => client::block_on(watch::run(arguments)),
+        Command::Watch(arguments) => client::block_on(watch::run(arguments)),
         Command::Orders(arguments) => client::block_on(orders::run(arguments)),
         Command::Cancel(arguments) => client::block_on(orders::cancel(arguments)),
         Command::Bench(arguments) => client::block_on(bench::run(arguments)),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use order_engine::telemetry;
+use order_engine::telemetry::logs;
 use thiserror::Error;
 
 /// Why a command could not print what it was asked for.
@@ -35,5 +35,5 @@ pub(super) fn line(text: impl Display) -> Result<(), OutputError> {
 
 /// Says something to the person at standard error.
 pub(super) fn note(text: impl Display) {
-    telemetry::say(text);
+    logs::say(text);
 }

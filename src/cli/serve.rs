@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use actix_web::rt::System;
 use order_engine::auth::AuthStartError;
 use order_engine::engine::StartError;
-use order_engine::{Engine, Settings, telemetry};
+use order_engine::{Engine, Settings, telemetry::logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, exit, output};
@@ -23,7 +23,7 @@ const SIGXFSZ: i32 = 25;
 
 pub(super) fn run(mut settings: Settings, arguments: &Arguments) -> Result<ExitCode, CommandError> {
     settings.auth.insecure = arguments.insecure;
-    telemetry::start(&settings.log);
+    logs::start(&settings.log);
     System::new().block_on(serve(settings))
 }
 
@@ -57,7 +57,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, CommandError> {
         _ = interrupt.recv() => tracing::info!("Ctrl-C: stopping"),
         cause = engine.finished() => {
             output::note(format_args!("order-engine: the engine cannot go on: {cause}; the next start takes up every order"));
-            telemetry::flush();
+            logs::flush();
             // Not by returning: a broken actor's thread may never end.
             std::process::exit(exit::FATAL.into());
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use super::sources::{NamedValues, known_keys};
+use crate::config::sources::{NamedValues, known_keys};
 
 const PREFIX: &str = "ORDER_ENGINE__";
 
@@ -40,18 +40,29 @@ pub fn variable(name: &str) -> Result<Option<String>, String> {
 pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> (NamedValues, Vec<String>) {
     let keys = known_keys();
     let long: BTreeMap<String, &str> = keys.iter().map(|key| (long_name(key), key.as_str())).collect();
-    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    let (mut found, mut errors, mut others) = (BTreeMap::new(), Vec::new(), Vec::new());
     for (name, value) in variables {
         let name = match name.to_str() {
             Some(name) if long.contains_key(name) || SHORT_NAMES.iter().any(|(short, _)| *short == name) => name,
             _ => {
                 errors.extend(mistake(&name, &value));
+                others.extend(name.into_string().ok().filter(|_| !value.is_empty()));
                 continue;
             }
         };
         match text(name, value) {
             Ok(value) => found.extend(value.map(|value| (name.to_owned(), value))),
             Err(error) => errors.push(error),
+        }
+    }
+    for name in others {
+        // Where the setting has its value from elsewhere, the other variable is somebody else's.
+        let is_set = |key: &str| {
+            SHORT_NAMES.iter().any(|(short, of)| *of == key && found.contains_key(*short))
+                || found.contains_key(&long_name(key))
+        };
+        if let Some((right, _)) = nearly_short(&name).filter(|(_, key)| !is_set(key)) {
+            errors.push(format!("{name}: is no setting; did you mean {right}?"));
         }
     }
     let take = |name: &str, key: &str| Some((key.to_owned(), found.get(name)?.clone(), format!("environment {name}")));
@@ -84,6 +95,15 @@ fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
         Some(known) => format!("{name}: is no setting; did you mean {known}?"),
         None => format!("{name}: is no setting; settings are ORDER_ENGINE__SECTION__KEY"),
     })
+}
+
+/// The short name that was probably meant, with its key. The shortest ones resemble too much that means something else.
+fn nearly_short(name: &str) -> Option<(&'static str, &'static str)> {
+    const RESEMBLED: [&str; 3] = ["HOST", "PORT", "RUST_LOG"];
+    let text = letters(name);
+    let is_near = |short: &str| similarity(name, short) > 850 || text.len() >= 10 && letters(short).starts_with(&text);
+    let candidates = SHORT_NAMES.into_iter().filter(|(short, _)| !RESEMBLED.contains(short) && is_near(short));
+    candidates.max_by_key(|(short, _)| similarity(name, short))
 }
 
 /// The most similar of some names, if one is similar at all.
@@ -162,6 +182,30 @@ mod tests {
         ] {
             let (_, errors) = read(&[(name, "true")]);
             assert_eq!(errors, [format!("{name}: is no setting; did you mean {right}?")]);
+        }
+    }
+
+    #[test]
+    fn a_misspelled_short_name_is_refused_unless_its_setting_is_given() {
+        for (name, right) in [
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("DATABASEURL", "DATABASE_URL"),
+            ("database_url", "DATABASE_URL"),
+            ("REDIS_URI", "REDIS_URL"),
+            ("LOG_LEVL", "LOG_LEVEL"),
+            ("MAX_CONCURRENT_ORDER", "MAX_CONCURRENT_ORDERS"),
+            ("MAX_CONCURRENT_ORDERS_", "MAX_CONCURRENT_ORDERS"),
+            ("QUEUE_RATE_LIMIT", "QUEUE_RATE_LIMIT_PER_MINUTE"),
+            ("QUEUE_RATE_LIMIT_PER_MIN", "QUEUE_RATE_LIMIT_PER_MINUTE"),
+            ("ORDER_TIMEOUT", "ORDER_TIMEOUT_MS"),
+        ] {
+            assert_eq!(read(&[(name, "1")]).1, [format!("{name}: is no setting; did you mean {right}?")]);
+            assert!(read(&[(name, "1"), (right, "1")]).1.is_empty(), "{name} beside {right}");
+        }
+        for other in
+            ["DATABASE_USER", "DATABASE_NAME", "REDIS_PORT", "REDIS_HOST", "HOSTNAME", "PORTS", "RUST_LOG_STYLE"]
+        {
+            assert!(read(&[(other, "1")]).1.is_empty(), "{other}");
         }
     }
 

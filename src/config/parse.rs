@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::database_url::DatabaseUrl;
-use super::reader::Reader;
-use super::values::{LedgerPlace, LedgerText, RedisUrl, Registration, SecretPlace};
-use super::{
+use crate::config::database_url::DatabaseUrl;
+use crate::config::reader::Reader;
+use crate::config::values::{LedgerPlace, LedgerText, RedisUrl, Registration, SecretPlace};
+use crate::config::{
     AuthSettings, ChainSettings, DatabaseSettings, LimitSettings, LogSettings, MetricsSettings, OrderSettings,
     RedisSettings, ServerSettings, Settings, SimulationSettings, WsSettings,
 };

@@ -9,11 +9,11 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use rust_decimal::Decimal;
 
-use super::ConfigEntry;
-use super::database_url::DatabaseUrl;
-use super::environment::nearest;
-use super::sources::{known_keys, place_in};
-use super::values::RedisUrl;
+use crate::config::ConfigEntry;
+use crate::config::database_url::DatabaseUrl;
+use crate::config::environment::nearest;
+use crate::config::sources::{self, known_keys, place_in};
+use crate::config::values::RedisUrl;
 use crate::domain::secret;
 use crate::domain::token::{KnownToken, Token, TokenList};
 
@@ -162,7 +162,7 @@ impl Reader {
         let path = self.take::<PathBuf>(key)?;
         let text = match path.as_os_str().is_empty() {
             true => TOKENS.to_owned(),
-            false => match std::fs::read_to_string(&path) {
+            false => match sources::text_of(&path) {
                 Ok(text) => text,
                 Err(error) => {
                     self.error(key, format!("cannot read {path:?}: {error}"));

@@ -1,4 +1,4 @@
-//! Where settings come from: the defaults, a profile's file, or the program itself; see [`super::environment`] too.
+//! Where settings come from: the defaults, a profile's file, or the program itself; see [`crate::config::environment`] too.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -50,7 +50,7 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, St
     }
     let path = directory.join(format!("{profile}.toml"));
     let origin = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("profile: {origin}: {error}"))?;
+    let text = text_of(&path).map_err(|error| format!("profile: {origin}: {error}"))?;
     let table = text.parse().map_err(|error| format!("{origin}: {}", place_in(&text, &error)))?;
     let mut values = Vec::new();
     flatten("", &table, &mut values);
@@ -92,4 +92,11 @@ fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
             single => into.push((path, text(single))),
         }
     }
+}
+/// The text of a file of settings. Anything else than a file could have no end, or never answer.
+pub(super) fn text_of(path: &Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    std::fs::read_to_string(path)
 }

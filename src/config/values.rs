@@ -75,6 +75,13 @@ impl LogFilter {
     /// taken only with its level.
     fn check(directive: &str) -> Result<(), String> {
         let level = directive.rsplit_once('=').filter(|(_, level)| !level.contains(']'));
+        // To `tracing` anything could be the name of a target, and then two filters with a space between them are one.
+        let target = level.map_or("", |(target, _)| target).split('[').next().unwrap_or_default();
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || "_:-.".contains(letter);
+        if !target.trim().chars().all(is_name) {
+            let target = secret::shown(target);
+            return Err(format!("{target:?} is no target; separate filters by commas, such as info,sqlx=warn"));
+        }
         let level = level.map_or(directive, |(_, level)| level).trim();
         // Nothing behind the sign is an error to `tracing`.
         if !level.is_empty() && level.parse::<tracing_subscriber::filter::LevelFilter>().is_ok() {

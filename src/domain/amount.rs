@@ -14,7 +14,11 @@ pub struct BaseUnits(pub u64);
 impl BaseUnits {
     /// Reads `"1.5"`, `"1.5e3"` or `"15"` as an amount of a token with that many decimals, exactly or not at all.
     pub fn parse(text: &str, decimals: u8) -> Result<Self, AmountError> {
-        let value = parse_exact(text)?;
+        let value = parse_exact(text).map_err(|error| match error {
+            // No token has more decimals than can be held.
+            AmountError::TooManyDecimals { .. } => AmountError::TooManyDecimals { decimals },
+            error => error,
+        })?;
         if value.is_sign_negative() && !value.is_zero() {
             return Err(AmountError::NotPositive);
         }
@@ -47,6 +51,9 @@ pub enum AmountError {
     /// The text is not a decimal number.
     #[error("must be a decimal number, such as \"1.5\"")]
     NotANumber,
+    /// The text is longer than an amount can be.
+    #[error("must have at most {MAX_TEXT} digits")]
+    TooLong,
     /// Zero or less.
     #[error("must be greater than 0")]
     NotPositive,
@@ -285,11 +292,13 @@ fn parse_exact(text: &str) -> Result<Decimal, AmountError> {
         None => (text, 0),
     };
     let digits = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
-    let written = digits.len() <= MAX_TEXT
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    let written = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         && digits.bytes().any(|byte| byte.is_ascii_digit());
     if !written {
         return Err(AmountError::NotANumber);
+    }
+    if digits.len() > MAX_TEXT {
+        return Err(AmountError::TooLong);
     }
     let value = match Decimal::from_str_exact(mantissa) {
         Ok(value) => value.normalize(),
@@ -358,8 +367,9 @@ mod tests {
             ("18446744073709551616", 0, TooLarge),
             ("18446744073.709551616", 9, TooLarge),
             ("0.0000000001", 9, TooManyDecimals { decimals: 9 }),
-            ("1e-400", 9, TooManyDecimals { decimals: 28 }),
-            ("1.00000000000000000000000000000000001", 9, TooManyDecimals { decimals: 28 }),
+            ("1e-400", 9, TooManyDecimals { decimals: 9 }),
+            ("1.00000000000000000000000000000000001", 9, TooManyDecimals { decimals: 9 }),
+            (&"1".repeat(500), 9, TooLong),
         ] {
             assert_eq!(BaseUnits::parse(text, decimals), Err(error), "{text}");
         }

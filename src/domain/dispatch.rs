@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::id::OrderId;
-use super::moment::Uptime;
-use super::order::Priority;
-use super::user::Owner;
+use crate::domain::id::OrderId;
+use crate::domain::moment::Uptime;
+use crate::domain::order::Priority;
+use crate::domain::user::Owner;
 
 /// An order that waits for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,9 +16,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::retry::{Failure, FailureCode};
-use super::routing::RoutingDecision;
-use super::swap::{Fill, Swap};
+use crate::domain::retry::{Failure, FailureCode};
+use crate::domain::routing::RoutingDecision;
+use crate::domain::swap::{Fill, Swap};
 
 /// Where an order stands, in one word: what clients filter by and see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::moment::{Now, Stamp, Uptime};
+use crate::domain::moment::{Now, Stamp, Uptime};
 
 /// At most so many dispatches in *every* sliding minute, not only in calendar ones.
 #[derive(Debug)]

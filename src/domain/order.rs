@@ -8,13 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::amount::{BaseUnits, ImpactLimit, Slippage};
-use super::id::{ClientKey, OrderId};
-use super::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
-use super::moment::{Moment, Now, Stamp};
-use super::routing::Strategy;
-use super::token::Token;
-use super::user::Owner;
+use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
+use crate::domain::moment::{Moment, Now, Stamp};
+use crate::domain::routing::Strategy;
+use crate::domain::token::Token;
+use crate::domain::user::Owner;
 
 /// A request that has been parsed and holds together; it never changes after acceptance.
 ///

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::amount::BaseUnits;
-use super::id::VenueId;
-use super::moment::{Now, Stamp};
-use super::token::Token;
+use crate::domain::amount::BaseUnits;
+use crate::domain::id::VenueId;
+use crate::domain::moment::{Now, Stamp};
+use crate::domain::token::Token;
 
 /// One venue's offer for one swap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::amount::{BaseUnits, ImpactLimit, percent};
-use super::id::VenueId;
-use super::order::OrderRequest;
-use super::quote::Quote;
-use super::retry::{Failure, FailureCode};
+use crate::domain::amount::{BaseUnits, ImpactLimit, percent};
+use crate::domain::id::VenueId;
+use crate::domain::order::OrderRequest;
+use crate::domain::quote::Quote;
+use crate::domain::retry::{Failure, FailureCode};
 
 /// What an order's owner cares about most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::amount::BaseUnits;
-use super::id::VenueId;
-use super::retry::Failure;
+use crate::domain::amount::BaseUnits;
+use crate::domain::id::VenueId;
+use crate::domain::retry::Failure;
 
 /// A swap's signature, which is also its identity on the chain; base58 outside.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::lifecycle::{OrderEvent, Status};
-use super::order::{Order, RecordedEvent};
+use crate::domain::lifecycle::{OrderEvent, Status};
+use crate::domain::order::{Order, RecordedEvent};
 
 /// A part of an order's life whose length is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,6 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::body;
-use super::host_check::HostCheck;
-use super::{orders, ws};
 use crate::config::Settings;
 use crate::domain::amount::{BaseUnits, Slippage};
 use crate::domain::id::{ClientKey, OrderId};
@@ -14,6 +11,10 @@ use crate::domain::order::OrderRequest;
 use crate::domain::routing::Strategy;
 use crate::domain::token::{Mint, TokenList};
 use crate::fuzz::many;
+use crate::http::extract::body;
+use crate::http::middleware::host_check::HostCheck;
+use crate::http::routes::orders;
+use crate::http::ws;
 
 const SOL: &str = "So11111111111111111111111111111111111111112";
 const ORDER: &str = r#"{"type":"market","tokenIn":"SOL","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amountIn":"1.5","slippage":0.01,"maxPriceImpact":"0.25","minAmountOut":"1e2","priority":"high","routing":"speed","clientOrderId":"mine-1"}"#;

@@ -1,32 +1,16 @@
 //! The public face: HTTP and WebSocket. Wire types live and die here.
 
-mod auth;
-mod authority;
-mod body;
-mod caller;
-mod cancel_all;
-mod connections;
-mod descriptors;
-mod documents;
-mod dry_run;
+mod extract;
 #[cfg(test)]
 mod fuzz;
-mod guard;
-mod health;
-mod host_check;
-mod limits;
-mod operator;
-mod orders;
+mod middleware;
+mod openapi;
 mod problem;
-mod quotes;
-mod request_id;
 mod route;
-pub mod sessions;
-mod stats;
-mod tokens;
+mod routes;
+mod server;
 mod warnings;
-pub mod wire;
-mod ws;
+pub mod ws;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -44,17 +28,21 @@ use tokio::sync::watch;
 
 pub use problem::{FieldError, Problem};
 
-use crate::actors::service::OrderService;
 use crate::auth::Auth;
 use crate::chain::Chain;
-use crate::cluster::{Cluster, QuoteCache};
 use crate::config::{ListenHost, ListenPlace, Settings};
 use crate::domain::token::TokenList;
-use crate::metrics::Metrics;
-use connections::Connections;
-use guard::RequestGuard;
+use crate::redis::Cluster;
+use crate::service::orders::OrderService;
+use crate::service::quote_cache::QuoteCache;
+use crate::telemetry::metrics::Metrics;
+use middleware::guard::{self, RequestGuard};
+use middleware::request_id;
 use route::{Endpoint, at};
-use sessions::{Sessions, SocketHandle};
+use routes::{auth, cancel_all, health, operator, orders, quotes, stats, tokens};
+use server::connections::{self, Connections};
+use server::descriptors;
+use ws::sessions::{Sessions, SocketHandle};
 
 /// What every route can reach.
 #[derive(Clone)]
@@ -190,6 +178,7 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     for (listener, _) in listeners.clients.into_iter().chain(listeners.operator) {
         server = server.listen(listener)?;
     }
+    actix_web::rt::spawn(connections::flood_watch(watched.clone()));
     actix_web::rt::spawn(connections::watchdog(watched, patience));
     Ok(server.run())
 }
@@ -213,9 +202,9 @@ fn served() -> Vec<Endpoint> {
         at("/api/live").for_anybody().get(health::live),
         at("/ready").for_anybody().get(health::ready),
         at("/api/ready").for_anybody().get(health::ready),
-        at("/api/openapi.json").for_anybody().get(documents::openapi),
-        at("/api/asyncapi.json").for_anybody().get(documents::asyncapi),
-        at("/api/postman.json").for_anybody().get(documents::postman),
+        at("/api/openapi.json").for_anybody().get(openapi::openapi),
+        at("/api/asyncapi.json").for_anybody().get(openapi::asyncapi),
+        at("/api/postman.json").for_anybody().get(openapi::postman),
         at("/api/auth").for_anybody().post(auth::enter),
         at("/api/auth/register").for_anybody().post(auth::register),
         at("/api/auth/login").for_anybody().post(auth::log_in),

@@ -8,9 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::request_id;
-use crate::actors::service::ServiceError;
 use crate::domain::id::OrderId;
+use crate::http::middleware::request_id;
+use crate::service::orders::ServiceError;
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

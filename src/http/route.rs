@@ -7,9 +7,10 @@ use actix_web::http::Method;
 use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, ResponseError, Route, web};
 
-use super::guard::RequestGuard;
-use super::problem::{self, Problem};
-use super::{AppState, body, caller};
+use crate::http::AppState;
+use crate::http::extract::{body, caller};
+use crate::http::middleware::guard::RequestGuard;
+use crate::http::problem::{self, Problem};
 
 /// What is served at one path.
 pub(super) struct Endpoint {

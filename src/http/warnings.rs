@@ -1,14 +1,30 @@
 //! What an order's owner should know before it is too late: said beside the answer, and nothing is refused for it.
 
-use super::AppState;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
+use crate::domain::routing::Strategy;
+use crate::http::AppState;
 
-/// The warnings about an order that was just submitted: its own quote is still to come, so the latest preview serves.
-pub(super) fn at_submit(order: &OrderRequest, app: &AppState) -> Vec<String> {
-    // Looked for only where it is needed: submits are many, and few are warned of anything.
-    let quote = order.slippage.is_wide().then(|| app.quote_cache.known(order)).flatten();
-    warnings(order, quote.as_ref())
+/// The answer to a submit waits so long at most for a quote to warn by; the order goes on meanwhile.
+const QUOTED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The warnings about an order that was just submitted. Its own quote is still to come, so one is asked for to show.
+pub(super) async fn at_submit(order: &OrderRequest, app: &AppState) -> Vec<String> {
+    // Only where it is needed: submits are many, and few are warned of anything.
+    if !order.slippage.is_wide() {
+        return Vec::new();
+    }
+    let asked = OrderRequest { min_amount_out: None, strategy: Strategy::default(), ..order.clone() };
+    let (service, request) = (app.service.clone(), Arc::new(asked));
+    let asked = request.clone();
+    let quote = app.quote_cache.get(&request, async move { service.quote(asked).await });
+    let quote = timeout(QUOTED_WITHIN, quote).await.ok().and_then(Result::ok);
+    warnings(order, quote.as_ref().map(|quote| quote.decision.winner()))
 }
 
 /// The warnings about an order, each a sentence; `quote` is the latest one that is known for it.
@@ -25,7 +41,7 @@ pub(super) fn warnings(order: &OrderRequest, quote: Option<&Quote>) -> Vec<Strin
         }
         None => match order.min_amount_out {
             Some(minimum) => format!("but never below {} {token} (minAmountOut)", minimum.to_decimal(token.decimals)),
-            None => format!("and no quote is known yet from which to say how many {token} have to arrive"),
+            None => format!("no venue has quoted yet, so it is not known how many {token} have to arrive"),
         },
     };
     let (slippage, percent) = (order.slippage, order.slippage.percent());
@@ -63,7 +79,7 @@ mod tests {
             ]
         );
         let unknown = warnings(&wide("0.050001"), None);
-        assert!(unknown[0].contains("5.0001 %") && unknown[0].contains("no quote is known yet"), "{unknown:?}");
+        assert!(unknown[0].contains("5.0001 %") && unknown[0].contains("no venue has quoted yet"), "{unknown:?}");
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(140_000_000)), ..wide("0.5") };
         assert!(warnings(&guarded, None)[0].contains("never below 140 USDC"));
         assert!(warnings(&guarded, Some(&quote))[0].contains("no less than 140 USDC"));

@@ -36,9 +36,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use self::file::FileLock;
-use super::sea::limits;
+pub(super) use self::file::FileLock;
 use crate::config::{DatabasePlace, DatabaseSettings};
+use crate::store::sea::limits;
 
 /// The right to be the engine of a database; given back when it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -130,6 +130,14 @@ impl EngineLock {
         match &self.0 {
             HeldLock::File(file) => file.is_at(path),
             HeldLock::Memory | HeldLock::LockSession(_) => false,
+        }
+    }
+
+    /// The lock of a SQLite file.
+    pub(super) fn file(&self) -> Option<Arc<FileLock>> {
+        match &self.0 {
+            HeldLock::File(file) => Some(file.clone()),
+            HeldLock::Memory | HeldLock::LockSession(_) => None,
         }
     }
 

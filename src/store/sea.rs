@@ -29,18 +29,18 @@ use uuid::Uuid;
 use self::bulk::{Statements, UpdateColumn};
 use self::rows::Loaded;
 use self::writer::FileWriter;
-use super::lock::{EngineLock, LockGuard};
-use super::{
-    Accept, CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd,
-    SwapWrite, Unfinished, UnfinishedFrom, Write, Written, event_to_text, moment_of, request_to_text,
-};
 use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::moment::Stamp;
 use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::swap::SignedSwap;
 use crate::domain::user::Owner;
-use crate::faults::crash_point;
+use crate::runtime::crash_points::crash_point;
+use crate::store::lock::{EngineLock, FileLock, LockGuard};
+use crate::store::{
+    Accept, CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, Step, StoredOrder, SwapEnd,
+    SwapWrite, Unfinished, UnfinishedFrom, Write, Written, event_to_text, moment_of, request_to_text,
+};
 
 const LIVE: &str = "live";
 
@@ -121,17 +121,21 @@ impl SeaStore {
     ///
     /// Belongs on the thread that will use it: connections live and die with the runtime that opened them.
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, DbErr> {
-        Self::open_with(settings, None).await
+        Self::open_with(settings, None, None).await
     }
 
     /// As [`SeaStore::open`], for the engine that holds the lock: its connections are worth nothing without it.
     pub async fn open_locked(settings: &DatabaseSettings, lock: &EngineLock) -> Result<Self, DbErr> {
-        Self::open_with(settings, lock.guard()).await
+        Self::open_with(settings, lock.guard(), lock.file()).await
     }
 
-    async fn open_with(settings: &DatabaseSettings, guard: Option<LockGuard>) -> Result<Self, DbErr> {
+    async fn open_with(
+        settings: &DatabaseSettings,
+        guard: Option<LockGuard>,
+        file: Option<Arc<FileLock>>,
+    ) -> Result<Self, DbErr> {
         if settings.url.place() == &DatabasePlace::Memory {
-            let store = Self::connect_with(settings, guard).await?;
+            let store = Self::connect_with(settings, guard, file).await?;
             if let WriterConnection::Pool(connection) = &store.writer {
                 Migrator::up(connection, None).await?;
             }
@@ -140,7 +144,7 @@ impl SeaStore {
         let connection = Self::schema_connection(settings).await?;
         Migrator::up(&connection, None).await?;
         connection.close().await?;
-        Self::connect_with(settings, guard).await
+        Self::connect_with(settings, guard, file).await
     }
 
     /// A connection for changes to the schema, which nothing else uses afterwards.
@@ -160,10 +164,14 @@ impl SeaStore {
 
     /// Opens the database as it is.
     pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DbErr> {
-        Self::connect_with(settings, None).await
+        Self::connect_with(settings, None, None).await
     }
 
-    async fn connect_with(settings: &DatabaseSettings, guard: Option<LockGuard>) -> Result<Self, DbErr> {
+    async fn connect_with(
+        settings: &DatabaseSettings,
+        guard: Option<LockGuard>,
+        lock: Option<Arc<FileLock>>,
+    ) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
             // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
@@ -191,7 +199,7 @@ impl SeaStore {
         let doubt = SuspectConnections::default();
         let (writer, reader) = match sqlite_file(settings)? {
             Some(file) => {
-                let writer = FileWriter::open(sqlite(SqliteConnectOptions::new(), Some(&file))).await?;
+                let writer = FileWriter::open(sqlite(SqliteConnectOptions::new(), Some(&file)), lock).await?;
                 let readers = Ord::min(settings.max_connections, 4);
                 let reader = Database::connect(sqlite_options(settings, readers, doubt.clone())?).await?;
                 (WriterConnection::File(Arc::new(writer)), reader)

@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::ReadError;
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
+use crate::store::ReadError;
 
 /// SHA-256 of an API key; who has it does not have the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,5 @@
 //! The port: a place that quotes and builds swaps. Its adapters: the simulated Raydium and Meteora.
 
-pub mod simulated;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;

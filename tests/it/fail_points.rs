@@ -1,8 +1,8 @@
-//! The process ended at every moment that [`order_engine::faults`] names, and what may not be said when it dies.
+//! The process ended at every moment that [`order_engine::runtime::crash_points`] names, and what may not be said when it dies.
 
 use std::time::Duration;
 
-use order_engine::faults::CRASH_POINTS;
+use order_engine::runtime::crash_points::CRASH_POINTS;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -41,7 +41,7 @@ async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str
         _ => crowd.draw(12),
     };
     let mut armed = format!("{point}={hits}*off->return");
-    if point.starts_with("manager.mend") {
+    if point.starts_with("manager.reload") {
         armed.push_str(";order=2*off->20*panic->off");
         crowd.poison_one_in(2);
     }

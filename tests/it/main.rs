@@ -11,6 +11,7 @@ mod machine;
 mod memory_store;
 mod process;
 
+mod architecture;
 mod clock_steps;
 mod command_line;
 mod compatibility;

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use serde_json::json;
 
+use crate::client::order;
 use crate::process::{PATIENCE, SWIFT, Server};
 
 const LOCKED: Option<i32> = Some(75);
@@ -119,6 +120,57 @@ async fn an_engine_whose_database_file_is_replaced_gives_up_and_says_so() {
         let said = std::fs::read_to_string(&log).unwrap();
         assert!(said.contains("x.db was re"), "{said}");
     }
+}
+
+#[actix::test]
+async fn no_order_is_accepted_into_a_write_ahead_log_that_was_removed_or_cut_off() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 4] = [
+        ("removed", |log| std::fs::remove_file(log).unwrap()),
+        ("cut off", |log| std::fs::File::options().write(true).open(log).unwrap().set_len(0).unwrap()),
+        ("replaced", |log| {
+            std::fs::copy(log, log.with_extension("copy")).unwrap();
+            std::fs::rename(log.with_extension("copy"), log).unwrap();
+        }),
+        ("emptied", |log| {
+            std::fs::File::options().write(true).open(log.with_extension("db")).unwrap().set_len(0).unwrap()
+        }),
+    ];
+    for (harm, does) in harms {
+        let mut server = Server::idle(SWIFT);
+        let log = server.file("log");
+        server.set("database.url", "sqlite://x.db?mode=rwc");
+        server.log_to(&log);
+        server.restart();
+        let id = server.client.submit(json!({})).await.order_id();
+        server.client.until_ended(&id).await;
+        does(&server.file("x.db-wal"));
+        // It may have given up already.
+        let json_body = [("content-type", "application/json")];
+        if let Ok(answer) = server.client.send("POST", "/api/orders", &json_body, order(json!({})).to_string()).await {
+            assert_eq!(answer.status, 503, "{harm}: {}", answer.body);
+        }
+        assert_eq!(server.wait().code(), Some(70), "{harm}");
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(said.contains(harm) && said.contains("while the engine used it"), "{harm}: {said}");
+    }
+}
+
+#[actix::test]
+async fn a_checkpoint_by_somebody_else_is_no_reason_to_give_up() {
+    let mut server = Server::idle(SWIFT);
+    server.set("database.url", "sqlite://x.db?mode=rwc");
+    server.restart();
+    let database = sea_orm::Database::connect(format!("sqlite://{}", server.file("x.db").display())).await.unwrap();
+    for _ in 0..20 {
+        let id = server.client.submit(json!({})).await.order_id();
+        server.client.until_ended(&id).await;
+        sea_orm::ConnectionTrait::execute_unprepared(&database, "PRAGMA wal_checkpoint(TRUNCATE); VACUUM")
+            .await
+            .unwrap();
+    }
+    assert_eq!(server.client.get("/ready").await.body["status"], "ok");
+    assert!(server.terminate().success());
 }
 
 #[actix::test]

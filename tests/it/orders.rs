@@ -147,7 +147,11 @@ async fn one_base_unit_is_never_confirmed_with_nothing_to_show_for_it() {
         let ended = server.client.until_ended(&id).await;
         match ended["status"].as_str().unwrap() {
             "confirmed" => assert_ne!(ended["amountOut"], "0", "{ended}"),
-            _ => assert_eq!(ended["error"]["code"], "no_liquidity", "{ended}"),
+            // A floor of so few units is missed by the smallest move of the price.
+            _ => assert!(
+                ["no_liquidity", "slippage_exceeded"].contains(&ended["error"]["code"].as_str().unwrap()),
+                "{ended}"
+            ),
         }
     }
 }

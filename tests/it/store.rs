@@ -11,7 +11,6 @@ use migration::{Migrator, MigratorTrait};
 use order_engine::Settings;
 use order_engine::actors::persistence::{Persistence, RecordError, record};
 use order_engine::actors::supervisor::Supervisor;
-use order_engine::clock::Clock;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::id::{ClientKey, OrderId, VenueId};
@@ -25,12 +24,13 @@ use order_engine::domain::secret::Secret;
 use order_engine::domain::swap::{Fill, Signature, SignedSwap, Swap};
 use order_engine::domain::token::Token;
 use order_engine::domain::user::{ApiKey, KeyId, Owner, User, UserId};
-use order_engine::metrics::Metrics;
+use order_engine::runtime::clock::Clock;
 use order_engine::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 use order_engine::store::{
     CommitError, DispatchRecord, ListFilter, OrderStore, SeaStore, StoredOrder, SwapWrite, UnfinishedFrom, Write,
     Written,
 };
+use order_engine::telemetry::metrics::Metrics;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, TransactionTrait};
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@ use actix::MailboxError;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::OrderContext;
+use crate::actors::order::OrderContext;
 use crate::actors::venue::{BuildSwap, GetQuote};
 use crate::domain::id::OrderId;
 use crate::domain::moment::Stamp;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::TooManySubscribers;
-use super::subscriber::Subscriber;
+use crate::actors::order::TooManySubscribers;
+use crate::actors::order::subscriber::Subscriber;
 use crate::domain::user::Owner;
 
 /// The channels that are in use: those with open orders or followers.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::TooManySubscribers;
-use super::channel::Channel;
-use super::subscriber::{Delivery, OrderUpdate, RenderedUpdate, Subscriber};
+use crate::actors::order::TooManySubscribers;
+use crate::actors::order::channel::Channel;
+use crate::actors::order::subscriber::{Delivery, OrderUpdate, RenderedUpdate, Subscriber};
 use crate::domain::order::{Order, RecordedEvent};
 
 /// Who subscribed to an order by name, and how far it has been told; outlives the order's incarnations.

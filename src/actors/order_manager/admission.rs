@@ -8,13 +8,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use super::OrderManager;
 use crate::actors::order;
+use crate::actors::order_manager::OrderManager;
 use crate::actors::persistence::{FindKey, LoadOrder, Persistence, RecordError, record};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::user::Owner;
-use crate::faults::crash_point;
+use crate::runtime::crash_points::crash_point;
 use crate::store::{ReadError, StoredOrder, Write, Written};
 
 /// Takes an order in; answered once it is durable, or certainly refused, or after [`ANSWER_WITHIN`].

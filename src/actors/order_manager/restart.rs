@@ -5,16 +5,16 @@ use std::sync::Arc;
 use actix::prelude::*;
 use chrono::TimeDelta;
 
-use super::{OrderLocation, OrderManager, Subscribers};
-use crate::actors::backoff::jittered;
 use crate::actors::order;
+use crate::actors::order_manager::{OrderLocation, OrderManager, Subscribers};
 use crate::actors::persistence::{LoadOrder, Persistence, RecordError, record};
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::retry::{Failure, FailureCode, base_delay, may_retry};
-use crate::faults::crash_point;
+use crate::runtime::clock::Clock;
+use crate::runtime::crash_points::crash_point;
+use crate::runtime::jitter::jittered;
 use crate::store::{ReadError, StoredOrder, UnreadableOrder, Write};
 
 impl OrderManager {

@@ -7,13 +7,13 @@ use awc::ws::Frame;
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use order_engine::Settings;
-use order_engine::chain::simulated::Ledger;
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::id::OrderId;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::order::{Order, OrderRequest, Priority};
 use order_engine::domain::routing::Strategy;
 use order_engine::domain::user::Owner;
+use order_engine::simulation::chain::Ledger;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 

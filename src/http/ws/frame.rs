@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::api::views::OrderView;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
-use crate::http::body::{FieldReader, fields};
+use crate::http::extract::body::{FieldReader, fields};
 use crate::http::problem::{FieldError, Problem, shown};
-use crate::http::wire::OrderView;
 
 /// The client's own name for a message, given back as it was written: a short string or number.
 #[derive(Clone, Debug, Serialize)]

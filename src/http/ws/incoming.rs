@@ -16,7 +16,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use tokio_util::codec::Decoder;
 
-use super::pace::{Pace, TooFast};
+use crate::http::ws::pace::{Pace, TooFast};
 
 /// A frame costs one unit of the client's pace for each started part of this size, so that bytes are paced as well.
 const BYTES_PER_UNIT: usize = 1024;

@@ -14,25 +14,28 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 use serde::Serialize;
 
-use super::allowance::MessageBudget;
-use super::fragments::{Fragments, TooLarge};
-use super::frame::{ChannelReply, Command, Empty, ErrorReply, Frame, OrderReply, OrderSnapshot, Reply, RequestId};
-use super::{
-    HOSTILE, Heartbeat, Query, SIGNED_OUT, SocketActor, TOO_LARGE, TOO_SLOW, close, go_away, open, refuse, tell,
-    tell_step, throw_out,
-};
 use crate::actors::order::{self, Missed, OrderUpdate, Subscriber, TooManySubscribers};
-use crate::actors::service::{OrderSubscription, ServiceError, Watched};
+use crate::api::views::{OrderView, SnapshotView, UpdateView};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::user::{Owner, Scope};
-use crate::http::body::{self, OrderFields};
-use crate::http::caller::SocketCaller;
-use crate::http::dry_run::DryRun;
+use crate::http::extract::body::{self, OrderFields};
+use crate::http::extract::caller::SocketCaller;
 use crate::http::problem::Problem;
-use crate::http::sessions::CloseSocket;
-use crate::http::wire::{OrderView, SnapshotView, UpdateView};
-use crate::http::{AppState, orders, warnings};
+use crate::http::routes::dry_run::DryRun;
+use crate::http::routes::orders;
+use crate::http::ws::allowance::MessageBudget;
+use crate::http::ws::fragments::{Fragments, TooLarge};
+use crate::http::ws::frame::{
+    ChannelReply, Command, Empty, ErrorReply, Frame, OrderReply, OrderSnapshot, Reply, RequestId,
+};
+use crate::http::ws::sessions::CloseSocket;
+use crate::http::ws::{
+    HOSTILE, Heartbeat, Query, SIGNED_OUT, SocketActor, TOO_LARGE, TOO_SLOW, close, go_away, open, refuse, tell,
+    tell_step, throw_out,
+};
+use crate::http::{AppState, warnings};
+use crate::service::orders::{OrderSubscription, ServiceError, Watched};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -303,7 +306,7 @@ impl OrdersSocket {
                 return Ok(Err(DryRun::of(&order, &app.service.quote(order.clone()).await)));
             }
             let submission = app.service.submit(owner, order, key).await.map_err(orders::refused)?;
-            let warnings = warnings::at_submit(&submission.order.request, &app);
+            let warnings = warnings::at_submit(&submission.order.request, &app).await;
             Ok(Ok((submission, warnings)))
         };
         ctx.spawn(submit.into_actor(self).map(move |submitted: Result<_, Problem>, _, ctx| match submitted {

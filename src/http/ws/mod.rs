@@ -1,4 +1,4 @@
-//! Sockets: [`one`] follows one order to its end, [`many`] follows and submits as many as the client likes. Here is
+//! Sockets: `one` follows one order to its end, `many` follows and submits as many as the client likes. Here is
 //! what both need: the upgrade, the heartbeat, telling and closing.
 //!
 //! The only folder that names `actix-web-actors`, which is deprecated and will go with the next actix-web.
@@ -10,6 +10,7 @@ mod incoming;
 mod many;
 mod one;
 mod pace;
+pub mod sessions;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -29,15 +30,17 @@ pub(super) use one::{by_path, by_query};
 use incoming::Incoming;
 use pace::Pace;
 
-use super::caller::{BEARER_PROTOCOL, Caller};
-use super::guard::RequestGuard;
-use super::limits::Client;
-use super::problem::Problem;
-use super::sessions::{CloseSocket, LastHeard, SocketHandle, SocketSlot};
-use super::{AppState, body, wire};
 use crate::actors::order::RenderedUpdate;
+use crate::api::views;
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, RecordedEvent};
+use crate::http::AppState;
+use crate::http::extract::body;
+use crate::http::extract::caller::{BEARER_PROTOCOL, Caller};
+use crate::http::middleware::guard::RequestGuard;
+use crate::http::middleware::limits::Client;
+use crate::http::problem::Problem;
+use crate::http::ws::sessions::{CloseSocket, LastHeard, SocketHandle, SocketSlot};
 
 type Close = (CloseCode, &'static str);
 
@@ -200,7 +203,7 @@ fn tell_step<S: SocketActor>(
     words: &RenderedUpdate,
     ctx: &mut WebsocketContext<S>,
 ) {
-    ctx.text(words.get_or_init(|| wire::update_text(id, request, step)).clone());
+    ctx.text(words.get_or_init(|| views::update_text(id, request, step)).clone());
 }
 
 fn close<S: SocketActor>((code, description): Close, ctx: &mut WebsocketContext<S>) {

@@ -6,21 +6,22 @@ use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
-use super::{
-    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close, go_away, open,
-    refuse, tell, tell_step, throw_out,
-};
 use crate::actors::order::{OrderUpdate, Subscriber};
-use crate::actors::service::{OrderSubscription, ServiceError, Watched};
+use crate::api::views::SnapshotView;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{OrderRequest, RecordedEvent};
 use crate::domain::user::{Owner, Scope};
-use crate::http::caller::{Caller, SocketCaller};
+use crate::http::AppState;
+use crate::http::extract::caller::{Caller, SocketCaller};
 use crate::http::problem::Problem;
-use crate::http::sessions::CloseSocket;
-use crate::http::wire::SnapshotView;
-use crate::http::{AppState, orders};
+use crate::http::routes::orders;
+use crate::http::ws::sessions::CloseSocket;
+use crate::http::ws::{
+    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close, go_away, open,
+    refuse, tell, tell_step, throw_out,
+};
+use crate::service::orders::{OrderSubscription, ServiceError, Watched};
 
 /// A client has nothing long to say here.
 const MAX_FRAME: usize = 16 * 1024;

@@ -14,13 +14,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use super::LockError;
 use crate::config::SqliteFile;
+use crate::store::lock::LockError;
 
 /// What makes a file this file: device and inode.
 type FileId = (u64, u64);
@@ -30,12 +30,64 @@ static LOCKED: Mutex<Option<HashSet<FileId>>> = Mutex::new(None);
 
 /// An exclusive lock on a SQLite file; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct FileLock {
+pub(in crate::store) struct FileLock {
     path: PathBuf,
     id: FileId,
     file: File,
     // Held for earlier engines; there is none where the folder takes no more files.
     note: Option<File>,
+    // While a connection writes: its write-ahead log.
+    log: Mutex<Option<Log>>,
+    // Why the files are no longer those of the database, once that was found out: there is no way back.
+    lost: OnceLock<String>,
+}
+
+/// The write-ahead log as it was seen last. It belongs to the database: commits are in it before they are in the file.
+#[derive(Debug)]
+struct Log {
+    // SQLite takes no locks on this file, so it may be opened and closed.
+    file: File,
+    id: FileId,
+    header: [u8; Log::HEADER],
+    size: u64,
+}
+
+impl Log {
+    const HEADER: usize = 32;
+    /// How a write-ahead log begins, whatever the byte order of its checksums; <https://www.sqlite.org/fileformat2.html>.
+    const MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
+
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let id = id(&file.metadata()?);
+        Ok(Self { file, id, header: [0; Self::HEADER], size: 0 })
+    }
+
+    /// Looks at the log again, and says what somebody else has done to it.
+    fn look(&mut self, path: &Path) -> Result<(), String> {
+        let shown = path.display();
+        match fs::metadata(path) {
+            Ok(found) if id(&found) == self.id => {}
+            Ok(_) => return Err(format!("{shown} was replaced by another file while the engine used it")),
+            Err(error) if is_gone(&error) => {
+                return Err(format!("{shown} was removed or renamed while the engine used it"));
+            }
+            // Nobody can say just now, and then nothing follows.
+            Err(_) => return Ok(()),
+        }
+        let Ok(size) = self.file.metadata().map(|found| found.len()) else { return Ok(()) };
+        let mut header = [0; Self::HEADER];
+        if self.file.read_exact_at(&mut header, 0).is_err() {
+            // Empty: another process has moved all of it into the database, as SQLite's TRUNCATE checkpoint does.
+            return Ok(());
+        }
+        let is_cut = header == self.header && size < self.size;
+        if is_cut || !Self::MAGIC.iter().any(|magic| header.starts_with(magic)) {
+            return Err(format!("{shown} was cut off while the engine used it"));
+        }
+        (self.header, self.size) = (header, size);
+        Ok(())
+    }
 }
 
 impl FileLock {
@@ -66,13 +118,83 @@ impl FileLock {
         usable(&opened).map_err(wrong)?;
         let note = note(&path).map_err(held)?;
         locked.insert(id(&opened));
-        Ok(Self { path, id: id(&opened), file, note })
+        Ok(Self { path, id: id(&opened), file, note, log: Mutex::default(), lost: OnceLock::new() })
     }
 
     /// Whether that path leads to this file.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|found| id(&found) == self.id)
     }
+}
+
+impl FileLock {
+    /// Whether the database is still the one that was locked, its write-ahead log included; if not, the cause.
+    ///
+    /// Asked after a commit, before anybody is told of it: what is written into a file that was removed is lost.
+    pub(in crate::store) fn check(&self) -> Result<(), String> {
+        match self.lost.get() {
+            Some(cause) => Err(cause.clone()),
+            None => self.look().map_err(|cause| self.lost.get_or_init(|| cause).clone()),
+        }
+    }
+
+    /// The cause that [`FileLock::check`] has found, if it has.
+    pub(in crate::store) fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
+    }
+
+    fn look(&self) -> Result<(), String> {
+        let path = self.path.display();
+        match fs::metadata(&self.path) {
+            Ok(found) if id(&found) != self.id => {
+                return Err(format!("the database file {path} was replaced by another file while the engine used it"));
+            }
+            Ok(found) if found.len() == 0 && self.has_log() => {
+                return Err(format!("the database file {path} was emptied while the engine used it"));
+            }
+            Err(error) if is_gone(&error) => {
+                return Err(format!("the database file {path} was removed or renamed while the engine used it"));
+            }
+            // It is there; or nobody can say just now, and then nothing follows.
+            Ok(_) | Err(_) => {}
+        }
+        match &mut *self.log() {
+            Some(log) => log.look(&self.log_path()),
+            None => Ok(()),
+        }
+    }
+
+    /// Watches the write-ahead log from here on: a connection has just written to it.
+    pub(in crate::store) fn watch_log(&self) {
+        let mut log = self.log();
+        if log.is_none() {
+            *log = Log::open(&self.log_path()).ok();
+        }
+    }
+
+    /// The writing connection is about to be closed. SQLite removes the log when the last connection is.
+    pub(in crate::store) fn forget_log(&self) {
+        *self.log() = None;
+    }
+
+    fn has_log(&self) -> bool {
+        self.log().is_some()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<Log>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// SQLite keeps it beside the file, and follows symbolic links to find where that is.
+    fn log_path(&self) -> PathBuf {
+        let mut path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone()).into_os_string();
+        path.push("-wal");
+        path.into()
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
 impl Drop for FileLock {
@@ -87,24 +209,14 @@ impl Drop for FileLock {
     }
 }
 
-/// Resolves with the cause once the path no longer leads to the locked file; `None` once the lock was given back.
+/// Resolves with the cause once the database is no longer the one that was locked; `None` once the lock was given back.
 pub(super) async fn replaced(lock: Weak<FileLock>) -> Option<String> {
     const LOOK: Duration = Duration::from_secs(1);
     loop {
-        let (path, locked) = lock.upgrade().map(|lock| (lock.path.clone(), lock.id))?;
-        let look = path.clone();
+        let lock = lock.upgrade()?;
         // On a thread of its own, for a file system can hang.
-        let found = tokio::task::spawn_blocking(move || fs::metadata(look)).await;
-        let path = path.display();
-        match found {
-            Ok(Ok(found)) if id(&found) != locked => {
-                return Some(format!("the database file {path} was replaced by another file while the engine used it"));
-            }
-            Ok(Err(error)) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
-                return Some(format!("the database file {path} was removed or renamed while the engine used it"));
-            }
-            // It is there; or nobody can say just now, and then nothing follows.
-            _ => {}
+        if let Ok(Err(cause)) = tokio::task::spawn_blocking(move || lock.check()).await {
+            return Some(cause);
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -7,8 +7,8 @@ use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Order as Sorted, Que
 use sea_orm::{ColumnTrait, Iterable, QueryResult};
 use uuid::Uuid;
 
-use super::rows::{Loaded, id_of};
-use super::{SeaStore, scope};
+use crate::store::sea::rows::{Loaded, id_of};
+use crate::store::sea::{SeaStore, scope};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::user::Owner;

@@ -11,12 +11,12 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::SeaStore;
 use crate::domain::id::OrderId;
 use crate::domain::moment::Stamp;
 use crate::domain::order::Order;
 use crate::domain::swap::{SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
+use crate::store::sea::SeaStore;
 use crate::store::{ReadError, StoredOrder, UnreadableOrder, moment_of};
 
 /// What rows of `orders` come to.

@@ -9,10 +9,10 @@ use sea_orm::{
     QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, SqlErr,
 };
 
-use super::{SeaStore, WriterConnection};
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
 use crate::store::ReadError;
+use crate::store::sea::{SeaStore, WriterConnection};
 use crate::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 
 #[async_trait]

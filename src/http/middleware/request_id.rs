@@ -1,0 +1,45 @@
+//! Every answer names its request, so that a client's report and the log can be put together.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use tracing::Instrument;
+use uuid::Uuid;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_LENGTH: usize = 64;
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The id of the request being answered.
+pub(in crate::http) fn current() -> Option<String> {
+    REQUEST_ID.try_with(Clone::clone).ok()
+}
+
+/// Takes the client's id where it is decent, gives one otherwise, and says it in the answer.
+pub(in crate::http) async fn give(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
+    let id = given.filter(|id| is_decent(id)).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    let span = tracing::info_span!("request", request_id = %id);
+    REQUEST_ID
+        .scope(id.clone(), async move {
+            let mut response = next.call(request).instrument(span).await?;
+            if let Ok(value) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(HEADER, value);
+            }
+            Ok(response)
+        })
+        .await
+}
+
+fn is_decent(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_LENGTH
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}

@@ -1,0 +1,13 @@
+//! Examples of what is sent and answered; a test holds each against its schema.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+static EXAMPLES: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).expect("the examples are JSON"));
+
+/// The example of that name.
+pub(in crate::http) fn example(name: &str) -> Value {
+    EXAMPLES.get(name).unwrap_or_else(|| panic!("there is no example {name}")).clone()
+}

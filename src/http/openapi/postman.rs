@@ -1,0 +1,101 @@
+//! The OpenAPI document as a collection for Postman (format 2.1) and what reads the same.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+const FORMAT: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
+
+/// One folder a tag, one request an operation.
+pub(in crate::http) fn collection(openapi: &Value) -> Value {
+    let mut folders: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for (path, item) in openapi["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let tag = operation["tags"][0].as_str().unwrap_or_default();
+            folders.entry(tag).or_default().push(request(path, method, operation));
+        }
+    }
+    let folders: Vec<_> = folders.into_iter().map(|(name, item)| json!({ "name": name, "item": item })).collect();
+    json!({
+        "info": {
+            "name": openapi["info"]["title"],
+            "description": openapi["info"]["description"],
+            "version": openapi["info"]["version"],
+            "schema": FORMAT,
+        },
+        "auth": { "type": "bearer", "bearer": [{ "key": "token", "value": "{{token}}", "type": "string" }] },
+        "variable": [{ "key": "baseUrl", "value": "http://127.0.0.1:3000" }, { "key": "token", "value": "" }],
+        "item": folders,
+    })
+}
+
+fn request(path: &str, method: &str, operation: &Value) -> Value {
+    let parameters = || operation["parameters"].as_array().into_iter().flatten();
+    let of = |place: &'static str| parameters().filter(move |parameter| parameter["in"] == place);
+    let pair = |parameter: &Value| {
+        json!({
+            "key": parameter["name"],
+            "value": parameter["schema"]["examples"][0].as_str().unwrap_or_default(),
+            "description": parameter["description"],
+            "disabled": parameter["required"] != true,
+        })
+    };
+    let query: Vec<_> = of("query").map(pair).collect();
+    let variables: Vec<_> = of("path")
+        .map(|parameter| json!({ "key": parameter["name"], "value": "", "description": parameter["description"] }))
+        .collect();
+    let mut headers: Vec<_> = of("header").map(pair).collect();
+    // Postman's way to write what OpenAPI writes as {id}.
+    let segments: Vec<_> = path.trim_start_matches('/').split('/').map(variable).collect();
+    let mut request = json!({
+        "method": method.to_uppercase(),
+        "description": operation["description"],
+        "url": {
+            "raw": format!("{{{{baseUrl}}}}/{}", segments.join("/")),
+            "host": ["{{baseUrl}}"],
+            "path": segments,
+            "query": query,
+            "variable": variables,
+        },
+    });
+    let examples = &operation["requestBody"]["content"]["application/json"]["examples"];
+    if let Some((_, example)) = examples.as_object().and_then(|examples| examples.iter().next()) {
+        headers.push(json!({ "key": "content-type", "value": "application/json" }));
+        let raw = serde_json::to_string_pretty(&example["value"]).unwrap_or_default();
+        request["body"] = json!({ "mode": "raw", "raw": raw, "options": { "raw": { "language": "json" } } });
+    }
+    request["header"] = json!(headers);
+    if operation["security"] == json!([]) {
+        request["auth"] = json!({ "type": "noauth" });
+    }
+    json!({ "name": operation["summary"], "request": request, "response": [] })
+}
+
+fn variable(segment: &str) -> String {
+    match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+        Some(name) => format!(":{name}"),
+        None => segment.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_is_a_request() {
+        let openapi = &*super::super::OPENAPI;
+        let operations: usize =
+            openapi["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
+        let collection = collection(openapi);
+        let folders = collection["item"].as_array().unwrap();
+        let requests: Vec<_> = folders.iter().flat_map(|folder| folder["item"].as_array().unwrap()).collect();
+        assert_eq!(requests.len(), operations);
+        let submit = requests.iter().find(|request| request["name"] == "Submit an order").unwrap();
+        assert_eq!(submit["request"]["url"]["raw"], "{{baseUrl}}/api/orders");
+        assert!(submit["request"]["body"]["raw"].as_str().unwrap().contains("tokenIn"));
+        let events = requests.iter().find(|request| request["name"] == "Get an order's whole timeline").unwrap();
+        assert_eq!(events["request"]["url"]["raw"], "{{baseUrl}}/api/orders/:id/events");
+        assert_eq!(events["request"]["url"]["variable"][0]["key"], "id");
+    }
+}

@@ -1,0 +1,59 @@
+//! Quotes side by side, and which would win.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, web};
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::api::views::{self, QuoteView, UnavailableView};
+use crate::domain::id::VenueId;
+use crate::domain::user::Scope;
+use crate::http::AppState;
+use crate::http::extract::body;
+use crate::http::extract::caller::Caller;
+use crate::http::problem::Problem;
+
+/// What each venue offers.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct Quotes {
+    token_in: String,
+    token_out: String,
+    amount_in: Decimal,
+    best: VenueId,
+    reason: String,
+    quotes: Vec<QuoteView>,
+    unavailable: Vec<UnavailableView>,
+    /// Whether the venues had been asked before this was asked; an order's quotes are always fresh.
+    cached: bool,
+    age_ms: u64,
+}
+
+pub(in crate::http) async fn quotes(
+    request: HttpRequest,
+    app: web::Data<AppState>,
+    caller: Caller,
+) -> Result<web::Json<Quotes>, Problem> {
+    caller.may(Scope::Read)?;
+    let order = Arc::new(body::parse_quote(request.query_string(), app.tokens())?);
+    let (service, asked) = (app.service.clone(), order.clone());
+    let preview = app.quote_cache.get(&order, async move { service.quote(asked).await }).await.map_err(|failure| {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
+        if failure.code.retryable() { problem.retry_after(1) } else { problem }
+    })?;
+    let decision = &*preview.decision;
+    Ok(web::Json(Quotes {
+        token_in: order.token_in.to_string(),
+        token_out: order.token_out.to_string(),
+        amount_in: order.amount_in.to_decimal(order.token_in.decimals),
+        best: decision.winner().venue,
+        quotes: views::quotes(&order, decision),
+        unavailable: decision.unavailable.iter().map(UnavailableView::of).collect(),
+        reason: decision.reason.clone(),
+        cached: preview.cached,
+        age_ms: u64::try_from(preview.age().as_millis()).unwrap_or(u64::MAX),
+    }))
+}

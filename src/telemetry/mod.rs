@@ -1,0 +1,5 @@
+//! What operators see: logs and metrics.
+
+mod log_lines;
+pub mod logs;
+pub mod metrics;
