@@ -92,7 +92,7 @@ impl Reader {
     /// Where nothing is said, nothing is meant: `Some(None)`.
     pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Option<T>> {
         match self.left.get(key) {
-            Some((text, _)) if text.trim().is_empty() => {
+            Some((text, _)) if text.is_empty() => {
                 self.left.remove(key);
                 Some(None)
             }

@@ -54,6 +54,9 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, St
     let table = text.parse().map_err(|error| format!("{origin}: {}", place_in(&text, &error)))?;
     let mut values = Vec::new();
     flatten("", &table, &mut values);
+    if let Some((key, _)) = values.iter().find(|(key, text)| !LISTS.contains(&key.as_str()) && text.starts_with('[')) {
+        return Err(format!("{key}: is no list (from {origin})"));
+    }
     let is_section =
         |key: &str| known_keys().iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
     if let Some((section, _)) = values.iter().find(|(key, _)| is_section(key)) {
@@ -79,6 +82,10 @@ fn without_values(message: &str) -> &str {
     if quotes_a_value && !quotes_a_key { "this cannot stand here" } else { message }
 }
 
+/// The settings that are lists.
+const LISTS: [&str; 4] =
+    ["server.allowed_hosts", "server.allowed_origins", "simulation.venues_down", "simulation.venues_silent"];
+
 fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     let text = |value: &toml::Value| match value {
         toml::Value::String(text) => text.clone(),
@@ -87,12 +94,18 @@ fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     for (key, value) in table {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
+            // An empty table where a value belongs would be ignored; a section may be empty.
+            toml::Value::Table(table) if table.is_empty() && path.contains('.') => into.push((path, "{}".to_owned())),
             toml::Value::Table(table) => flatten(&path, table, into),
-            toml::Value::Array(items) => into.push((path, items.iter().map(text).collect::<Vec<_>>().join(","))),
+            // Only a list may be one; elsewhere an empty one would count as unset.
+            toml::Value::Array(items) if LISTS.contains(&path.as_str()) => {
+                into.push((path, items.iter().map(text).collect::<Vec<_>>().join(",")))
+            }
             single => into.push((path, text(single))),
         }
     }
 }
+
 /// The text of a file of settings. Anything else than a file could have no end, or never answer.
 pub(super) fn text_of(path: &Path) -> std::io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {

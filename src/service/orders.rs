@@ -5,6 +5,7 @@
 //!
 //! Whoever asks says for whom: to any other owner an order does not exist.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct OrderService {
     channels: Arc<Channels>,
     // Held while an order is loaded for a listener that catches up, so that slow listeners don't keep the database busy.
     catching_up: Arc<Semaphore>,
+    // The lists that each owner has asked for and not been answered yet.
+    lists: Arc<Mutex<HashMap<Owner, Arc<Semaphore>>>>,
     patience: Duration,
 }
 
@@ -102,6 +105,9 @@ impl OrderService {
     const TRIES: usize = 5;
     /// How many orders are loaded at once for listeners that catch up.
     const CATCHING_UP: usize = 4;
+    /// How many lists of one owner are read at once. Further ones wait, so that the database has time for others: a page
+    /// costs it a hundred times as much as an order.
+    const LISTS_AT_ONCE: usize = 2;
 
     /// A service in front of those actors that waits so long for an answer.
     pub fn new(
@@ -113,7 +119,7 @@ impl OrderService {
         patience: Duration,
     ) -> Self {
         let catching_up = Arc::new(Semaphore::new(Self::CATCHING_UP));
-        Self { manager, persistence, router, tally, channels, catching_up, patience }
+        Self { manager, persistence, router, tally, channels, catching_up, lists: Arc::default(), patience }
     }
 
     /// Takes an order in.
@@ -230,11 +236,26 @@ impl OrderService {
 
     /// A page of orders, newest first.
     pub async fn list(&self, filter: ListFilter) -> Result<Page, ServiceError> {
-        match timeout(self.patience, self.persistence.send(ListOrders(filter))).await {
+        let list = async {
+            let turns = self.lists_of(filter.owner);
+            let _turn = turns.acquire().await.ok();
+            self.persistence.send(ListOrders(filter)).await
+        };
+        match timeout(self.patience, list).await {
             Ok(Ok(Ok(page))) => Ok(page),
             Ok(Ok(Err(error))) => Err(unanswered(&error)),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Unavailable),
         }
+    }
+
+    /// The turns of an owner's lists. Those of owners that ask for none are forgotten.
+    fn lists_of(&self, owner: Owner) -> Arc<Semaphore> {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = lists.get(&owner) {
+            return turns.clone();
+        }
+        lists.retain(|_, turns| Arc::strong_count(turns) > 1);
+        lists.entry(owner).or_insert_with(|| Arc::new(Semaphore::new(Self::LISTS_AT_ONCE))).clone()
     }
 
     /// What every venue offers now, and which would win.

@@ -259,7 +259,12 @@ impl Ledger {
 
     /// Reads the ledger in that file without changing it, also while an engine appends to it.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
-        let file = File::open(path).map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+        let io = |source| LedgerError::Io { path: path.to_owned(), source };
+        // Anything else could have no end, or never answer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is no regular file")));
+        }
+        let file = File::open(path).map_err(io)?;
         let mut ledger = Self::unread(DateTime::UNIX_EPOCH, Duration::from_millis(1));
         ledger.absorb(path, file)?;
         Ok(ledger)

@@ -142,6 +142,9 @@ impl SeaStore {
             return Ok(store);
         }
         let connection = Self::schema_connection(settings).await?;
+        if connection.get_database_backend() == DbBackend::Postgres {
+            has_no_tables_elsewhere(&connection).await?;
+        }
         Migrator::up(&connection, None).await?;
         connection.close().await?;
         Self::connect_with(settings, guard, file).await
@@ -173,15 +176,20 @@ impl SeaStore {
         lock: Option<Arc<FileLock>>,
     ) -> Result<Self, DbErr> {
         if !settings.url.is_sqlite() {
+            let schema = schema(settings).await?;
             // Writers have connections of their own, so that a flood of slow reads cannot hold up a commit.
             let writers = Ord::min(Self::WRITERS, settings.max_connections);
             let doubt = SuspectConnections::default();
-            let writer = Database::connect(postgres_options(settings, guard.clone(), writers, doubt.clone())?).await?;
+            let writer =
+                Database::connect(postgres_options(settings, &schema, guard.clone(), writers, doubt.clone())?).await?;
             let (reader, reader_doubt) = match settings.max_connections - writers {
                 0 => (writer.clone(), doubt.clone()),
                 readers => {
                     let doubt = SuspectConnections::default();
-                    (Database::connect(postgres_options(settings, guard, readers, doubt.clone())?).await?, doubt)
+                    (
+                        Database::connect(postgres_options(settings, &schema, guard, readers, doubt.clone())?).await?,
+                        doubt,
+                    )
                 }
             };
             let writer = WriterConnection::Pool(writer);
@@ -440,15 +448,49 @@ fn postgres(settings: &DatabaseSettings) -> Result<PgConnectOptions, DbErr> {
 /// minute the p99 of a page was 229 ms, without reading all of them up to 43, and without the machine code up to 12.
 const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
+/// The schema that the tables are in. Every connection is bound to it: a `search_path` that is changed while the engine
+/// runs would lead new connections to other tables.
+async fn schema(settings: &DatabaseSettings) -> Result<String, DbErr> {
+    let connection = SeaStore::schema_connection(settings).await?;
+    let row =
+        connection.query_one_raw(Statement::from_string(DbBackend::Postgres, "SELECT current_schema()::text")).await?;
+    connection.close().await?;
+    let schema: Option<String> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+    schema.ok_or_else(|| DbErr::Custom("search_path names no schema that exists".to_owned()))
+}
+
+/// Refuses a schema without the tables where another one of the database has them: a start would make new, empty ones, and
+/// every accepted order would be gone.
+async fn has_no_tables_elsewhere(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    const ELSEWHERE: &str = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relname = 'order_events' AND c.relkind IN ('r', 'p') AND n.nspname <> current_schema() \
+         AND NOT EXISTS (SELECT FROM pg_class o JOIN pg_namespace m ON m.oid = o.relnamespace \
+         WHERE o.relname = 'order_events' AND m.nspname = current_schema()) LIMIT 1";
+    match connection.query_one_raw(Statement::from_string(DbBackend::Postgres, ELSEWHERE)).await? {
+        None => Ok(()),
+        Some(row) => {
+            let schema: String = row.try_get_by_index(0)?;
+            Err(DbErr::Custom(format!(
+                "the tables are in schema {schema:?}, and search_path leads elsewhere; set it back, or use another database"
+            )))
+        }
+    }
+}
+
 fn postgres_options(
     settings: &DatabaseSettings,
+    schema: &str,
     guard: Option<LockGuard>,
     connections: u32,
     doubt: SuspectConnections,
 ) -> Result<ConnectOptions, DbErr> {
     let postgres = postgres(settings)?;
     let mut options = options(settings, connections);
-    let limits = limits(settings);
+    let mut limits = limits(settings);
+    // Another name would have to be escaped; then the connections find the schema as this one did.
+    if schema.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_') {
+        limits.push(("search_path", format!("\"{schema}\"")));
+    }
     let name = guard.as_ref().map_or_else(|| "order-engine".to_owned(), LockGuard::connection_name);
     options.map_sqlx_postgres_opts(move |_| {
         postgres.clone().options(limits.clone()).options(BY_INDEX).application_name(&name)
@@ -502,6 +544,8 @@ pub(super) fn limits(settings: &DatabaseSettings) -> Vec<(&'static str, String)>
         ("lock_timeout", settings.lock_timeout.as_millis().to_string()),
         // A transaction whose engine no longer speaks is undone, or its rows would stay locked against the next try.
         ("idle_in_transaction_session_timeout", SeaStore::PATIENCE.as_millis().to_string()),
+        // Whatever the server, the database or the role say: a commit that is not on the disk is none.
+        ("synchronous_commit", "on".to_owned()),
     ]
 }
 
@@ -933,6 +977,9 @@ fn sql_code(error: &DbErr) -> Option<String> {
 
 /// Whether the database understood the statement and refuses its data, so that trying again cannot help.
 fn is_about_the_data(error: &DbErr) -> bool {
+    if matches!(error, DbErr::RecordNotInserted) {
+        return true;
+    }
     let Some(code) = sql_code(error) else { return false };
     // PostgreSQL's classes 22 (data exception) and 23 (integrity constraint); SQLite's SQLITE_CONSTRAINT with its
     // extended codes (275 is a CHECK), SQLITE_TOOBIG and SQLITE_MISMATCH.

@@ -28,13 +28,15 @@ enum Stands {
 }
 
 /// What is done to an order's rows; `{id}` is its id as the database writes it.
-const DAMAGES: [(Stands, &str); 9] = [
+const DAMAGES: [(Stands, &str); 11] = [
     (Stands::Open, r#"UPDATE orders SET request = '{"tokenIn":' WHERE id = {id}"#),
     (Stands::Open, "UPDATE order_events SET data = 'nothing' WHERE order_id = {id} AND seq = 2"),
     (Stands::Open, "DELETE FROM order_events WHERE order_id = {id}"),
     (Stands::Open, "UPDATE order_events SET status = 'failed' WHERE order_id = {id} AND seq = 1"),
     (Stands::Live, "UPDATE orders SET request = '[]' WHERE id = {id}"),
     (Stands::Live, "DELETE FROM transactions WHERE order_id = {id}"),
+    (Stands::Live, "DELETE FROM order_events WHERE order_id = {id} AND status = 'submitted'"),
+    (Stands::Live, "DELETE FROM order_events WHERE order_id = {id} AND seq > 1"),
     (Stands::Ended, "UPDATE order_events SET data = '{}' WHERE order_id = {id} AND seq = 2"),
     (Stands::Ended, "UPDATE orders SET request = '' WHERE id = {id}"),
     (Stands::Ended, "UPDATE orders SET status = 'confirmed' WHERE id = {id}"),

@@ -204,9 +204,7 @@ async fn answers_that_nobody_reads_do_not_pile_up_in_memory() {
     let floods: Vec<_> = (0..20)
         .map(|_| {
             let url = server.client.url().to_owned();
-            actix_web::web::block(move || {
-                write_until_cut(&url, "", b"GET /api/orders HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            })
+            actix_web::web::block(move || write_until_cut(&url, "", b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n"))
         })
         .collect();
     for flood in floods {
@@ -247,4 +245,29 @@ async fn a_body_in_pieces_is_not_read_for_ever() {
         let read = stream.read(&mut answer).unwrap();
         assert!(answer[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..read]));
     }
+}
+
+#[actix::test]
+async fn commands_that_wait_for_the_database_do_not_pile_up_in_memory() {
+    let limits = [("ws.commands_per_minute", "1000000"), ("ws.mistakes_per_minute", "1000000")];
+    let server = Server::start(SWIFT.into_iter().chain(limits));
+    let before = server.memory_kib();
+    let cancel = r#"{"type":"cancel","orderId":"01890000-0000-7000-8000-000000000000"}"#;
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = server.client.raw_socket("/ws");
+            let frames = client_frame(0x1, cancel.as_bytes()).repeat(500);
+            actix_web::web::block(move || {
+                let mut answers = stream.try_clone().unwrap();
+                std::thread::spawn(move || while answers.read(&mut [0; 65_536]).is_ok_and(|read| read > 0) {});
+                stream.set_write_timeout(Some(PATIENCE)).unwrap();
+                (0..20).all(|_| stream.write_all(&frames).is_ok())
+            })
+        })
+        .collect();
+    for flood in floods {
+        assert!(flood.await.unwrap(), "a socket that keeps to its limits was closed");
+    }
+    let added = server.memory_kib().saturating_sub(before);
+    assert!(added < MAY_ADD_KIB, "{added} KiB");
 }

@@ -214,3 +214,20 @@ async fn a_ledger_or_a_secret_that_is_the_database_itself_starts_no_engine() {
     assert_refused(&server, "sqlite://x.db", WRONG_SETTINGS, "auth.secret_file: \"./x.db\" is the database");
     assert_eq!(std::fs::read(server.file("x.db")).unwrap(), before);
 }
+
+#[actix::test]
+async fn a_database_file_that_is_mounted_by_itself_starts_no_engine() {
+    let server = Server::idle(SWIFT);
+    let (file, at) = (server.file("real.db"), server.file("mounted.db"));
+    std::fs::write(&file, "").unwrap();
+    std::fs::write(&at, "").unwrap();
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        let status = std::process::Command::new(program).args(arguments).status().unwrap();
+        assert!(status.success(), "{program} needs root");
+    };
+    run("mount", &["--bind".as_ref(), file.as_os_str(), at.as_os_str()]);
+    let (code, said) = another(&server, "migrate", "sqlite://mounted.db");
+    run("umount", &[at.as_os_str()]);
+    assert!(code == WRONG_SETTINGS && said.contains("mount its folder"), "{code:?} {said}");
+    assert_eq!(another(&server, "migrate", "sqlite://mounted.db").0, Some(0));
+}

@@ -451,3 +451,91 @@ async fn a_lock_whose_connection_breaks_is_taken_again_and_nobody_notices() {
     }
     check(&server, &[]).await;
 }
+
+/// An engine that is not started yet, on a database of that name.
+fn idle_engine_on(postgres: &Postgres, name: &str) -> Server {
+    let mut server = Server::idle(SWIFT);
+    server.set("DATABASE_URL", &postgres.create_database(name));
+    server
+}
+
+#[actix::test]
+async fn a_database_that_stores_fewer_rows_than_it_was_told_to_makes_201_no_lie() {
+    let postgres = Postgres::start();
+    for table in ["orders", "order_events", "transactions"] {
+        let mut server = idle_engine_on(&postgres, table);
+        server.restart();
+        let id = server.client.submit(json!({})).await.order_id();
+        assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+        let swaps = server.ledger().len();
+        postgres.sql_in(
+            table,
+            &format!(
+                "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+                 CREATE TRIGGER nothing BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION nothing()"
+            ),
+        );
+        let answer = server.client.submit(json!({})).await;
+        if table == "transactions" {
+            // The order is stored; its swap cannot be, so it is never sent.
+            let ended = server.client.until_ended(&answer.order_id()).await;
+            assert_eq!(ended["status"], "failed", "{ended}");
+        } else {
+            assert_eq!(
+                (answer.status, &answer.body["code"]),
+                (503, &json!("not_accepted")),
+                "{table}: {}",
+                answer.body
+            );
+        }
+        assert_eq!(server.ledger().len(), swaps, "{table}: a swap was sent that is not recorded");
+        postgres.sql_in(table, &format!("DROP TRIGGER nothing ON {table}"));
+        let id = server.client.submit(json!({})).await.order_id();
+        assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+    }
+}
+
+#[actix::test]
+async fn what_is_set_for_the_database_makes_no_commit_less_durable_and_leads_to_no_other_tables() {
+    let postgres = Postgres::start();
+    let mut server = idle_engine_on(&postgres, "settings");
+    let sql = |statements: &str| postgres.sql_in("settings", statements);
+    sql("CREATE SCHEMA mine");
+    sql("ALTER DATABASE settings SET search_path = mine");
+    sql("ALTER DATABASE settings SET synchronous_commit = off");
+    server.restart();
+    let id = server.client.submit(json!({})).await.order_id();
+    server.client.until_ended(&id).await;
+    sql("CREATE TABLE mine.seen (commit text, path text)");
+    sql("CREATE FUNCTION mine.see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO mine.seen VALUES \
+         (current_setting(''synchronous_commit''), current_setting(''search_path'')); RETURN NEW; END'");
+    sql("CREATE TRIGGER see BEFORE INSERT ON mine.orders FOR EACH ROW EXECUTE FUNCTION mine.see()");
+    // From here on a new connection would be led to other tables, of the same names.
+    sql("CREATE SCHEMA other");
+    sql("CREATE TABLE other.orders (LIKE mine.orders)");
+    sql("CREATE TABLE other.order_events (LIKE mine.order_events)");
+    sql("ALTER DATABASE settings SET search_path = other");
+    postgres.cut_connections();
+    let mut accepted = Vec::new();
+    while accepted.len() < 20 {
+        let answer = server.client.submit(json!({})).await;
+        match answer.status {
+            201 => accepted.push(answer.order_id()),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    for id in &accepted {
+        assert_eq!(server.client.until_ended(id).await["status"], "confirmed");
+    }
+    assert_eq!(sql("SELECT DISTINCT commit, path FROM mine.seen"), "on|\"mine\"");
+    assert_eq!(sql("SELECT count(*) FROM other.orders"), "0");
+    // And a start does not begin anew beside the tables that there are.
+    server.kill();
+    sql("CREATE SCHEMA empty");
+    sql("ALTER DATABASE settings SET search_path = empty");
+    assert!(!server.try_restart(), "it starts on new tables, and every order is gone");
+    server.wait();
+    sql("ALTER DATABASE settings SET search_path = mine");
+    server.restart();
+    assert_eq!(server.client.get(&format!("/api/orders/{}", accepted[0])).await.status, 200);
+}

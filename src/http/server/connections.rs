@@ -93,7 +93,7 @@ impl ConnectionState {
     /// A request that follows an answer so soon counts as sent without waiting for it, and so many of them in a row end
     /// the connection. A fast client on the same machine may get there too: it connects again.
     const AT_ONCE: Duration = Duration::from_micros(200);
-    const IN_A_ROW: u32 = 256;
+    const IN_A_ROW: u32 = 64;
     /// So long a client has to take an answer that came before the end of its body; as the server gives others.
     const LINGER: Duration = Duration::from_secs(1);
 

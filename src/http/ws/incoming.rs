@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::codec::Decoder;
 
 use crate::http::ws::pace::{Pace, TooFast};
+use crate::http::ws::pending::PendingCommands;
 
 /// A frame costs one unit of the client's pace for each started part of this size, so that bytes are paced as well.
 const BYTES_PER_UNIT: usize = 1024;
@@ -29,6 +30,7 @@ pub(super) struct Incoming<S> {
     buffer: BytesMut,
     most_bytes: usize,
     pace: Pace,
+    pending: PendingCommands,
     // Set while the client is held back.
     held: Option<Pin<Box<Sleep>>>,
     ended: bool,
@@ -36,9 +38,9 @@ pub(super) struct Incoming<S> {
 
 impl<S> Incoming<S> {
     /// The frames on that connection; one that announces more than `most_bytes` is an error.
-    pub(super) fn new(connection: S, most_bytes: usize, pace: Pace) -> Self {
+    pub(super) fn new(connection: S, most_bytes: usize, pace: Pace, pending: PendingCommands) -> Self {
         let codec = Codec::new().max_size(most_bytes);
-        Self { connection, codec, buffer: BytesMut::new(), most_bytes, pace, held: None, ended: false }
+        Self { connection, codec, buffer: BytesMut::new(), most_bytes, pace, pending, held: None, ended: false }
     }
 
     /// The next frame of the buffer; `None` if the connection has to be read first.
@@ -101,6 +103,7 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Incoming<
         // Counts frames against the share that tokio gives a task at once: the server polls a session again for as long
         // as it has an answer, and the other connections of the thread would wait until the buffers are empty.
         let turn = ready!(coop::poll_proceed(cx));
+        ready!(this.pending.poll_room(cx));
         if let Some(held) = &mut this.held {
             ready!(held.as_mut().poll(cx));
             this.held = None;
@@ -166,7 +169,7 @@ mod tests {
             count.set(count.get() + 1);
             Ok(Bytes::from(part))
         });
-        (Incoming::new(connection, 1_000, pace), reads)
+        (Incoming::new(connection, 1_000, pace, PendingCommands::default()), reads)
     }
 
     async fn first_error(bytes: Vec<u8>) -> ProtocolError {

@@ -12,6 +12,7 @@ use actix::prelude::*;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use crate::actors::order::{self, Missed, OrderUpdate, Subscriber, TooManySubscribers};
@@ -309,6 +310,8 @@ impl OrdersSocket {
             let warnings = warnings::at_submit(&submission.order.request, &app).await;
             Ok(Ok((submission, warnings)))
         };
+        let pending = self.pulse.pending.begin();
+        let submit = submit.inspect(move |_| drop(pending));
         ctx.spawn(submit.into_actor(self).map(move |submitted: Result<_, Problem>, _, ctx| match submitted {
             Ok(Ok((submission, warnings))) => {
                 let order = &submission.order;
@@ -329,7 +332,8 @@ impl OrdersSocket {
     fn cancel(&mut self, id: OrderId, request_id: Option<RequestId>, ctx: &mut Context) {
         let app = self.app().clone();
         let owner = self.pulse.caller.may(Scope::Trade);
-        let cancel = async move { orders::cancelled(&app, owner?, id).await };
+        let pending = self.pulse.pending.begin();
+        let cancel = async move { orders::cancelled(&app, owner?, id).await }.inspect(move |_| drop(pending));
         ctx.spawn(cancel.into_actor(self).map(move |cancelled, _, ctx| match cancelled {
             Ok(order) => {
                 let (status, order) = (order.last().status, OrderView::of(&order));

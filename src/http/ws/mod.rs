@@ -10,6 +10,7 @@ mod incoming;
 mod many;
 mod one;
 mod pace;
+mod pending;
 pub mod sessions;
 
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ use crate::http::extract::caller::{BEARER_PROTOCOL, Caller};
 use crate::http::middleware::guard::RequestGuard;
 use crate::http::middleware::limits::Client;
 use crate::http::problem::Problem;
+use crate::http::ws::pending::PendingCommands;
 use crate::http::ws::sessions::{CloseSocket, LastHeard, SocketHandle, SocketSlot};
 
 type Close = (CloseCode, &'static str);
@@ -85,6 +87,7 @@ struct Heartbeat {
     socket: Option<SocketHandle>,
     entered: Option<(u64, LastHeard)>,
     heard: Instant,
+    pending: PendingCommands,
     // Given back when the session is dropped, also where it never began.
     _seat: SocketSlot,
 }
@@ -104,7 +107,18 @@ impl Heartbeat {
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
         let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
-        Ok(Self { app, guard, caller, client, address, socket, entered: None, heard: Instant::now(), _seat: seat })
+        Ok(Self {
+            app,
+            guard,
+            caller,
+            client,
+            address,
+            socket,
+            entered: None,
+            heard: Instant::now(),
+            pending: PendingCommands::default(),
+            _seat: seat,
+        })
     }
 
     /// Called when the session starts; whether it may go on.
@@ -172,7 +186,7 @@ fn open<S: SocketActor + StreamHandler<Result<Message, ProtocolError>>>(
     })?;
     let settings = &session.pulse().app.settings.ws;
     let pace = Pace::new(settings.commands_per_minute.saturating_add(settings.frames_per_minute));
-    let incoming = Incoming::new(stream, most_bytes, pace);
+    let incoming = Incoming::new(stream, most_bytes, pace, session.pulse().pending.clone());
     // The adapter's own stream stays empty: it would read more than is handled.
     Ok(response.streaming(WebsocketContext::with_factory(stream::pending(), |ctx| {
         ctx.add_stream(incoming);

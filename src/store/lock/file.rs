@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
 use crate::config::SqliteFile;
 use crate::store::lock::LockError;
 
@@ -103,6 +105,13 @@ impl FileLock {
         let locked = locked.get_or_insert_default();
         let seen = fs::metadata(&path).map_err(|error| wrong(format!("cannot be used: {error}")))?;
         usable(&seen).map_err(wrong)?;
+        if is_mount_point(&path) {
+            return Err(wrong(
+                "is mounted as a single file: its write-ahead log would stay beside the mount, and the orders in it are \
+                 lost when that goes; mount its folder instead"
+                    .to_owned(),
+            ));
+        }
         if locked.contains(&id(&seen)) {
             return Err(held(format!("process {} (this one)", std::process::id())));
         }
@@ -271,6 +280,17 @@ fn usable(found: &Metadata) -> Result<(), String> {
     }
 }
 
+/// Whether the file is mounted by itself, and not its folder. Where nobody can say it counts as not.
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    let mount = |path: &Path| {
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+    };
+    let folder = path.parent().and_then(mount);
+    folder.zip(mount(&path)).is_some_and(|(folder, file)| folder != file)
+}
+
 fn id(found: &Metadata) -> FileId {
     (found.dev(), found.ino())
 }
@@ -392,16 +412,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_database_file_that_is_renamed_or_replaced_is_noticed() {
+        for is_replaced in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("orders.db");
+            let lock = std::sync::Arc::new(FileLock::acquire(&database(&path)).unwrap());
+            fs::rename(&path, folder.path().join("moved.db")).unwrap();
+            if is_replaced {
+                fs::write(&path, "").unwrap();
+            }
+            let cause = replaced(std::sync::Arc::downgrade(&lock)).await.unwrap();
+            assert!(cause.contains(if is_replaced { "replaced" } else { "removed or renamed" }), "{cause}");
+            // There is no way back: what was written meanwhile is somewhere else.
+            fs::rename(folder.path().join("moved.db"), &path).unwrap();
+            assert_eq!(lock.check(), Err(cause));
+        }
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("orders.db");
-        let lock = std::sync::Arc::new(FileLock::acquire(&database(&path)).unwrap());
-        let watch = || replaced(std::sync::Arc::downgrade(&lock));
-        fs::rename(&path, folder.path().join("moved.db")).unwrap();
-        assert!(watch().await.unwrap().contains("removed or renamed"));
-        fs::write(&path, "").unwrap();
-        assert!(watch().await.unwrap().contains("replaced"));
-        fs::rename(folder.path().join("moved.db"), &path).unwrap();
-        let watched = tokio::spawn(watch());
+        let lock = std::sync::Arc::new(FileLock::acquire(&database(&folder.path().join("orders.db"))).unwrap());
+        let watched = tokio::spawn(replaced(std::sync::Arc::downgrade(&lock)));
         drop(lock);
         assert_eq!(watched.await.unwrap(), None);
     }

@@ -71,11 +71,19 @@ pub(super) struct UpdateColumn<C> {
 /// The statements of a group.
 pub(super) struct Statements {
     backend: DbBackend,
-    parts: Vec<(String, Vec<Value>)>,
+    parts: Vec<Part>,
     // PostgreSQL counts placeholders over all parts of a round.
     placeholders: usize,
     // Where the parts end that later ones have to see.
     rounds: Vec<usize>,
+}
+
+/// A statement of a group.
+struct Part {
+    text: String,
+    values: Vec<Value>,
+    // How many rows it has to write. A trigger or a rule of the database can make it write fewer without an error.
+    rows: usize,
 }
 
 impl Statements {
@@ -123,9 +131,10 @@ impl Statements {
     }
 
     fn push(&mut self, kinds: &[ColumnKind], rows: Vec<Vec<Value>>, text: impl FnOnce(&str) -> String) {
+        let count = rows.len();
         let (source, values) = source(self.backend, kinds, rows, self.placeholders);
         self.placeholders += values.len();
-        self.parts.push((text(&source), values));
+        self.parts.push(Part { text: text(&source), values, rows: count });
     }
 
     /// Whether they are one statement, which needs no transaction around it to be done whole or not at all.
@@ -140,8 +149,9 @@ impl Statements {
     /// Runs them all, in the order in which they were added where that can matter.
     pub(super) async fn run(self, connection: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.backend != DbBackend::Postgres {
-            for (text, values) in self.parts {
-                connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
+            for Part { text, values, rows } in self.parts {
+                let statement = Statement::from_sql_and_values(self.backend, text, values);
+                written(connection.execute_raw(statement).await?.rows_affected(), rows)?;
             }
             return Ok(());
         }
@@ -149,16 +159,36 @@ impl Statements {
         let ends: Vec<_> = self.rounds.into_iter().chain([usize::MAX]).collect();
         let mut begin = 0;
         for end in ends {
-            let (mut texts, values): (Vec<_>, Vec<Vec<_>>) = left.by_ref().take(end - begin).unzip();
+            let parts: Vec<_> = left.by_ref().take(end - begin).collect();
             begin = end;
-            let Some(last) = texts.pop() else { continue };
-            let before = joined(texts.iter().enumerate().map(|(index, text)| format!("part{index} AS ({text})")));
-            let text = if before.is_empty() { last } else { format!("WITH {before} {last}") };
-            let values = values.into_iter().flatten().collect::<Vec<_>>();
+            if parts.is_empty() {
+                continue;
+            }
+            // One statement for all of them. It fails where a part has written fewer rows than it was to, so that it is
+            // undone: its own count of rows would be known only after its commit.
+            let texts = joined(
+                parts.iter().enumerate().map(|(index, part)| format!("part{index} AS ({} RETURNING 1)", part.text)),
+            );
+            let counts = parts
+                .iter()
+                .enumerate()
+                .map(|(index, part)| format!("(SELECT count(*) FROM part{index}) = {}", part.rows))
+                .collect::<Vec<_>>()
+                .join(" AND ");
+            let text = format!("WITH {texts} SELECT 1 / CASE WHEN {counts} THEN 1 ELSE 0 END");
+            let values = parts.into_iter().flat_map(|part| part.values).collect::<Vec<_>>();
             connection.execute_raw(Statement::from_sql_and_values(self.backend, text, values)).await?;
         }
         Ok(())
     }
+}
+
+fn written(rows: u64, asked: usize) -> Result<(), DbErr> {
+    if usize::try_from(rows) == Ok(asked) {
+        return Ok(());
+    }
+    tracing::error!(rows, asked, "the database wrote fewer rows than it was to, and reported no error");
+    Err(DbErr::RecordNotInserted)
 }
 
 /// The rows as a table expression called `new` whose columns are `column1`, `column2` and so on, and its values.

@@ -7,11 +7,11 @@ use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Order as Sorted, Que
 use sea_orm::{ColumnTrait, Iterable, QueryResult};
 use uuid::Uuid;
 
-use crate::store::sea::rows::{Loaded, id_of};
-use crate::store::sea::{SeaStore, scope};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::user::Owner;
+use crate::store::sea::rows::{Loaded, id_of};
+use crate::store::sea::{SeaStore, scope};
 use crate::store::{ListFilter, Page, ReadError};
 
 /// How many orders a page looks at for those that its filters let through. A page that has looked at so many ends with

@@ -12,6 +12,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::domain::id::OrderId;
+use crate::domain::lifecycle::OrderEvent;
 use crate::domain::moment::Stamp;
 use crate::domain::order::Order;
 use crate::domain::swap::{SignedSwap, Swap};
@@ -29,6 +30,9 @@ pub(super) struct Loaded {
     /// How many rows have an id that cannot be read.
     pub(super) nameless: usize,
 }
+
+/// How a swap's row says that it cannot land any more.
+const ENDED: [&str; 3] = ["landed", "rejected", "expired"];
 
 /// The id of an order in a row of `orders`.
 pub(super) fn id_of(row: &QueryResult) -> Result<OrderId, DbErr> {
@@ -56,12 +60,17 @@ impl SeaStore {
                 }
             }
         }
+        let swaps = self.live_signatures(&readable).await?;
         let mut histories = self.histories(&readable).await?;
         let mut orders = Vec::with_capacity(readable.len());
         for row in readable {
             let (id, owner) = (OrderId(row.id), row.user_id.map(UserId).into());
             let history = histories.remove(&row.id).unwrap_or_else(|| Ok(Vec::new()));
             match history.and_then(|history| replay(row, history)) {
+                Ok(order) if swaps.get(&order.id.0).is_some_and(|swap| !is_told(&order, swap.as_deref())) => {
+                    let reason = "a swap of it may land, and its events do not tell of that swap";
+                    loaded.unreadable.push(unreadable(id, Some(owner), reason));
+                }
                 Ok(order) => orders.push(order),
                 Err(reason) => loaded.unreadable.push(unreadable(id, Some(owner), reason)),
             }
@@ -134,6 +143,24 @@ impl SeaStore {
         Ok(self.rows(&query).await?.iter().filter_map(read).collect())
     }
 
+    /// The signatures of the swaps that may land, of the orders among these that have not ended.
+    ///
+    /// Read before the histories: a swap is recorded together with the event that names it, so that is there by then.
+    async fn live_signatures(&self, orders: &[orders::Model]) -> Result<HashMap<Uuid, Option<String>>, ReadError> {
+        let open: Vec<_> = orders.iter().filter(|row| row.status.is_none()).map(|row| row.id).collect();
+        if open.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let query = transactions::Entity::find()
+            .select_only()
+            .columns([transactions::Column::OrderId, transactions::Column::Signature])
+            .filter(transactions::Column::OrderId.is_in(open))
+            .filter(transactions::Column::Status.is_not_in(ENDED))
+            .into_query();
+        let read = |row: &QueryResult| Some((row.try_get("", "order_id").ok()?, row.try_get("", "signature").ok()));
+        Ok(self.rows(&query).await?.iter().filter_map(read).collect())
+    }
+
     /// Notes which orders may have a swap that can still land: the swap's own row says so, whatever the others say.
     async fn find_live_swaps(&self, orders: &mut [UnreadableOrder]) -> Result<(), ReadError> {
         if orders.is_empty() {
@@ -143,13 +170,21 @@ impl SeaStore {
             .select_only()
             .column(transactions::Column::OrderId)
             .filter(transactions::Column::OrderId.is_in(orders.iter().map(|order| order.id.0)))
-            .filter(transactions::Column::Status.is_not_in(["landed", "rejected", "expired"]))
+            .filter(transactions::Column::Status.is_not_in(ENDED))
             .into_query();
         let rows = self.rows(&query).await?;
         let live: HashSet<Uuid> = rows.iter().filter_map(|row| row.try_get("", "order_id").ok()).collect();
         orders.iter_mut().for_each(|order| order.may_be_live = live.contains(&order.id.0));
         Ok(())
     }
+}
+
+/// Whether the events of an order name that swap. Where its signature cannot be read, they do not.
+fn is_told(order: &Order, signature: Option<&str>) -> bool {
+    order.history().iter().any(|step| match &step.event {
+        OrderEvent::Submitted(swap) => Some(swap.signature.to_string().as_str()) == signature,
+        _ => false,
+    })
 }
 
 /// Whose an order is; `None` where that cannot be read.
