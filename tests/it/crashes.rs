@@ -74,7 +74,7 @@ async fn a_lost_answer_after_landing_never_leads_to_a_second_swap() {
 #[actix::test]
 async fn a_dropped_swap_is_signed_anew_only_after_its_blocks_went_by() {
     let settings = [
-        ("simulation.drop_rate", "0.5"),
+        ("simulation.drop_rate", "0.3"),
         ("simulation.block_ms", "10"),
         ("simulation.valid_blocks", "30"),
         ("chain.resend_ms", "50"),

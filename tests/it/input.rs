@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::order;
-use crate::process::Server;
+use crate::process::{SWIFT, Server};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -274,4 +274,36 @@ async fn a_byte_order_mark_and_an_unencoded_plus_sign_are_understood() {
     }
     let twice = server.client.get("/api/orders?status=pending&status=routing").await;
     assert_eq!((twice.status, &twice.body["errors"][0]["field"]), (400, &json!("status")));
+}
+
+#[actix::test]
+async fn a_filter_that_was_lost_on_the_way_cancels_nothing() {
+    let server = Server::start(SWIFT.into_iter().chain([("orders.backoff_initial_ms", "600000")]));
+    let id = server.client.submit(json!({ "minAmountOut": "1000000" })).await.order_id();
+    server.client.until(&id, |order| order["retryCount"] == 1).await;
+    let announced = [("content-type", "application/json")];
+    for (method, path) in [("POST", "/api/orders/cancel"), ("DELETE", "/api/orders")] {
+        let answer = server.client.send(method, path, &announced, String::new()).await.unwrap();
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_json")), "{}", answer.body);
+    }
+    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
+    // An empty filter, or no body that is announced, means every order.
+    let answer = server.client.send("DELETE", "/api/orders", &[], String::new()).await.unwrap();
+    assert_eq!(answer.body["cancelled"], 1, "{}", answer.body);
+}
+
+#[actix::test]
+async fn a_body_that_is_said_to_be_compressed_or_in_another_charset_is_refused_by_name() {
+    let server = Server::start(SWIFT);
+    for (headers, named) in [
+        ([("content-type", "application/json"), ("content-encoding", "gzip")], "gzip"),
+        ([("content-type", "application/json; charset=utf-16"), ("accept", "*/*")], "utf-16"),
+    ] {
+        let answer = server.client.send("POST", "/api/orders", &headers, order(json!({})).to_string()).await.unwrap();
+        assert_eq!((answer.status, &answer.body["code"]), (415, &json!("unsupported_media_type")), "{}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().contains(named), "{}", answer.body);
+    }
+    let plain = [("content-type", "application/json; charset=UTF-8"), ("content-encoding", "identity")];
+    let answer = server.client.send("POST", "/api/orders", &plain, order(json!({})).to_string()).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.body);
 }

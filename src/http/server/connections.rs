@@ -93,6 +93,8 @@ impl ConnectionState {
     /// A request that follows an answer so soon counts as sent without waiting for it, and so many of them in a row end
     /// the connection. A fast client on the same machine may get there too: it connects again.
     const AT_ONCE: Duration = Duration::from_micros(200);
+    /// More than any request has, so that a thread that is late with reading one is not taken for a flood.
+    const LEFT_UNREAD: u64 = 96 * 1024;
     const IN_A_ROW: u32 = 64;
     /// So long a client has to take an answer that came before the end of its body; as the server gives others.
     const LINGER: Duration = Duration::from_secs(1);
@@ -126,7 +128,7 @@ impl ConnectionState {
 
     /// Whether the client sends bytes just now, or has sent some that were not read yet.
     pub(in crate::http) fn has_input(&self) -> bool {
-        self.socket.has_input()
+        self.socket.unread() > 0
     }
 
     /// Whether this answer is the last one of the connection, which is reset a moment later. It is for a client that does
@@ -141,6 +143,7 @@ impl ConnectionState {
             actix_web::rt::spawn(async move {
                 tokio::time::sleep(Self::LINGER).await;
                 if let Some(connection) = connection.upgrade() {
+                    connection.all.shut.fetch_add(1, Ordering::Relaxed);
                     connection.give_way(&mut connection.all.open());
                     connection.socket.reset();
                 }
@@ -183,8 +186,10 @@ impl ConnectionState {
     /// left with the system. Then the server holds megabytes of further requests, and goes round in a circle.
     fn is_flooded(&self) -> bool {
         let is_handed_over = self.seen_ms.load(Ordering::Relaxed) == Self::HANDED_OVER;
-        let is_flooded =
-            !is_handed_over && self.is_busy.load(Ordering::Relaxed) && !self.is_body_open() && self.socket.has_input();
+        let is_flooded = !is_handed_over
+            && self.is_busy.load(Ordering::Relaxed)
+            && !self.is_body_open()
+            && self.socket.unread() > Self::LEFT_UNREAD;
         match is_flooded {
             true => self.flooded.fetch_add(1, Ordering::Relaxed) >= 1,
             false => {

@@ -37,9 +37,9 @@ impl SocketHandle {
         Self(Arc::new(socket))
     }
 
-    /// Whether bytes of the client wait to be read.
-    pub(in crate::http) fn has_input(&self) -> bool {
-        rustix::io::ioctl_fionread(&*self.0).is_ok_and(|bytes| bytes > 0)
+    /// How many bytes of the client wait to be read.
+    pub(in crate::http) fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(&*self.0).unwrap_or_default()
     }
 
     /// Resets the connection. What the client has sent and nobody has read is dropped: after [`SocketHandle::shut`] it
