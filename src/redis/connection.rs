@@ -77,11 +77,13 @@ impl RedisConnection {
         Ok(connection.insert(opened).clone())
     }
 
-    /// What Redis is asked to find out how it is: to take a write, as everything else needs it to.
+    /// What Redis is asked to find out how it is: to take a write and to publish, as everything else needs it to.
     pub(crate) fn sign_of_life(&self) -> Pipeline {
         let lifetime = u64::try_from((Self::PROBED_EVERY * 5).as_millis()).unwrap_or(u64::MAX);
         let mut commands = pipe();
         commands.pset_ex(self.name("alive"), env!("CARGO_PKG_VERSION"), lifetime).ignore();
+        // To a channel that nobody needs to know.
+        commands.publish(format!("{}-alive", self.prefix), env!("CARGO_PKG_VERSION")).ignore();
         commands
     }
 

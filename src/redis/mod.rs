@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `{prefix}:v1:orders:{id}` and `{prefix}:v1:orders` | each recorded step of that order, of all orders: the `order:update` of the WebSocket |
 //! | `{prefix}:v1:prices:{mint in}:{mint out}` | each fresh quote of each venue: a `price:update` |
+//! | `{prefix}:v1-alive` | the engine's version every few seconds, to find out whether Redis lets it publish |
 //!
 //! | key | holds | lives |
 //! |---|---|---|

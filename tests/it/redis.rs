@@ -608,3 +608,9 @@ async fn a_redis_that_is_loading_for_a_while_costs_no_order() {
     };
     lives_through_refusals(&redis, "LOADING", ail, cure).await;
 }
+
+#[actix::test]
+async fn a_redis_that_refuses_only_to_publish_is_told_of_by_ready() {
+    let (ail, cure) = ("ACL SETUSER default -publish", "ACL SETUSER default +publish");
+    lives_through_refusals(&Redis::start(), "NOPERM", |redis| told(redis, ail), |redis| told(redis, cure)).await;
+}
