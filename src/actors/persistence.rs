@@ -185,7 +185,7 @@ impl Persistence {
     const WORTH_A_GROUP: usize = 32;
     /// Or once its writes may have waited this long, so that a group which takes long holds up nobody else.
     const HELD_UP: Duration = Duration::from_millis(5);
-    /// So many unreadable orders are remembered and named.
+    /// The most unreadable orders that are remembered and logged.
     const MOST_UNREADABLE: usize = 10_000;
 
     /// An actor on that store that commits at most `batch` writes at once.

@@ -56,7 +56,7 @@ pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>
         }
     }
     for name in others {
-        // Where the setting has its value from elsewhere, the other variable is somebody else's.
+        // If another variable sets the same key, this one belongs to another program.
         let is_set = |key: &str| {
             SHORT_NAMES.iter().any(|(short, of)| *of == key && found.contains_key(*short))
                 || found.contains_key(&long_name(key))

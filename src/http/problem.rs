@@ -170,7 +170,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
     }
 
-    /// The order is there, and cannot be read until somebody has repaired it.
+    /// The order exists, and its stored rows have to be repaired before it can be read.
     pub fn unreadable_order(id: Option<OrderId>) -> Self {
         let detail = "the order is stored in a way that this version cannot read; its operator has to repair it";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "order_unreadable", detail);

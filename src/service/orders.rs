@@ -292,7 +292,7 @@ impl OrderService {
             Ok(Some(StoredOrder { order, .. })) if order.owner == owner => Ok(order),
             // Another's order is as good as none.
             Ok(_) => Err(ServiceError::Unknown(id)),
-            // Where it cannot be read whose it is, a "no such order" could be a lie to its owner.
+            // If the owner is unreadable too, the caller may be the owner: "no such order" could be untrue.
             Err(ReadError::UnreadableOrder(order)) => match order.owner {
                 Some(other) if other != owner => Err(ServiceError::Unknown(id)),
                 _ => Err(ServiceError::Unreadable(id)),

@@ -203,7 +203,7 @@ pub enum ReadError {
 pub struct UnreadableOrder {
     /// The order.
     pub id: OrderId,
-    /// Whose it is; `None` where that cannot be read either.
+    /// The owner; `None` if that is unreadable too.
     pub owner: Option<Owner>,
     /// Whether a swap of it may still land.
     pub may_be_live: bool,
@@ -274,7 +274,7 @@ pub struct Unfinished {
 pub struct UnfinishedFrom {
     /// After this order; from the oldest on where there is none.
     pub after: Option<OrderId>,
-    /// So many rows further, whose ids cannot be read.
+    /// The number of rows to skip after that order: their ids are unreadable.
     pub skip: u64,
 }
 

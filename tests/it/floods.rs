@@ -201,7 +201,7 @@ fn write_until_cut(url: &str, first: &str, again: &[u8]) {
 async fn answers_that_nobody_reads_do_not_pile_up_in_memory() {
     let server = Server::start(SWIFT.into_iter().chain(NO_DEADLINES));
     let before = server.memory_kib();
-    let floods: Vec<_> = (0..20)
+    let floods: Vec<_> = (0..40)
         .map(|_| {
             let url = server.client.url().to_owned();
             actix_web::web::block(move || write_until_cut(&url, "", b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n"))
@@ -211,7 +211,8 @@ async fn answers_that_nobody_reads_do_not_pile_up_in_memory() {
         flood.await.unwrap();
     }
     let added = server.memory_kib().saturating_sub(before);
-    assert!(added < MAY_ADD_KIB, "{added} KiB");
+    // Without a bound each of them took 12 MiB. The server's own pools keep some read buffers, however many come.
+    assert!(added < 2 * MAY_ADD_KIB, "{added} KiB");
     assert_eq!(server.client.submit(json!({})).await.status, 201);
 }
 

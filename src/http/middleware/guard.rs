@@ -162,12 +162,14 @@ pub(in crate::http) async fn keep(
             request.into_response(problem.error_response()).map_into_right_body()
         }
     };
-    if connection.as_ref().is_some_and(|connection| connection.is_over()) {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
     match &connection {
         Some(connection) if response.status() == StatusCode::SWITCHING_PROTOCOLS => connection.hand_over(),
-        Some(connection) => connection.end(),
+        Some(connection) => {
+            if connection.is_over() {
+                response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+            }
+            connection.end();
+        }
         None => {}
     }
     let headers = response.headers_mut();

@@ -90,12 +90,12 @@ impl Drop for ConnectionState {
 
 impl ConnectionState {
     const HANDED_OVER: u64 = u64::MAX;
-    /// A request that follows an answer so soon counts as sent without waiting for it, and so many of them in a row end
-    /// the connection. A fast client on the same machine may get there too: it connects again.
+    /// A request within this time of the last answer counts as sent without waiting for that answer. More than
+    /// `IN_A_ROW` such requests end the connection. A fast client on the same machine may do the same: it reconnects.
     const AT_ONCE: Duration = Duration::from_micros(200);
-    /// More than any request has, so that a thread that is late with reading one is not taken for a flood.
-    const LEFT_UNREAD: u64 = 96 * 1024;
     const IN_A_ROW: u32 = 64;
+    /// More bytes than a request has: a server thread that reads a request late is not taken for a flood.
+    const LEFT_UNREAD: u64 = 96 * 1024;
     /// So long a client has to take an answer that came before the end of its body; as the server gives others.
     const LINGER: Duration = Duration::from_secs(1);
 

@@ -19,7 +19,7 @@ struct State {
 pub(super) struct PendingCommand(PendingCommands);
 
 impl PendingCommands {
-    /// With so many no further frame is read.
+    /// The limit: no further frame is read while this many commands wait.
     const MOST: usize = 64;
 
     /// Counts one more.

@@ -65,7 +65,7 @@ impl Log {
         Ok(Self { file, id, header: [0; Self::HEADER], size: 0 })
     }
 
-    /// Looks at the log again, and says what somebody else has done to it.
+    /// Compares the log with what was seen last; the error says what another program has changed.
     fn look(&mut self, path: &Path) -> Result<(), String> {
         let shown = path.display();
         match fs::metadata(path) {

@@ -83,7 +83,9 @@ impl SeaStore {
                     Some(bytes) => Some(SignedSwap { swap: Swap::clone(swap), bytes: bytes.into() }),
                     None => {
                         let reason = format!("the bytes of swap {} are missing or damaged", swap.signature);
-                        loaded.unreadable.push(unreadable(order.id, Some(order.owner), reason));
+                        let order = unreadable(order.id, Some(order.owner), reason);
+                        // Its events say so, whatever became of the swap's own row.
+                        loaded.unreadable.push(UnreadableOrder { may_be_live: true, ..order });
                         continue;
                     }
                 },
@@ -174,7 +176,7 @@ impl SeaStore {
             .into_query();
         let rows = self.rows(&query).await?;
         let live: HashSet<Uuid> = rows.iter().filter_map(|row| row.try_get("", "order_id").ok()).collect();
-        orders.iter_mut().for_each(|order| order.may_be_live = live.contains(&order.id.0));
+        orders.iter_mut().for_each(|order| order.may_be_live |= live.contains(&order.id.0));
         Ok(())
     }
 }

@@ -73,9 +73,7 @@ impl FileWriter {
             None => Ok(()),
         }
     }
-}
 
-impl FileWriter {
     fn forget_log(&self) {
         if let Some(lock) = &self.lock {
             lock.forget_log();
