@@ -1,0 +1,170 @@
+//! The documents against what is really served, said and told.
+
+use std::collections::BTreeSet;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+use crate::support::client::{Client, Socket, order};
+use crate::support::process::{SWIFT, Server};
+
+#[actix::test]
+async fn every_document_is_served_and_the_page_asks_nobody_else() {
+    let server = Server::start(SWIFT);
+    for (path, name, version) in [
+        ("/api/openapi.json", "openapi", "3.1.0"),
+        ("/docs/openapi.json", "openapi", "3.1.0"),
+        ("/api/asyncapi.json", "asyncapi", "3.0.0"),
+    ] {
+        let answer = server.client.get(path).await;
+        assert_eq!((answer.status, &answer.body[name]), (200, &json!(version)), "{path}");
+    }
+    let postman = server.client.get("/api/postman.json").await;
+    assert!(postman.body["info"]["schema"].as_str().unwrap().contains("v2.1.0"));
+    let page = server.client.get("/docs").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").unwrap().contains("script-src 'self';"));
+    let html = page.body.as_str().unwrap();
+    let files: Vec<_> = html.split('"').filter(|text| text.starts_with("docs/")).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in files {
+        assert_eq!(server.client.get(&format!("/{file}")).await.status, 200, "{file}");
+    }
+    assert_eq!(server.client.get("/docs/other.js").await.body["code"], "no_such_route");
+}
+
+#[actix::test]
+async fn the_page_is_for_whoever_has_the_operators_token() {
+    let server = Server::start(SWIFT.into_iter().chain([("metrics.token", "a-token-of-the-operator")]));
+    for path in ["/docs", "/docs/start.js"] {
+        let refused = server.client.get(path).await;
+        assert_eq!((refused.status, &refused.body["code"]), (401, &json!("unauthenticated")), "{path}");
+        assert!(refused.header("www-authenticate").unwrap().contains("Basic"), "{path}");
+        assert_eq!(server.client.with("a-token-of-the-operator").get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(server.client.get("/api/openapi.json").await.status, 200);
+}
+
+#[actix::test]
+async fn the_page_works_at_the_operators_own_address_and_is_not_served_elsewhere() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::start(SWIFT.into_iter().chain([("metrics.bind", free.to_string().as_str())]));
+    let operator = Client::of(&format!("http://{free}"));
+    for path in ["/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/openapi.json"] {
+        assert_eq!(operator.get(path).await.status, 200, "{path}");
+        assert_eq!(server.client.get(path).await.body["code"], "no_such_route", "{path}");
+    }
+}
+
+#[actix::test]
+async fn a_method_that_a_path_does_not_take_is_answered_with_those_that_it_takes() {
+    let server = Server::start(SWIFT);
+    let answer = server.client.send("PUT", "/api/orders", &[], String::new()).await.unwrap();
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, GET, DELETE, HEAD")));
+}
+
+#[actix::test]
+async fn a_dry_run_that_is_neither_true_nor_false_is_refused_whatever_else_is_said() {
+    let server = Server::start(SWIFT);
+    for (path, field) in [("/api/orders?dryRun=null", true), ("/api/orders?dryRun=true&dryRun=null", false)] {
+        let answer = server.client.post(path, &order(json!({ "dryRun": field }))).await;
+        assert_eq!((answer.status, &answer.body["errors"][0]["field"]), (400, &json!("dryRun")), "{path}");
+    }
+}
+
+/// A conversation in which every message that the document knows is said and told, each as the document has it.
+#[actix::test]
+async fn what_is_said_and_told_on_sockets_is_what_the_document_says() {
+    let server = Server::start(SWIFT);
+    let talk = &mut Conversation::of(&server).await;
+    let submitted = talk.ask("submit", json!({ "order": order(json!({})), "idempotencyKey": "one" })).await;
+    let id = &submitted["orderId"];
+    server.client.until_ended(id.as_str().unwrap()).await;
+    talk.ask("submit", json!({ "order": order(json!({ "dryRun": true })) })).await;
+    talk.ask("subscribe", json!({ "orderId": id, "afterSeq": 1 })).await;
+    talk.until("order:snapshot").await;
+    talk.ask("unsubscribe", json!({ "orderId": id })).await;
+    talk.ask("cancel", json!({ "orderId": id })).await;
+    talk.ask("cancel", json!({ "orderId": uuid::Uuid::now_v7() })).await;
+    talk.ask("ping", json!({})).await;
+    talk.ask("subscribe", json!({ "channel": "orders" })).await;
+    server.client.submit(json!({})).await;
+    talk.until("order:update").await;
+    talk.ask("unsubscribe", json!({ "channel": "orders" })).await;
+    talk.say_nonsense().await;
+
+    // One that can be cancelled, for its only slot is taken.
+    let standing = Server::start([("orders.max_concurrent", "1"), ("simulation.quote_latency_ms", "600000")]);
+    standing.client.submit(json!({})).await;
+    let waiting = standing.client.submit(json!({})).await.order_id();
+    let mut other = Conversation::of(&standing).await;
+    other.ask("cancel", json!({ "orderId": waiting })).await;
+
+    talk.heard.append(&mut other.heard);
+    assert_eq!(talk.heard, talk.known);
+}
+
+/// A socket for many orders whose every message is held against the document.
+struct Conversation {
+    socket: Socket,
+    document: Value,
+    /// The types of all messages of the document.
+    known: BTreeSet<String>,
+    /// The types of the messages that were said and told so far.
+    heard: BTreeSet<String>,
+}
+
+impl Conversation {
+    async fn of(server: &Server) -> Self {
+        let document = server.client.get("/api/asyncapi.json").await.body;
+        let messages = document["components"]["messages"].as_object().unwrap();
+        let known = messages.values().map(|message| message["examples"][0]["payload"]["type"].as_str().unwrap());
+        let known = known.map(str::to_owned).collect();
+        Self { socket: server.client.socket("/ws").await, document, known, heard: BTreeSet::new() }
+    }
+
+    async fn ask(&mut self, r#type: &str, mut message: Value) -> Value {
+        let request_id = json!(uuid::Uuid::new_v4().to_string());
+        (message["type"], message["requestId"]) = (json!(r#type), request_id.clone());
+        self.hold(&message);
+        self.socket.say(&message).await;
+        self.told(|told| told["requestId"] == request_id).await
+    }
+
+    async fn until(&mut self, r#type: &str) {
+        self.told(|told| told["type"] == r#type).await;
+    }
+
+    async fn say_nonsense(&mut self) {
+        self.socket.say(&json!({ "type": "dance" })).await;
+        self.until("error").await;
+    }
+
+    async fn told(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let told = self.socket.next().await.unwrap();
+            self.hold(&told);
+            if condition(&told) {
+                return told;
+            }
+        }
+    }
+
+    /// Fails unless the document has a message that is just like that.
+    #[track_caller]
+    fn hold(&mut self, message: &Value) {
+        let r#type = message["type"].as_str().unwrap();
+        let messages = self.document["components"]["messages"].as_object().unwrap();
+        let known = messages.values().find(|known| known["examples"][0]["payload"]["type"] == r#type);
+        let known = known.unwrap_or_else(|| panic!("the document does not know {message}"));
+        let errors: Vec<_> = self.schema(known).iter_errors(message).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{message}: {errors:?}");
+        self.heard.insert(r#type.to_owned());
+    }
+
+    fn schema(&self, message: &Value) -> Validator {
+        let mut payload = message["payload"].clone();
+        payload["components"] = self.document["components"].clone();
+        jsonschema::options().should_validate_formats(true).build(&payload).unwrap()
+    }
+}

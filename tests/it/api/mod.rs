@@ -1,0 +1,9 @@
+//! The HTTP API: requests, answers, documents and protection.
+
+mod compatibility;
+mod documents;
+mod hardening;
+mod idempotency;
+mod invalid_input;
+mod monitors;
+mod orders;

@@ -1,0 +1,5 @@
+//! Authentication and authorization.
+
+mod forged_tokens;
+mod ownership;
+mod users;

@@ -1,0 +1,13 @@
+//! Faults of the process, of its databases, of the chain and of the machine.
+
+mod clock_steps;
+#[cfg(feature = "failpoints")]
+mod crash_points;
+mod crashes;
+mod kills;
+mod ledger;
+mod log_output;
+mod machine_faults;
+mod postgres_outages;
+mod redis;
+mod supervision;
