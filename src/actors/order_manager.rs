@@ -402,7 +402,7 @@ impl OrderManager {
     }
 
     fn watch_clock(&mut self) {
-        if let Some(step) = self.clock_watch.look(self.clock.read()) {
+        if let Some(step) = self.clock_watch.check(self.clock.read()) {
             tracing::warn!(
                 milliseconds = step.by.num_milliseconds(),
                 "the wall clock stepped; waits are measured otherwise"
@@ -562,7 +562,7 @@ impl Handler<GetQueueStats> for OrderManager {
             admitting: self.draining.is_none(),
             held_up: self.dispatcher.is_held_up(),
             oldest_waiting: self.dispatcher.oldest().map(|accepted| now.since(accepted)),
-            clock_step: self.clock_watch.told(now).map(|step| (step, now.since(step.noticed))),
+            clock_step: self.clock_watch.recent(now).map(|step| (step, now.since(step.detected))),
             clock_steps: self.clock_watch.steps(),
         }
     }

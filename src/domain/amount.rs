@@ -1,4 +1,4 @@
-//! Money: whole base units inside, decimal text outside, and nothing rounded in between.
+//! Money: integers of base units inside the engine, decimal text outside, and no rounding in between.
 
 use std::fmt;
 
@@ -12,17 +12,14 @@ use thiserror::Error;
 pub struct BaseUnits(pub u64);
 
 impl BaseUnits {
-    /// Reads `"1.5"`, `"1.5e3"` or `"15"` as an amount of a token with that many decimals, exactly or not at all.
+    /// Parses `"1.5"`, `"1.5e3"` or `"15"` as an amount of a token with that many decimals. Fails rather than rounds.
     pub fn parse(text: &str, decimals: u8) -> Result<Self, AmountError> {
         let value = parse_exact(text).map_err(|error| match error {
-            // No token has more decimals than can be held.
+            // The parser reports the limit of `Decimal`; the token has fewer decimals than that.
             AmountError::TooManyDecimals { .. } => AmountError::TooManyDecimals { decimals },
             error => error,
         })?;
-        if value.is_sign_negative() && !value.is_zero() {
-            return Err(AmountError::NotPositive);
-        }
-        if value.is_zero() {
+        if value <= Decimal::ZERO {
             return Err(AmountError::NotPositive);
         }
         let value = value.normalize();
@@ -45,25 +42,25 @@ impl BaseUnits {
     }
 }
 
-/// Why a text is not an amount.
+/// Why a text is not a valid amount.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AmountError {
     /// The text is not a decimal number.
     #[error("must be a decimal number, such as \"1.5\"")]
     NotANumber,
-    /// The text is longer than an amount can be.
+    /// The text is too long.
     #[error("must have at most {MAX_TEXT} digits")]
     TooLong,
     /// Zero or less.
     #[error("must be greater than 0")]
     NotPositive,
-    /// The token cannot be divided so finely.
+    /// The text has more decimals than the token.
     #[error("has more decimals than the token's {decimals}")]
     TooManyDecimals {
         /// The token's decimals.
         decimals: u8,
     },
-    /// More than 2^64 − 1 base units, the most that a token account holds.
+    /// More than 2^64 − 1 base units, the maximum of a token account.
     #[error("is larger than the chain can hold (2^64 - 1 base units)")]
     TooLarge,
 }
@@ -71,22 +68,22 @@ pub enum AmountError {
 /// One, in millionths.
 const ONE: u32 = 1_000_000;
 
-/// The share of the quoted output an order may lose between quote and landing, in millionths.
+/// The slippage tolerance: the share of the quoted output that may be lost between quote and landing, in millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Slippage(u32);
 
 impl Slippage {
-    /// 1 %, for orders that do not say.
+    /// 1 %, for requests without a slippage.
     pub const DEFAULT: Self = Self(10_000);
-    /// 50 %, the most that any order may say.
+    /// 50 %, the largest slippage that a request may have.
     pub const MAX: Self = Self(500_000);
 
     const MIN: Self = Self(100);
-    /// 5 %: clients are warned of more, for few people mean it.
+    /// 5 %: a larger slippage is often a mistake, so clients get a warning.
     const WIDE: Self = Self(50_000);
 
-    /// Reads a fraction such as `"0.01"`, from 0.0001 to 0.5 with at most six decimals.
+    /// Parses a fraction such as `"0.01"`, from 0.0001 to 0.5 with at most six decimals.
     pub fn parse(text: &str) -> Result<Self, SlippageError> {
         match millionths(text) {
             Ok(millionths) => Self::try_from(millionths),
@@ -99,30 +96,28 @@ impl Slippage {
         }
     }
 
-    /// From hundredths of a percent: 1 to 5000.
+    /// From basis points: 1 to 5000.
     pub fn from_basis_points(points: u32) -> Result<Self, SlippageError> {
         points.checked_mul(100).ok_or(SlippageError::OutOfRange)?.try_into()
     }
 
-    /// The least output this slippage allows: `quoted × (1 − slippage)`, rounded up, and never 0.
-    ///
-    /// It protects the order's owner, so no fraction of a base unit is given away.
+    /// The minimum output that the slippage allows: `quoted × (1 − slippage)`, rounded up in favour of the owner; never 0.
     pub fn floor_of(self, quoted: BaseUnits) -> BaseUnits {
         let kept = (u128::from(quoted.0) * u128::from(ONE - self.0)).div_ceil(u128::from(ONE));
         BaseUnits(u64::try_from(kept).expect("a share of a u64 is a u64").max(1))
     }
 
-    /// Whether it is so much that clients are warned of it.
+    /// Whether the slippage is so large that clients get a warning.
     pub fn is_wide(self) -> bool {
         self > Self::WIDE
     }
 
-    /// In whole hundredths of a percent, rounded down.
+    /// In basis points, rounded down.
     pub fn points(self) -> u32 {
         self.0 / 100
     }
 
-    /// In percent, for people: `50` for 0.5.
+    /// In percent, for messages: `50` for 0.5.
     pub fn percent(self) -> Decimal {
         percent(self.to_decimal())
     }
@@ -161,7 +156,7 @@ impl fmt::Display for Slippage {
     }
 }
 
-/// Why a text is not a slippage.
+/// Why a text is not a valid slippage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SlippageError {
     /// The text is not a decimal number.
@@ -175,18 +170,18 @@ pub enum SlippageError {
     TooFine,
 }
 
-/// The most by which a trade may move the price against itself, as a share in millionths.
+/// The largest price impact that a trade may have, in millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ImpactLimit(u32);
 
 impl ImpactLimit {
-    /// Any price impact is allowed.
+    /// 100 %: every price impact is allowed.
     pub const NONE: Self = Self(ONE);
     #[cfg(test)]
     pub(crate) const TENTH: Self = Self(ONE / 10);
 
-    /// Reads a fraction such as `"0.1"`, from 0.000001 to 1 with at most six decimals.
+    /// Parses a fraction such as `"0.1"`, from 0.000001 to 1 with at most six decimals.
     pub fn parse(text: &str) -> Result<Self, ImpactLimitError> {
         match millionths(text) {
             Ok(millionths) => Self::try_from(millionths),
@@ -204,7 +199,7 @@ impl ImpactLimit {
         impact <= self.to_decimal()
     }
 
-    /// In percent, for people: `10` for 0.1.
+    /// In percent, for messages: `10` for 0.1.
     pub fn percent(self) -> Decimal {
         percent(self.to_decimal())
     }
@@ -242,7 +237,7 @@ impl fmt::Display for ImpactLimit {
     }
 }
 
-/// Why a text is no limit of the price impact.
+/// Why a text is not a valid price impact limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ImpactLimitError {
     /// The text is not a decimal number.
@@ -265,12 +260,12 @@ enum FractionError {
     NotANumber,
     /// More than six decimals.
     TooFine(Decimal),
-    /// So many decimals that it has no exact value here.
+    /// More decimals than a `Decimal` holds, so the value is unknown.
     TooManyDigits,
     TooLarge,
 }
 
-/// Reads a fraction of at most six decimals exactly. Anything negative is too large to be millionths.
+/// Parses a fraction of at most six decimals exactly. A negative fraction counts as too large.
 fn millionths(text: &str) -> Result<u32, FractionError> {
     let value = match parse_exact(text) {
         Ok(value) => value.normalize(),
@@ -285,16 +280,16 @@ fn millionths(text: &str) -> Result<u32, FractionError> {
     u32::try_from(millionths.mantissa()).map_err(|_| FractionError::TooLarge)
 }
 
-/// Reads a decimal number with an optional exponent, refusing whatever a [`Decimal`] cannot hold exactly.
+/// Parses a decimal number with an optional exponent. Fails if a [`Decimal`] cannot hold it exactly.
 fn parse_exact(text: &str) -> Result<Decimal, AmountError> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().map_err(|_| AmountError::NotANumber)?),
         None => (text, 0),
     };
     let digits = mantissa.strip_prefix(['-', '+']).unwrap_or(mantissa);
-    let written = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         && digits.bytes().any(|byte| byte.is_ascii_digit());
-    if !written {
+    if !is_number {
         return Err(AmountError::NotANumber);
     }
     if digits.len() > MAX_TEXT {
@@ -322,7 +317,7 @@ fn parse_exact(text: &str) -> Result<Decimal, AmountError> {
     }
 }
 
-/// Longer texts are no number that anyone means.
+/// The most digits of an amount; no meaningful amount needs more.
 const MAX_TEXT: usize = 64;
 
 #[cfg(test)]
@@ -331,7 +326,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_amount_is_read_exactly_as_written() {
+    fn an_amount_is_parsed_exactly() {
         for (text, decimals, units) in [
             ("1.5", 9, 1_500_000_000),
             ("0.000000001", 9, 1),
@@ -346,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused_with_its_reason() {
+    fn an_invalid_amount_is_refused_with_its_reason() {
         use AmountError::*;
         for (text, decimals, error) in [
             ("", 9, NotANumber),
@@ -376,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn slippage_is_a_fraction_between_its_bounds() {
+    fn slippage_is_a_fraction_within_its_range() {
         assert_eq!(Slippage::parse("0.01"), Ok(Slippage::DEFAULT));
         assert_eq!(Slippage::from_basis_points(100), Ok(Slippage::DEFAULT));
         assert_eq!(Slippage::parse("0.0001").unwrap().to_string(), "0.0001");
@@ -392,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_rounds_up_and_is_never_nothing() {
+    fn the_floor_rounds_up_and_is_never_zero() {
         assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(101)), BaseUnits(100));
         assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(100)), BaseUnits(99));
         assert_eq!(Slippage::DEFAULT.floor_of(BaseUnits(u64::MAX)), BaseUnits(18_262_276_632_972_456_099));
@@ -403,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_writes_percent_instead_of_a_fraction_is_told_so() {
+    fn a_percentage_instead_of_a_fraction_is_explained_in_the_error() {
         for text in ["1", "0.51", "5", "100", "1e3", "0", "-1"] {
             let error = Slippage::parse(text).unwrap_err().to_string();
             assert!(error.contains("1 % is 0.01"), "{text}: {error}");
@@ -417,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_the_price_impact_is_a_fraction_up_to_all() {
+    fn a_price_impact_limit_is_a_fraction_up_to_one() {
         assert_eq!(ImpactLimit::parse("0.1").map(u32::from), Ok(100_000));
         assert_eq!(ImpactLimit::parse("1"), Ok(ImpactLimit::NONE));
         assert_eq!(ImpactLimit::parse("1e-6").map(u32::from), Ok(1));
@@ -431,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_slippage_beyond_its_range_is_unreadable_instead_of_a_wrong_floor() {
+    fn a_stored_slippage_out_of_range_is_a_read_error_and_not_a_wrong_floor() {
         assert_eq!(serde_json::from_str::<Slippage>("10000").unwrap(), Slippage::DEFAULT);
         for stored in ["0", "99", "500001", "1000001", "4294967295", "-1"] {
             assert!(serde_json::from_str::<Slippage>(stored).is_err(), "{stored}");
@@ -446,19 +441,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_floor_gives_away_no_base_unit_more_than_the_slippage(
+        fn a_floor_is_the_allowed_share_rounded_up_to_one_base_unit(
             quoted in amounts(),
             slippage in prop_oneof![100u32..=500_000, Just(100), Just(500_000)],
         ) {
             let floor = u128::from(Slippage(slippage).floor_of(BaseUnits(quoted)).0);
             let (quoted, kept) = (u128::from(quoted), u128::from(ONE - slippage));
             prop_assert!(floor >= 1 && floor <= quoted);
-            prop_assert!(floor * u128::from(ONE) >= quoted * kept, "it is below the share");
-            prop_assert!((floor - 1) * u128::from(ONE) < quoted * kept, "it is more than rounded up");
+            prop_assert!(floor * u128::from(ONE) >= quoted * kept, "below the share");
+            prop_assert!((floor - 1) * u128::from(ONE) < quoted * kept, "more than rounded up");
         }
 
         #[test]
-        fn a_fraction_is_kept_exactly(millionths in 100u32..=500_000) {
+        fn a_fraction_is_formatted_and_parsed_exactly(millionths in 100u32..=500_000) {
             let slippage = Slippage(millionths);
             prop_assert_eq!(Slippage::parse(&slippage.to_string()), Ok(slippage));
             let limit = ImpactLimit(millionths);
@@ -469,7 +464,7 @@ mod tests {
         }
 
         #[test]
-        fn an_amount_survives_the_way_out_and_back(units in 1u64.., decimals in 0u8..=18) {
+        fn an_amount_is_formatted_and_parsed_exactly(units in 1u64.., decimals in 0u8..=18) {
             let shown = BaseUnits(units).to_decimal(decimals).to_string();
             prop_assert_eq!(BaseUnits::parse(&shown, decimals), Ok(BaseUnits(units)));
         }

@@ -1,4 +1,4 @@
-//! Identities: each a type of its own, so that none is taken for another.
+//! Ids. Each is its own type, so that the compiler refuses one in place of another.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// An order's identity: a UUID of version 7, so ids sort by the moment of acceptance.
+/// The id of an order: a UUID of version 7, so ids sort by the time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct OrderId(pub Uuid);
@@ -26,7 +26,7 @@ impl FromStr for OrderId {
     }
 }
 
-/// A place that quotes and builds swaps.
+/// A venue: a DEX that quotes and builds swaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VenueId {
@@ -37,10 +37,10 @@ pub enum VenueId {
 }
 
 impl VenueId {
-    /// Every venue, in the configured order: on a tie the earlier one wins.
+    /// Every venue, in the venue order: on a tie the earlier one wins.
     pub const ALL: [Self; 2] = [Self::Raydium, Self::Meteora];
 
-    /// The name in settings, timelines and metrics.
+    /// The name in settings, responses and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Raydium => "raydium",
@@ -66,18 +66,18 @@ impl FromStr for VenueId {
     }
 }
 
-/// A client's own name for a request, so that a repeat of it is recognised.
+/// The name that a client gives a request, so that the engine recognises a repeated request.
 ///
-/// One namespace holds `Idempotency-Key` and `clientOrderId`: 1 to 128 visible ASCII characters.
+/// `Idempotency-Key` and `clientOrderId` share one namespace: 1 to 128 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClientKey(String);
 
 impl ClientKey {
-    /// The most characters a key may have.
+    /// The maximum length, in characters.
     pub const MAX_LENGTH: usize = 128;
 
-    /// The key as the client wrote it.
+    /// The key as the client sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

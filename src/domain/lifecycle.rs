@@ -1,12 +1,16 @@
-//! The life of an order: every state, every event, and the one function that says which leads where.
+//! The lifecycle of an order: every state, every event, and the one function that decides which transition is legal.
 //!
 //! ```text
 //! pending ─► routing ─► building ─► submitted ─► confirmed
 //!    ▲          │           │           │
-//!    └──────────┴───────────┴───────────┘  a retryable failure with attempts left
+//!    └──────────┴───────────┴───────────┘  retryable failure, attempts left
+//!
+//! pending, routing, building ─► failed, cancelled
+//! submitted                  ─► failed, cancelled   only after the swap is provably dead
 //! ```
-//! From `pending`, `routing` and `building` an order can also end `failed` or `cancelled`; from `submitted` only once
-//! its swap is provably dead, and `cancelled` only if that was asked for in time to matter.
+//! An [`OrderEvent`] is recorded first and applied to the [`OrderState`] after. The state is therefore always the result
+//! of replaying the recorded events with [`OrderState::after`]. [`Status`] is the state without its data, as clients see
+//! it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,35 +24,35 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::{Fill, Swap};
 
-/// Where an order stands, in one word: what clients filter by and see.
+/// The status of an order, as clients see it and filter by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Accepted and durable; waits for a slot, or between two attempts. The order manager moves it on.
+    /// Accepted and durable. The order waits for a slot, or for the back-off between two attempts.
     Pending,
-    /// Every venue is being asked for a quote. The router's answer moves it on; after a crash it starts over.
+    /// The venues are asked for quotes. After a crash the attempt starts over.
     Routing,
-    /// A venue is chosen, the swap is built and signed. The signed swap moves it on; after a crash it starts over.
+    /// A venue is chosen; the swap is built and signed. After a crash the attempt starts over.
     Building,
-    /// The signed swap is recorded, and sent until the chain has spoken. After a crash the chain is asked first.
+    /// The signed swap is recorded and is sent until its outcome is known. After a crash the chain is asked first.
     Submitted,
     /// The swap landed.
     Confirmed,
-    /// It ended without a swap.
+    /// The order ended without a swap.
     Failed,
-    /// It was cancelled before a swap could land.
+    /// The order was cancelled before a swap could land.
     Cancelled,
 }
 
 impl Status {
-    /// Every status, in the order of a life.
+    /// Every status, in lifecycle order.
     pub const ALL: [Self; 7] =
         [Self::Pending, Self::Routing, Self::Building, Self::Submitted, Self::Confirmed, Self::Failed, Self::Cancelled];
 
-    /// The statuses an order never leaves.
+    /// The final statuses: an order never leaves them.
     pub const FINAL: [Self; 3] = [Self::Confirmed, Self::Failed, Self::Cancelled];
 
-    /// The word in answers, updates and the database.
+    /// The name in responses, updates and the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -61,7 +65,7 @@ impl Status {
         }
     }
 
-    /// The status of that name.
+    /// The status with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
@@ -78,96 +82,98 @@ impl fmt::Display for Status {
     }
 }
 
-/// Where an order stands, with all that belongs to standing there and nothing else.
+/// The state of an order: its status and the data that exists only in that status.
+///
+/// `attempt` counts from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderState {
-    /// Waits for a slot.
+    /// The order waits for a slot.
     Pending {
-        /// The attempt it waits to begin, from 1.
+        /// The next attempt.
         attempt: u32,
-        /// Not to be dispatched before, after a failed attempt.
+        /// The end of the back-off; `None` if no attempt has failed just before.
         not_before: Option<DateTime<Utc>>,
     },
-    /// Holds a slot; quotes are being asked.
+    /// The order holds a slot; the venues are asked for quotes.
     Routing {
-        /// The attempt.
+        /// The current attempt.
         attempt: u32,
     },
-    /// Holds a slot; the swap is being built and signed.
+    /// The order holds a slot; the swap is built and signed.
     Building {
-        /// The attempt.
+        /// The current attempt.
         attempt: u32,
-        /// The venues' offers, the chosen one first.
+        /// The quotes, the winner first.
         decision: Arc<RoutingDecision>,
     },
-    /// Holds a slot and a live swap: it may land at any time until it is proved dead.
+    /// The order holds a slot and a live swap: the swap may land at any time until it is provably dead.
     Submitted {
-        /// The attempt.
+        /// The current attempt.
         attempt: u32,
         /// The live swap.
         swap: Arc<Swap>,
-        /// Its owner wants no further attempt.
+        /// Whether the owner asked to cancel. If so, no further attempt follows.
         cancel_requested: bool,
     },
-    /// Ended: the swap landed.
+    /// Final: the swap landed.
     Confirmed {
-        /// The attempt that succeeded.
+        /// The successful attempt.
         attempt: u32,
     },
-    /// Ended without a swap.
+    /// Final: the order failed.
     Failed {
         /// The last attempt.
         attempt: u32,
-        /// How many attempts failed.
+        /// The number of failed attempts.
         retry_count: u32,
     },
-    /// Ended by its owner.
+    /// Final: the order was cancelled.
     Cancelled {
         /// The last attempt.
         attempt: u32,
-        /// How many attempts failed.
+        /// The number of failed attempts.
         retry_count: u32,
     },
 }
 
-/// What can happen to an order; stored as it is, one row an event.
+/// What happens to an order. Each event is stored as one row, in this form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum OrderEvent {
-    /// It was taken in.
+    /// The order was accepted. Always the first event, and only the first.
     Accepted,
-    /// The order manager gave it a slot.
+    /// The order manager gave the order a slot.
     Dispatched,
     /// A venue was chosen.
     Routed(Arc<RoutingDecision>),
-    /// A swap was signed: recorded now, sent after.
+    /// A swap was signed. It is sent only after this event is recorded.
     Submitted(Arc<Swap>),
     /// The swap landed.
     Confirmed {
         /// The swap.
         swap: Arc<Swap>,
-        /// What it brought.
+        /// Its result on the chain.
         fill: Fill,
     },
-    /// The attempt failed, and another follows.
+    /// The attempt failed and another attempt follows.
     AttemptFailed {
-        /// Why.
+        /// The cause.
         failure: Failure,
-        /// When the next one may begin.
+        /// The earliest time of the next attempt.
         retry_at: DateTime<Utc>,
     },
-    /// The engine stopped before a swap was signed; the attempt starts over.
+    /// The engine stopped before a swap was signed. The attempt starts over.
     Interrupted,
-    /// It failed for good.
+    /// The order failed for good.
     Failed(Failure),
-    /// Its owner asked for a cancel after the swap was signed.
+    /// The owner asked to cancel while a swap was live.
     CancelRequested,
-    /// It was cancelled; with the failure of the swap that had to die first, where there was one.
+    /// The order was cancelled. Carries the failure of its last swap, if that swap had to die first.
     Cancelled(Option<Failure>),
 }
 
 impl OrderEvent {
-    /// The word for logs and error messages.
+    /// The name in logs and error messages.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -184,13 +190,13 @@ impl OrderEvent {
     }
 }
 
-/// An event that cannot happen where the order stands.
+/// An event that is not legal in the current state.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{event} cannot happen to an order that is {from}")]
+#[error("event {event} is not legal for an order in status {from}")]
 pub struct IllegalTransition {
-    /// Where it stands.
+    /// The status of the order.
     pub from: Status,
-    /// What was to happen.
+    /// The name of the refused event.
     pub event: &'static str,
 }
 
@@ -200,57 +206,63 @@ impl OrderState {
         Self::Pending { attempt: 1, not_before: None }
     }
 
-    /// The state after an event: the only judge of what is legal.
+    /// The state after an event, or an error if the event is not legal here.
+    ///
+    /// This is the only place that decides which transition is legal. A transition that is not listed is illegal.
     pub fn after(&self, event: &OrderEvent) -> Result<Self, IllegalTransition> {
         use OrderEvent as E;
         use OrderState as S;
+        let attempt = self.attempt();
         Ok(match (self, event) {
-            (S::Pending { attempt, .. }, E::Dispatched) => S::Routing { attempt: *attempt },
-            (S::Routing { attempt }, E::Routed(decision)) => {
-                S::Building { attempt: *attempt, decision: decision.clone() }
+            // The way to a confirmed swap.
+            (S::Pending { .. }, E::Dispatched) => S::Routing { attempt },
+            (S::Routing { .. }, E::Routed(decision)) => S::Building { attempt, decision: decision.clone() },
+            (S::Building { .. }, E::Submitted(swap)) => {
+                S::Submitted { attempt, swap: swap.clone(), cancel_requested: false }
             }
-            (S::Building { attempt, .. }, E::Submitted(swap)) => {
-                S::Submitted { attempt: *attempt, swap: swap.clone(), cancel_requested: false }
-            }
-            (S::Submitted { attempt, .. }, E::Confirmed { .. }) => S::Confirmed { attempt: *attempt },
+            (S::Submitted { .. }, E::Confirmed { .. }) => S::Confirmed { attempt },
 
-            // From `pending` only where the engine itself stumbled over the order.
+            // A failed attempt that is followed by another. A pending order fails an attempt only by an internal error.
             (
-                S::Pending { attempt, .. } | S::Routing { attempt } | S::Building { attempt, .. },
+                S::Pending { .. }
+                | S::Routing { .. }
+                | S::Building { .. }
+                | S::Submitted { cancel_requested: false, .. },
                 E::AttemptFailed { retry_at, .. },
-            )
-            | (S::Submitted { attempt, cancel_requested: false, .. }, E::AttemptFailed { retry_at, .. }) => {
-                S::Pending { attempt: attempt + 1, not_before: Some(*retry_at) }
-            }
-            // Nothing was sent, so nothing has failed: the attempt keeps its number.
-            (S::Routing { attempt } | S::Building { attempt, .. }, E::Interrupted) => {
-                S::Pending { attempt: *attempt, not_before: None }
-            }
+            ) => S::Pending { attempt: attempt + 1, not_before: Some(*retry_at) },
 
-            (S::Pending { attempt, .. }, E::Failed(failure)) if failure.code == FailureCode::Timeout => {
-                S::Failed { attempt: *attempt, retry_count: attempt - 1 }
-            }
-            (S::Pending { attempt, .. } | S::Routing { attempt } | S::Building { attempt, .. }, E::Failed(_))
-            | (S::Submitted { attempt, cancel_requested: false, .. }, E::Failed(_)) => {
-                S::Failed { attempt: *attempt, retry_count: *attempt }
-            }
+            // Nothing was sent, so no attempt has failed: the attempt keeps its number.
+            (S::Routing { .. } | S::Building { .. }, E::Interrupted) => S::Pending { attempt, not_before: None },
 
-            (S::Pending { attempt, .. } | S::Routing { attempt } | S::Building { attempt, .. }, E::Cancelled(_)) => {
-                S::Cancelled { attempt: *attempt, retry_count: attempt - 1 }
+            // The last failure. An order that times out while it waits has not failed its current attempt.
+            (S::Pending { .. }, E::Failed(failure)) if failure.code == FailureCode::Timeout => {
+                S::Failed { attempt, retry_count: attempt - 1 }
             }
-            // Once a swap is signed its fate is the chain's: the wish is kept, and granted if the swap dies.
-            (S::Submitted { attempt, swap, cancel_requested: false }, E::CancelRequested) => {
-                S::Submitted { attempt: *attempt, swap: swap.clone(), cancel_requested: true }
+            (
+                S::Pending { .. }
+                | S::Routing { .. }
+                | S::Building { .. }
+                | S::Submitted { cancel_requested: false, .. },
+                E::Failed(_),
+            ) => S::Failed { attempt, retry_count: attempt },
+
+            // Before a swap is signed, a cancel takes effect immediately.
+            (S::Pending { .. } | S::Routing { .. } | S::Building { .. }, E::Cancelled(_)) => {
+                S::Cancelled { attempt, retry_count: attempt - 1 }
             }
-            (S::Submitted { attempt, cancel_requested: true, .. }, E::Cancelled(_)) => {
-                S::Cancelled { attempt: *attempt, retry_count: *attempt }
+            // After that the chain decides: the request is kept and takes effect only if the swap dies.
+            (S::Submitted { swap, cancel_requested: false, .. }, E::CancelRequested) => {
+                S::Submitted { attempt, swap: swap.clone(), cancel_requested: true }
+            }
+            (S::Submitted { cancel_requested: true, .. }, E::Cancelled(_)) => {
+                S::Cancelled { attempt, retry_count: attempt }
             }
 
             (from, event) => return Err(IllegalTransition { from: from.status(), event: event.name() }),
         })
     }
 
-    /// The state in one word.
+    /// The status.
     pub const fn status(&self) -> Status {
         match self {
             Self::Pending { .. } => Status::Pending,
@@ -263,7 +275,7 @@ impl OrderState {
         }
     }
 
-    /// The attempt it is at, from 1.
+    /// The current attempt, from 1. For a pending order the next one, for a final order the last one.
     pub const fn attempt(&self) -> u32 {
         match self {
             Self::Pending { attempt, .. }
@@ -276,7 +288,7 @@ impl OrderState {
         }
     }
 
-    /// How many attempts have failed.
+    /// The number of failed attempts.
     pub const fn retry_count(&self) -> u32 {
         match self {
             Self::Failed { retry_count, .. } | Self::Cancelled { retry_count, .. } => *retry_count,
@@ -289,7 +301,7 @@ impl OrderState {
         self.status().is_final()
     }
 
-    /// The swap that may still land, where there is one.
+    /// The swap that may still land, if there is one.
     pub const fn live_swap(&self) -> Option<&Arc<Swap>> {
         match self {
             Self::Submitted { swap, .. } => Some(swap),
@@ -350,7 +362,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_whole_table_of_states_and_events_is_as_agreed() {
+    fn the_table_of_legal_transitions_is_as_expected() {
         let mut table = String::new();
         for (index, event) in every_event().iter().enumerate() {
             table.push_str(&format!("{}{}\n", "| ".repeat(index), event.name()));
@@ -360,7 +372,7 @@ pub(crate) mod tests {
                 every_event().iter().map(|event| if state.after(event).is_ok() { "+" } else { "." }).collect();
             table.push_str(&format!("{}  {name}\n", row.join(" ")));
         }
-        let agreed = "\
+        let expected = "\
 accepted
 | dispatched
 | | routed
@@ -380,11 +392,11 @@ accepted
 . . . . . . . . . .  failed
 . . . . . . . . . .  cancelled
 ";
-        assert_eq!(table, agreed, "\n{table}");
+        assert_eq!(table, expected, "\n{table}");
     }
 
     #[test]
-    fn a_failed_attempt_waits_as_pending_with_the_next_number() {
+    fn a_failed_attempt_returns_to_pending_with_the_next_attempt_number() {
         let retry_at = DateTime::UNIX_EPOCH;
         let failed = OrderEvent::AttemptFailed { failure: Failure::new(FailureCode::SwapExpired, ""), retry_at };
         let after = OrderState::Routing { attempt: 1 }.after(&failed).unwrap();
@@ -400,26 +412,26 @@ accepted
     }
 
     #[test]
-    fn running_out_of_time_while_waiting_is_no_failed_attempt() {
+    fn a_timeout_while_waiting_is_not_a_failed_attempt() {
         let timeout = OrderEvent::Failed(Failure::new(FailureCode::Timeout, ""));
         assert_eq!(OrderState::accepted().after(&timeout).unwrap().retry_count(), 0);
     }
 
     #[test]
-    fn a_cancel_is_granted_before_the_swap_is_signed_and_never_while_it_may_land() {
+    fn a_cancel_takes_effect_before_the_swap_is_signed_and_never_while_the_swap_may_land() {
         let submitted = OrderState::Submitted { attempt: 1, swap: swap(), cancel_requested: false };
         assert!(OrderState::Building { attempt: 1, decision: decision() }.after(&OrderEvent::Cancelled(None)).is_ok());
         assert!(submitted.after(&OrderEvent::Cancelled(None)).is_err());
-        let asked = submitted.after(&OrderEvent::CancelRequested).unwrap();
+        let requested = submitted.after(&OrderEvent::CancelRequested).unwrap();
         assert!(
-            asked
+            requested
                 .after(&OrderEvent::AttemptFailed {
                     failure: Failure::new(FailureCode::SwapExpired, ""),
                     retry_at: DateTime::UNIX_EPOCH
                 })
                 .is_err()
         );
-        assert_eq!(asked.after(&OrderEvent::Cancelled(None)).unwrap().status(), Status::Cancelled);
+        assert_eq!(requested.after(&OrderEvent::Cancelled(None)).unwrap().status(), Status::Cancelled);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! What an order is and how it may change: plain values and pure functions.
+//! The domain: what an order is and how it may change, as plain values and pure functions.
 //!
-//! Nothing here knows an actor, a database, a socket or a clock. Time and randomness are told.
+//! Nothing here depends on an actor, a database, a socket or a clock. Time and randomness come in as arguments. Start
+//! with [`lifecycle`].
 
 pub mod amount;
 pub mod dispatch;

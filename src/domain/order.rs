@@ -1,4 +1,4 @@
-//! An order: what was asked for, and everything that has been recorded of it since.
+//! An order: the request, and everything that has been recorded about it since.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,114 +16,116 @@ use crate::domain::routing::Strategy;
 use crate::domain::token::Token;
 use crate::domain::user::Owner;
 
-/// A request that has been parsed and holds together; it never changes after acceptance.
+/// A parsed and consistent request; it never changes after acceptance.
 ///
-/// Every order is a market order so far; the other types are refused by name at the edge.
+/// Every order is a market order. The API refuses the other types by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRequest {
-    /// What is sold.
+    /// The token to sell.
     pub token_in: Token,
-    /// What is bought; never the same mint as `token_in`.
+    /// The token to buy; never the same mint as `token_in`.
     pub token_out: Token,
-    /// How much is sold.
+    /// The amount to sell.
     pub amount_in: BaseUnits,
-    /// How much less than the quote is still accepted.
+    /// How far the output may fall below the quote.
     pub slippage: Slippage,
-    /// The least output over all attempts, whatever the quotes say.
+    /// The minimum output in every attempt, independent of the quote.
     pub min_amount_out: Option<BaseUnits>,
-    /// The most by which it may move the price; the engine's own limit where it does not say.
+    /// The largest price impact that the client accepts; without one the limit of the engine applies.
     ///
-    /// Absent, not filled in, so that a repeat under the same key is the same order whatever the engine's limit is then.
+    /// The engine's limit is not copied here: a repeated request must equal the first one even if that limit has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price_impact: Option<ImpactLimit>,
-    /// How it is preferred when orders wait.
+    /// The priority among waiting orders.
     pub priority: Priority,
     /// How the venue is chosen.
     pub strategy: Strategy,
-    /// The client's own name for it.
+    /// The name that the client gave the order.
     pub client_order_id: Option<ClientKey>,
 }
 
 impl OrderRequest {
-    /// The floor of a swap built on that quote: the slippage's, or `minAmountOut` where that is more; never 0.
+    /// The minimum output of a swap on a quote: the slippage floor or `minAmountOut`, the larger of both; never 0.
     pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
         self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
     }
 }
 
-/// How an order is preferred when orders wait: high, normal and low share the dispatches 4 : 2 : 1.
+/// The priority among waiting orders: high, normal and low share the dispatches 4 : 2 : 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Four of seven.
+    /// Four of seven dispatches.
     High,
-    /// Two of seven.
+    /// Two of seven dispatches.
     #[default]
     Normal,
-    /// One of seven.
+    /// One of seven dispatches.
     Low,
 }
 
-/// One step of an order's story, as it is stored and told.
+/// One recorded step in the history of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its place in the story, from 1 without a gap.
+    /// The sequence number in the history, from 1 without gaps.
     pub seq: u32,
-    /// When it happened, taken before it was committed.
+    /// The wall-clock time, read before the commit.
     pub at: DateTime<Utc>,
-    /// The same by the machine's uptime, where that was measured and kept.
+    /// The uptime of the machine at the same moment; `None` in rows of versions that did not store it.
     pub moment: Option<Moment>,
-    /// Where the order stands after it.
+    /// The status after the event.
     pub status: Status,
-    /// The attempt it belongs to, from 1.
+    /// The attempt after the event, from 1.
     pub attempt: u32,
-    /// How many attempts have failed so far.
+    /// The number of failed attempts after the event.
     pub retry_count: u32,
-    /// What happened.
+    /// The event.
     pub event: OrderEvent,
 }
 
-/// An order and its story.
+/// An order and its history.
+///
+/// The state is private: it changes only by [`Order::apply`], with an event that is already recorded.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Its identity.
+    /// The id.
     pub id: OrderId,
-    /// Whose it is.
+    /// The owner.
     pub owner: Owner,
-    /// What was asked for.
+    /// The request.
     pub request: Arc<OrderRequest>,
     state: OrderState,
     history: Vec<Arc<RecordedEvent>>,
 }
 
-/// Why a stored story could not be told again.
+/// Why a stored history could not be replayed.
 #[derive(Debug, Error)]
 pub enum ReplayError {
-    /// It does not begin with an acceptance.
-    #[error("the story of an order must begin with its acceptance")]
+    /// The first event is not the acceptance.
+    #[error("the history of an order must begin with event 1, accepted")]
     NoBeginning,
     /// An event is missing or out of order.
     #[error("expected event {expected}, found {found}")]
     Gap {
-        /// The number that should come next.
+        /// The expected sequence number.
         expected: u32,
-        /// The number that came.
+        /// The stored sequence number.
         found: u32,
     },
-    /// An event does not follow from the state before it.
+    /// An event is not legal after the events before it.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
 }
 
 impl Order {
-    /// A new order, with its first event: accepted, `pending`, sequence 1.
+    /// A new order with its first event: accepted, status `pending`, sequence number 1.
     pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, now: impl Into<Stamp>) -> Self {
         let state = OrderState::accepted();
         let first = recorded(1, now.into(), &state, OrderEvent::Accepted);
         Self { id, owner, request, state, history: vec![Arc::new(first)] }
     }
 
-    /// An order as its stored events tell it, through the same rules that made them.
+    /// Rebuilds an order from its stored events, by the same rules that produced them.
     pub fn replay<S: Into<Stamp>>(
         id: OrderId,
         owner: Owner,
@@ -145,9 +147,9 @@ impl Order {
         Ok(order)
     }
 
-    /// What would be recorded if this event happened now; the order itself stays as it is until [`Order::apply`].
+    /// The row to record for this event. The order does not change until [`Order::apply`].
     ///
-    /// A story's times never run backwards, even where the clock does.
+    /// The times of a history never decrease, even if the wall clock is set back.
     pub fn propose(&self, event: OrderEvent, now: impl Into<Stamp>) -> Result<RecordedEvent, IllegalTransition> {
         let after = self.state.after(&event)?;
         let Stamp { at, moment } = now.into();
@@ -155,67 +157,66 @@ impl Order {
         Ok(recorded(self.last().seq + 1, stamp, &after, event))
     }
 
-    /// Takes in an event that has been recorded.
+    /// Applies an event that has been recorded.
     pub fn apply(&mut self, recorded: Arc<RecordedEvent>) -> Result<(), IllegalTransition> {
         self.state = self.state.after(&recorded.event)?;
         self.history.push(recorded);
         Ok(())
     }
 
-    /// Where it stands, with all that belongs to standing there.
+    /// The current state.
     pub fn state(&self) -> &OrderState {
         &self.state
     }
 
-    /// Its story so far; never empty.
+    /// The history; never empty.
     pub fn history(&self) -> &[Arc<RecordedEvent>] {
         &self.history
     }
 
-    /// The events after a sequence number, all of them after 0.
+    /// The events after a sequence number; 0 returns all of them.
     pub fn history_after(&self, seq: u32) -> &[Arc<RecordedEvent>] {
-        let told = usize::try_from(seq).unwrap_or(usize::MAX).min(self.history.len());
-        &self.history[told..]
+        let skipped = usize::try_from(seq).unwrap_or(usize::MAX).min(self.history.len());
+        &self.history[skipped..]
     }
 
-    /// Its latest event.
+    /// The latest event.
     pub fn last(&self) -> &RecordedEvent {
-        self.history.last().expect("an order's story has at least its acceptance")
+        self.history.last().expect("a history contains at least the acceptance")
     }
 
-    /// When it was accepted.
+    /// The time of acceptance.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.accepted().at
     }
 
-    /// How long it still waits after a failed attempt; at most the wait that was recorded, whatever the clock says.
+    /// The rest of the back-off after a failed attempt; never more than was recorded, even if the wall clock changes.
     pub fn retry_wait(&self, now: Now) -> Duration {
         let OrderState::Pending { not_before: Some(retry_at), .. } = self.state else { return Duration::ZERO };
         let failed = self.last();
         (retry_at - failed.at).to_std().unwrap_or_default().saturating_sub(failed.stamp().age(now))
     }
 
-    /// How long its swap has been live, as far as one can tell; `None` without one.
+    /// How long the swap has been live, measured as exactly as the clocks allow; `None` without a live swap.
     pub fn undecided_for(&self, now: Now) -> Option<Duration> {
         self.state.live_swap()?;
         let submitted = self.history.iter().rev().find(|step| matches!(step.event, OrderEvent::Submitted(_)))?;
         Some(submitted.stamp().age(now))
     }
 
-    /// When it was accepted, by every clock.
+    /// The time of acceptance on both clocks.
     pub fn accepted(&self) -> Stamp {
-        self.history.first().expect("an order's story has at least its acceptance").stamp()
+        self.history.first().expect("a history contains at least the acceptance").stamp()
     }
 }
 
 impl RecordedEvent {
-    /// When it happened, by every clock.
+    /// The time of the event on both clocks.
     pub fn stamp(&self) -> Stamp {
         Stamp { at: self.at, moment: self.moment }
     }
 
-    /// How long it happened after an earlier event: measured where both were within one boot, otherwise the difference
-    /// of their stamps.
+    /// The time since an earlier event: by the uptime if both happened in one boot, otherwise by the wall clock.
     pub fn since(&self, earlier: &Self) -> Duration {
         match (self.moment, earlier.moment) {
             (Some(now), Some(then)) if now.boot == then.boot => now.uptime.since(then.uptime),
@@ -256,7 +257,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_floor_is_the_slippages_or_the_minimum_whichever_is_more() {
+    fn the_floor_is_the_larger_of_slippage_floor_and_minimum() {
         let plain = request();
         assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
@@ -264,7 +265,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_request_that_was_stored_without_a_limit_of_the_price_impact_is_read_and_is_the_same_order() {
+    fn a_request_stored_without_a_price_impact_limit_is_read_as_the_same_request() {
         let stored = serde_json::to_string(&request()).unwrap();
         assert!(!stored.contains("impact"), "{stored}");
         assert_eq!(serde_json::from_str::<OrderRequest>(&stored).unwrap(), request());
@@ -272,7 +273,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn any_run_of_events_keeps_the_story_whole(choices in proptest::collection::vec(0usize..64, 0..60)) {
+        fn any_sequence_of_events_replays_to_the_same_order(choices in proptest::collection::vec(0usize..64, 0..60)) {
             let events = every_event();
             let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), DateTime::UNIX_EPOCH);
             for choice in choices {
@@ -280,7 +281,7 @@ pub(crate) mod tests {
                 let event = events[choice % events.len()].clone();
                 match order.propose(event, DateTime::UNIX_EPOCH) {
                     Ok(next) => {
-                        prop_assert!(!ended, "an ended order moved on");
+                        prop_assert!(!ended, "a final state changed");
                         prop_assert_eq!(next.seq, order.last().seq + 1);
                         order.apply(Arc::new(next)).unwrap();
                     }
@@ -288,9 +289,9 @@ pub(crate) mod tests {
                 }
             }
             let history = order.history().iter().map(|step| (step.seq, step.at, step.event.clone()));
-            let again = Order::replay(order.id, order.owner, order.request.clone(), history).unwrap();
-            prop_assert_eq!(again.state(), order.state());
-            prop_assert_eq!(again.history(), order.history());
+            let replayed = Order::replay(order.id, order.owner, order.request.clone(), history).unwrap();
+            prop_assert_eq!(replayed.state(), order.state());
+            prop_assert_eq!(replayed.history(), order.history());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a venue offers.
+//! The quote of a venue.
 
 use std::time::Duration;
 
@@ -11,39 +11,39 @@ use crate::domain::id::VenueId;
 use crate::domain::moment::{Now, Stamp};
 use crate::domain::token::Token;
 
-/// One venue's offer for one swap.
+/// The quote of one venue for one swap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quote {
-    /// Who offers.
+    /// The venue.
     pub venue: VenueId,
-    /// The output after the venue's fee: the figure by which venues are compared.
+    /// The output after the fee of the venue. Venues are compared by it.
     pub amount_out: BaseUnits,
-    /// The venue's fee, in the output token.
+    /// The fee of the venue, in the output token.
     pub fee: BaseUnits,
-    /// Output tokens for one input token, after the fee.
+    /// Output tokens per input token, after the fee.
     pub price: Decimal,
-    /// The share by which this trade moves the price against itself, as a fraction; rounded up where it is rounded.
+    /// The price impact of the trade, as a fraction; rounded up if it is not exact.
     pub price_impact: Decimal,
-    /// How long the venue took to answer, in milliseconds.
+    /// The response time of the venue, in milliseconds.
     pub latency_ms: u32,
-    /// When the venue answered.
+    /// The time of the answer.
     pub quoted_at: DateTime<Utc>,
 }
 
 impl Quote {
-    /// Whether it is still young enough to build a swap on; `decided` is when it was chosen.
+    /// Whether the quote is recent enough to build a swap on. `decided` is the time of the routing decision.
     ///
-    /// The time since then is measured by the uptime. Before it there are only stamps of the wall clock: where that was
-    /// set in between, the quote counts as too old, which costs one more question.
+    /// The time since the decision is measured by the uptime. The time before it is known only by the wall clock: if that
+    /// clock was set back in between, the quote counts as too old and the venue is asked again.
     pub fn is_fresh(&self, decided: Stamp, now: Now, max_age: Duration) -> bool {
         (decided.at - self.quoted_at).to_std().is_ok_and(|before| before + decided.age(now) <= max_age)
     }
 }
 
-/// Output tokens for one input token, to 15 significant digits; 0 where the input is 0.
+/// Output tokens per input token, rounded to 15 significant digits; 0 if the input is 0.
 ///
-/// A price is a ratio shown to people. Nothing is ever paid or checked by it: that is done in base units.
+/// A price is for display only. Payments and checks use base units.
 pub fn price(amount_in: BaseUnits, token_in: &Token, amount_out: BaseUnits, token_out: &Token) -> Decimal {
     amount_out
         .to_decimal(token_out.decimals)
@@ -63,7 +63,7 @@ mod tests {
     use crate::domain::moment::{Moment, Uptime};
 
     #[test]
-    fn a_stale_quote_is_not_fresh_because_the_clock_was_set_back() {
+    fn a_quote_does_not_become_fresh_when_the_clock_is_set_back() {
         let at = |seconds| DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds);
         let now = |wall, uptime: i64| Now {
             at: at(wall),

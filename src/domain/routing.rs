@@ -1,4 +1,4 @@
-//! The choice between venues: pure, and explained in a sentence.
+//! The routing decision: which venue gets an order, as a pure function over the quotes.
 
 use std::collections::VecDeque;
 
@@ -12,59 +12,59 @@ use crate::domain::order::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
 
-/// What an order's owner cares about most.
+/// How the venue of an order is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// The most output after fees; on a tie the earlier venue of [`VenueId::ALL`].
+    /// The largest output after fees; on a tie the venue that comes first in [`VenueId::ALL`].
     #[default]
     BestPrice,
     /// The first valid quote.
     Speed,
-    /// The venue that most often kept its word lately, then the price.
+    /// The venue with the highest recent success rate; on a tie the best price.
     Reliability,
 }
 
-/// A venue that gave no quote that serves, and why.
+/// A venue without a usable quote, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unavailable {
     /// The venue.
     pub venue: VenueId,
-    /// What went wrong.
+    /// The cause.
     pub failure: Failure,
 }
 
-/// Which venue gets the order, what all of them said, and why it was this one.
+/// The chosen venue, the quotes and failures of all venues, and the reason for the choice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutingDecision {
-    /// The quotes that serve, the winner's first.
+    /// The usable quotes, the winner first.
     pub quotes: Vec<Quote>,
-    /// The venues that gave none, or one that was set aside.
+    /// The venues without a quote, or with a quote that the order does not allow.
     pub unavailable: Vec<Unavailable>,
     /// Why the first quote won, in one sentence.
     pub reason: String,
 }
 
 impl RoutingDecision {
-    /// The quote that won.
+    /// The winning quote.
     pub fn winner(&self) -> &Quote {
-        self.quotes.first().expect("a decision is made only where there is a quote")
+        self.quotes.first().expect("a decision has at least one quote")
     }
 }
 
-/// Whether an order may be swapped on that quote, or why not.
+/// Checks whether the order allows a swap on this quote.
 ///
-/// `limit` is the engine's limit of the price impact, for orders that do not say their own.
+/// `limit` is the price impact limit of the engine, for orders without their own.
 pub fn check(request: &OrderRequest, limit: ImpactLimit, quote: &Quote) -> Result<(), Failure> {
     let (venue, token) = (quote.venue, &request.token_out);
     if quote.amount_out.0 == 0 {
-        let reason = format!("{venue} pays nothing for so small an amount");
+        let reason = format!("{venue} pays nothing for such a small amount");
         return Err(Failure::new(FailureCode::NoLiquidity, reason));
     }
     let limit = request.max_price_impact.unwrap_or(limit);
     if !limit.allows(quote.price_impact) {
         let reason = format!(
-            "at {venue} this trade would move the price by {} %, and at most {} % is allowed (maxPriceImpact)",
+            "at {venue} this trade would move the price by {} %; at most {} % is allowed (maxPriceImpact)",
             percent(quote.price_impact),
             limit.percent()
         );
@@ -83,67 +83,66 @@ pub fn check(request: &OrderRequest, limit: ImpactLimit, quote: &Quote) -> Resul
     }
 }
 
-/// Ranks what the venues answered and chooses the first, or says why none can be chosen.
+/// Ranks the usable quotes by the strategy of the order; the first one wins. Fails if no quote is usable.
 ///
-/// A quote that does not serve is set aside for one that does. `limit` is the engine's limit of the price impact, for
-/// orders that do not say their own. `quotes` come in the order they arrived; `reliability` says what share of its
-/// promises a venue has kept.
+/// `quotes` are in order of arrival. `limit` is the price impact limit of the engine, for orders without their own.
+/// `reliability` returns the recent success rate of a venue, from 0 to 1.
 pub fn decide(
     request: &OrderRequest,
     limit: ImpactLimit,
-    answers: Vec<Quote>,
+    quotes: Vec<Quote>,
     mut unavailable: Vec<Unavailable>,
     reliability: impl Fn(VenueId) -> Decimal,
 ) -> Result<RoutingDecision, Failure> {
-    let mut quotes = Vec::with_capacity(answers.len());
-    let mut set_aside = Vec::new();
-    for quote in answers {
+    let mut usable = Vec::with_capacity(quotes.len());
+    let mut refused = Vec::new();
+    for quote in quotes {
         match check(request, limit, &quote) {
-            Ok(()) => quotes.push(quote),
-            Err(failure) => set_aside.push((quote, failure)),
+            Ok(()) => usable.push(quote),
+            Err(failure) => refused.push((quote, failure)),
         }
     }
-    if quotes.is_empty()
-        && let Some(failure) = best_of(&set_aside)
+    if usable.is_empty()
+        && let Some(failure) = best_refused(&refused)
     {
         return Err(failure);
     }
-    unavailable.extend(set_aside.into_iter().map(|(quote, failure)| Unavailable { venue: quote.venue, failure }));
+    unavailable.extend(refused.into_iter().map(|(quote, failure)| Unavailable { venue: quote.venue, failure }));
     match request.strategy {
-        Strategy::BestPrice => quotes.sort_by_key(best_price),
+        Strategy::BestPrice => usable.sort_by_key(best_price),
         Strategy::Speed => {}
         Strategy::Reliability => {
-            quotes.sort_by(|a, b| {
+            usable.sort_by(|a, b| {
                 reliability(b.venue).cmp(&reliability(a.venue)).then_with(|| best_price(a).cmp(&best_price(b)))
             });
         }
     }
-    if quotes.is_empty() {
+    if usable.is_empty() {
         return Err(no_quote(&unavailable));
     }
-    let reason = explain(request, &quotes, &unavailable, reliability);
-    Ok(RoutingDecision { quotes, unavailable, reason })
+    let reason = explain(request, &usable, &unavailable, reliability);
+    Ok(RoutingDecision { quotes: usable, unavailable, reason })
 }
 
-/// Sorts the most output first, and among equals the venue that is configured first.
+/// Sort key: the largest output first, on a tie the venue that comes first in [`VenueId::ALL`].
 fn best_price(quote: &Quote) -> (std::cmp::Reverse<BaseUnits>, VenueId) {
     (std::cmp::Reverse(quote.amount_out), quote.venue)
 }
 
-/// Why the best of the quotes that were set aside does not serve; `None` where none of them pays anything.
+/// The failure of the best refused quote; `None` if no quote pays anything.
 ///
-/// One that may serve at the next attempt speaks for all, whatever the others lack.
-fn best_of(set_aside: &[(Quote, Failure)]) -> Option<Failure> {
-    set_aside
+/// A retryable failure comes first: the quote of that venue may be usable in the next attempt.
+fn best_refused(refused: &[(Quote, Failure)]) -> Option<Failure> {
+    refused
         .iter()
         .filter(|(quote, _)| quote.amount_out.0 > 0)
         .min_by_key(|(quote, failure)| (!failure.code.retryable(), best_price(quote)))
         .map(|(_, failure)| failure.clone())
 }
 
-/// Nothing to choose from: permanent only where every venue says so for good.
+/// The failure of a decision without quotes; permanent only if the failure of every venue is permanent.
 fn no_quote(unavailable: &[Unavailable]) -> Failure {
-    let said = || {
+    let messages = || {
         unavailable
             .iter()
             .map(|none| format!("{}: {}", none.venue, none.failure.message))
@@ -152,13 +151,14 @@ fn no_quote(unavailable: &[Unavailable]) -> Failure {
     };
     match unavailable.first() {
         Some(first) if unavailable.iter().all(|none| !none.failure.code.retryable()) => {
-            Failure::new(first.failure.code, said())
+            Failure::new(first.failure.code, messages())
         }
-        Some(_) => Failure::new(FailureCode::VenueUnavailable, format!("no venue gave a quote ({})", said())),
+        Some(_) => Failure::new(FailureCode::VenueUnavailable, format!("no venue gave a quote ({})", messages())),
         None => Failure::new(FailureCode::VenueUnavailable, "no venue gave a quote"),
     }
 }
 
+/// Explains the decision in one sentence. `quotes` are the ranked ones.
 fn explain(
     request: &OrderRequest,
     quotes: &[Quote],
@@ -173,15 +173,15 @@ fn explain(
         let others: Vec<_> = unavailable.iter().map(|none| format!("{}: {}", none.venue, none.failure.code)).collect();
         return match (request.strategy, others.is_empty()) {
             (Strategy::Speed, true) => format!("{} answered first, with {out} {token}", winner.venue),
-            (_, true) => format!("{} alone was asked, and pays {out} {token}", winner.venue),
+            (_, true) => format!("{} was the only venue asked and pays {out} {token}", winner.venue),
             (_, false) => {
-                format!("{} alone gave a quote that serves, {out} {token} ({})", winner.venue, others.join(", "))
+                format!("{} gave the only usable quote, {out} {token} ({})", winner.venue, others.join(", "))
             }
         };
     };
     match request.strategy {
         Strategy::BestPrice if winner.amount_out == runner_up.amount_out => {
-            format!("{} and {} both pay {out} {token}; {} comes first", winner.venue, runner_up.venue, winner.venue)
+            format!("{} and {} both pay {out} {token}; {} is first in the venue order", winner.venue, runner_up.venue, winner.venue)
         }
         Strategy::BestPrice => {
             let more = BaseUnits(winner.amount_out.0 - runner_up.amount_out.0).to_decimal(decimals);
@@ -197,7 +197,7 @@ fn explain(
         }
         Strategy::Speed => format!("{} answered first, with {out} {token}", winner.venue),
         Strategy::Reliability => format!(
-            "{} kept {} % of its recent promises, {} {} %",
+            "{} has a recent success rate of {} %, {} of {} %",
             winner.venue,
             (reliability(winner.venue) * Decimal::ONE_HUNDRED).round_dp(0),
             runner_up.venue,
@@ -206,27 +206,27 @@ fn explain(
     }
 }
 
-/// How a venue's last promises (quotes and swaps) turned out.
+/// The recent successes and failures of a venue, over its last 100 quotes and swaps.
 #[derive(Clone, Debug, Default)]
 pub struct TrackRecord {
-    kept: VecDeque<bool>,
+    successes: VecDeque<bool>,
 }
 
 impl TrackRecord {
     const LENGTH: usize = 100;
 
-    /// Remembers one more promise, and forgets the oldest beyond a hundred.
-    pub fn push(&mut self, kept: bool) {
-        if self.kept.len() == Self::LENGTH {
-            self.kept.pop_front();
+    /// Adds one result and drops the oldest beyond 100.
+    pub fn push(&mut self, success: bool) {
+        if self.successes.len() == Self::LENGTH {
+            self.successes.pop_front();
         }
-        self.kept.push_back(kept);
+        self.successes.push_back(success);
     }
 
-    /// The share that was kept; 1 while nothing is known.
+    /// The success rate from 0 to 1; 1 without any result.
     pub fn share(&self) -> Decimal {
-        let kept = self.kept.iter().filter(|kept| **kept).count();
-        Decimal::from(kept).checked_div(Decimal::from(self.kept.len())).unwrap_or(Decimal::ONE)
+        let succeeded = self.successes.iter().filter(|success| **success).count();
+        Decimal::from(succeeded).checked_div(Decimal::from(self.successes.len())).unwrap_or(Decimal::ONE)
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
 
     const TENTH: ImpactLimit = ImpactLimit::TENTH;
 
-    fn moving(venue: VenueId, amount_out: u64, impact: &str) -> Quote {
+    fn quote_with_impact(venue: VenueId, amount_out: u64, impact: &str) -> Quote {
         Quote { price_impact: impact.parse().unwrap(), ..quote(venue, amount_out) }
     }
 
@@ -281,21 +281,21 @@ mod tests {
     }
 
     #[test]
-    fn reliability_takes_the_steadier_venue_and_then_the_price() {
+    fn reliability_takes_the_venue_with_the_higher_success_rate_and_then_the_price() {
         let quotes = || vec![quote(VenueId::Raydium, 100), quote(VenueId::Meteora, 200)];
-        let steadier_raydium = |venue| if venue == VenueId::Raydium { Decimal::ONE } else { Decimal::new(9, 1) };
-        assert_eq!(chosen(Strategy::Reliability, quotes(), steadier_raydium).0, VenueId::Raydium);
+        let reliable_raydium = |venue| if venue == VenueId::Raydium { Decimal::ONE } else { Decimal::new(9, 1) };
+        assert_eq!(chosen(Strategy::Reliability, quotes(), reliable_raydium).0, VenueId::Raydium);
         assert_eq!(chosen(Strategy::Reliability, quotes(), |_| Decimal::ONE).0, VenueId::Meteora);
     }
 
     #[test]
-    fn a_lone_quote_serves_and_the_reason_names_the_silent_venue() {
+    fn a_single_quote_wins_and_the_reason_names_the_silent_venue() {
         let silent =
             Unavailable { venue: VenueId::Raydium, failure: Failure::new(FailureCode::VenueUnavailable, "no answer") };
         let decision =
             decide(&request(), TENTH, vec![quote(VenueId::Meteora, 5_000_000)], vec![silent], |_| Decimal::ONE)
                 .unwrap();
-        assert_eq!(decision.reason, "meteora alone gave a quote that serves, 5 USDC (raydium: venue_unavailable)");
+        assert_eq!(decision.reason, "meteora gave the only usable quote, 5 USDC (raydium: venue_unavailable)");
     }
 
     #[test]
@@ -308,37 +308,37 @@ mod tests {
     }
 
     #[test]
-    fn a_trade_that_moves_the_price_too_far_fails_for_good() {
+    fn a_price_impact_above_the_limit_is_a_permanent_failure() {
         let fails = |request: &OrderRequest, quotes, unavailable| {
             let failure = decide(request, TENTH, quotes, unavailable, |_| Decimal::ONE).unwrap_err();
             (failure.code, failure.message)
         };
-        let too_far = || moving(VenueId::Raydium, 100, "0.999667");
+        let too_far = || quote_with_impact(VenueId::Raydium, 100, "0.999667");
         let (code, message) = fails(&request(), vec![too_far()], vec![]);
         assert!(code == FailureCode::PriceImpactTooHigh && !code.retryable());
         assert!(message.contains("99.9667 %") && message.contains("at most 10 %"), "{message}");
-        // A venue that is away changes nothing about the quote that there is.
+        // An unavailable venue does not change the failure of the quote.
         let away =
             Unavailable { venue: VenueId::Meteora, failure: Failure::new(FailureCode::VenueUnavailable, "away") };
         assert_eq!(fails(&request(), vec![too_far()], vec![away]).0, FailureCode::PriceImpactTooHigh);
-        // What is within bounds, but below the minimum, may be enough at the next attempt.
+        // A quote below the minimum may be sufficient in the next attempt.
         let request = OrderRequest { min_amount_out: Some(BaseUnits(50)), ..request() };
         let little = quote(VenueId::Meteora, 49);
         assert_eq!(fails(&request, vec![too_far(), little], vec![]).0, FailureCode::BelowMinimum);
     }
 
     #[test]
-    fn a_venue_whose_quote_does_not_serve_is_set_aside_for_one_whose_does() {
+    fn an_unusable_quote_is_passed_over_for_a_usable_one() {
         let decided = |request: &OrderRequest, quotes| {
             let decision = decide(request, TENTH, quotes, vec![], |_| Decimal::ONE).unwrap();
             (decision.winner().venue, decision.unavailable[0].failure.code, decision.reason)
         };
-        let quotes = || vec![moving(VenueId::Raydium, 300, "0.100001"), moving(VenueId::Meteora, 200, "0.1")];
+        let quotes = || vec![quote_with_impact(VenueId::Raydium, 300, "0.100001"), quote_with_impact(VenueId::Meteora, 200, "0.1")];
         for strategy in [Strategy::BestPrice, Strategy::Speed, Strategy::Reliability] {
             let request = OrderRequest { strategy, ..request() };
             let (venue, code, reason) = decided(&request, quotes());
             assert_eq!((venue, code), (VenueId::Meteora, FailureCode::PriceImpactTooHigh));
-            assert_eq!(reason, "meteora alone gave a quote that serves, 0.0002 USDC (raydium: price_impact_too_high)");
+            assert_eq!(reason, "meteora gave the only usable quote, 0.0002 USDC (raydium: price_impact_too_high)");
             let enough = OrderRequest { min_amount_out: Some(BaseUnits(200)), ..request };
             let quotes = vec![quote(VenueId::Raydium, 199), quote(VenueId::Meteora, 200)];
             let (venue, code, _) = decided(&enough, quotes);
@@ -347,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn an_orders_own_limit_of_the_price_impact_is_the_one_that_counts() {
-        let quotes = || vec![moving(VenueId::Raydium, 100, "0.5")];
+    fn the_price_impact_limit_of_the_order_overrides_the_limit_of_the_engine() {
+        let quotes = || vec![quote_with_impact(VenueId::Raydium, 100, "0.5")];
         let decided = |limit: &str| {
             let request = OrderRequest { max_price_impact: Some(ImpactLimit::parse(limit).unwrap()), ..request() };
             decide(&request, TENTH, quotes(), vec![], |_| Decimal::ONE).map(|_| ()).map_err(|failure| failure.code)
@@ -359,14 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_pays_nothing_is_no_liquidity_for_good() {
+    fn a_quote_that_pays_nothing_is_a_permanent_lack_of_liquidity() {
         let quotes = vec![quote(VenueId::Raydium, 0), quote(VenueId::Meteora, 0)];
         let failure = decide(&request(), TENTH, quotes, vec![], |_| Decimal::ONE).unwrap_err();
         assert_eq!(failure.code, FailureCode::NoLiquidity);
     }
 
     #[test]
-    fn no_quote_is_permanent_only_if_every_venue_says_so_for_good() {
+    fn a_lack_of_quotes_is_permanent_only_if_it_is_permanent_at_every_venue() {
         let none = |venue, code| Unavailable { venue, failure: Failure::new(code, "said so") };
         let fails = |unavailable| decide(&request(), TENTH, vec![], unavailable, |_| Decimal::ONE).unwrap_err().code;
         let dry = none(VenueId::Raydium, FailureCode::NoLiquidity);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_track_record_forgets_what_is_long_past() {
+    fn a_track_record_drops_the_oldest_results() {
         let mut record = TrackRecord::default();
         assert_eq!(record.share(), Decimal::ONE);
         record.push(false);

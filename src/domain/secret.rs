@@ -1,4 +1,4 @@
-//! What must not be shown to anybody who did not bring it.
+//! Secrets, and the display of texts that may contain one.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,18 +6,19 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// What is shown of something that may hold a secret and cannot be taken apart.
+/// The display of a text that may contain a secret and cannot be parsed.
 pub const HIDDEN: &str = "<hidden>";
 
-/// A URL's scheme, host, port and path: without user, password, parameters and fragment. [`HIDDEN`] where that may show a
-/// part of a password, because it is no URL, or a password that was not encoded is cut in two.
+/// The scheme, host, port and path of a URL, without user, password, query and fragment.
+///
+/// Returns [`HIDDEN`] if the text is not a URL, or if another part may hold the rest of a password that was not encoded.
 pub fn url_without_secrets(text: &str) -> String {
-    let holds_at = |part: &str| part.contains('@') || part.to_ascii_lowercase().contains("%40");
+    let contains_at = |part: &str| part.contains('@') || part.to_ascii_lowercase().contains("%40");
     let Ok(url) = Url::parse(text) else { return HIDDEN.to_owned() };
     let host = url.host_str().unwrap_or_default();
-    let is_cut =
-        [url.path(), url.query().unwrap_or_default(), url.fragment().unwrap_or_default()].into_iter().any(holds_at);
-    if url.cannot_be_a_base() || is_cut || holds_at(host) || host.to_ascii_lowercase().contains("%3a") {
+    let may_be_split =
+        [url.path(), url.query().unwrap_or_default(), url.fragment().unwrap_or_default()].into_iter().any(contains_at);
+    if url.cannot_be_a_base() || may_be_split || contains_at(host) || host.to_ascii_lowercase().contains("%3a") {
         return HIDDEN.to_owned();
     }
     let user = if url.username().is_empty() && url.password().is_none() { "" } else { "***@" };
@@ -25,24 +26,24 @@ pub fn url_without_secrets(text: &str) -> String {
     format!("{}://{user}{host}{port}{}", url.scheme(), url.path())
 }
 
-/// A text that is no secret, unless it was put into the wrong place: then [`HIDDEN`].
+/// The text itself, or [`HIDDEN`] if it looks like a secret in the wrong setting.
 pub fn shown(text: &str) -> &str {
-    let small = text.to_ascii_lowercase();
-    let is_suspect = ["@", "%40", "password", "passwd", "secret=", "token="].iter().any(|sign| small.contains(sign));
+    let lower = text.to_ascii_lowercase();
+    let is_suspect = ["@", "%40", "password", "passwd", "secret=", "token="].iter().any(|sign| lower.contains(sign));
     if is_suspect { HIDDEN } else { text }
 }
 
-/// A password, a token, a key: readable only by asking for it. Whatever prints it prints `***`.
+/// A password, token or key. Only [`Secret::expose`] returns it; `Debug` prints `***`.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps that text to itself.
+    /// Wraps that text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for the one who needs it.
+    /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
+    fn a_url_is_shown_without_its_secrets() {
         for (url, shown) in [
             ("postgres://db:5432/orders", "postgres://db:5432/orders"),
             ("postgres://me:hunter2@db:5432/orders?password=hunter2#hunter2", "postgres://***@db:5432/orders"),
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_taken_apart_is_shown_as_nothing() {
+    fn a_url_that_cannot_be_parsed_safely_is_hidden() {
         for url in [
             "",
             "hunter2",

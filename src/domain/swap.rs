@@ -1,4 +1,4 @@
-//! A signed swap, what the chain says of it, and what may be concluded.
+//! A signed swap, an observation of it on the chain, and the verdict that follows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
 use crate::domain::retry::Failure;
 
-/// A swap's signature, which is also its identity on the chain; base58 outside.
+/// The signature of a swap, which is also its id on the chain; base58 as text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature(pub [u8; 64]);
 
@@ -50,82 +50,83 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// The facts of a signed swap; its bytes are kept apart, in [`SignedSwap`].
+/// The data of a signed swap, without its bytes. [`SignedSwap`] has both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Swap {
-    /// The venue whose pool it trades against.
+    /// The venue of the pool.
     pub venue: VenueId,
-    /// The first signature, known before the first send.
+    /// The signature, known before the first send.
     pub signature: Signature,
-    /// The last block height at which the chain may still take it.
+    /// The last block height at which the swap can land.
     pub last_valid_block_height: u64,
-    /// What the venue promised, net of fees.
+    /// The output that the venue quoted, after fees.
     pub quoted_out: BaseUnits,
-    /// The floor that travels in the swap: the chain rejects it rather than pay less.
+    /// The minimum output, part of the signed swap: the chain rejects the swap rather than pay less.
     pub min_amount_out: BaseUnits,
 }
 
-/// A swap with the exact bytes that are sent, and sent again, until the chain has spoken.
+/// A swap with its signed bytes. Exactly these bytes are sent, and resent until the outcome is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedSwap {
-    /// Its facts.
+    /// The data.
     pub swap: Swap,
-    /// The signed wire bytes.
+    /// The signed bytes as they are sent.
     pub bytes: Arc<[u8]>,
 }
 
-/// What a landed swap brought.
+/// The result of a landed swap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fill {
-    /// The output received, net of fees.
+    /// The output received, after fees.
     pub amount_out: BaseUnits,
-    /// The slot it landed in.
+    /// The slot of the transaction.
     pub slot: u64,
     /// The transaction fee, in lamports.
     pub fee: BaseUnits,
 }
 
-/// A definite answer of the chain about one signature.
+/// The definite outcome of one signature on the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It landed and did what it says.
+    /// The swap landed and was executed.
     Landed(Fill),
-    /// It landed as a failure: fees are spent, nothing was swapped.
+    /// The transaction landed and failed: the fee is paid, nothing was swapped.
     Rejected {
-        /// Why.
+        /// The cause.
         failure: Failure,
-        /// The slot it failed in.
+        /// The slot of the transaction.
         slot: u64,
     },
 }
 
-/// One look at the chain.
+/// One observation of the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// The finalized block height, read *before* the outcome was looked up.
+    /// The finalized block height, read *before* the outcome was read.
     pub height: u64,
-    /// What the chain knows of the signature at that height or later; `None` where it knows nothing.
+    /// The outcome of the signature at that height or later; `None` if the chain does not know the signature.
     pub outcome: Option<Outcome>,
 }
 
-/// What an observation proves about a swap.
+/// What an observation proves about a swap. Another swap may be signed only after `Rejected` or `Expired`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It landed.
+    /// The swap landed.
     Landed(Fill),
-    /// It provably failed on the chain; another may be signed.
+    /// The swap failed on the chain, in that slot.
     Rejected(Failure, u64),
-    /// It can never land any more; another may be signed.
+    /// The swap can never land.
     Expired,
-    /// Nothing is proved: it may still land, so nothing else may be signed.
+    /// Nothing is proved: the swap may still land, so no other swap may be signed.
     Undecided,
 }
 
-/// Concludes what can be concluded, and nothing more.
+/// Derives the verdict from an observation.
 ///
-/// A swap has expired only when the chain, asked after a height beyond the last valid one was final, knows nothing of it.
+/// A swap has expired only if a height beyond its last valid one was final and the chain, asked after that, does not know
+/// the signature.
 pub fn judge(last_valid_block_height: u64, observation: Observation) -> Verdict {
     match observation.outcome {
         Some(Outcome::Landed(fill)) => Verdict::Landed(fill),
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_survives_its_text_and_nothing_else_is_one() {
+    fn a_signature_is_formatted_and_parsed_exactly_and_other_texts_are_refused() {
         for bytes in [[0; 64], [255; 64], std::array::from_fn(|at| at as u8)] {
             let signature = Signature(bytes);
             assert_eq!(signature.to_string().parse(), Ok(signature));
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_expires_only_beyond_its_last_valid_height() {
+    fn a_swap_expires_only_after_its_last_valid_height() {
         let unknown_at = |height| judge(100, Observation { height, outcome: None });
         assert_eq!(unknown_at(99), Verdict::Undecided);
         assert_eq!(unknown_at(100), Verdict::Undecided);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_landed_swap_has_landed_however_late_one_asks() {
+    fn a_landed_swap_is_never_reported_as_expired() {
         let fill = Fill { amount_out: BaseUnits(1), slot: 90, fee: BaseUnits(5_000) };
         let observation = Observation { height: 10_000, outcome: Some(Outcome::Landed(fill.clone())) };
         assert_eq!(judge(100, observation), Verdict::Landed(fill));

@@ -1,4 +1,4 @@
-//! Tokens: a mint address, and for the known ones a symbol.
+//! Tokens: a mint address and, for known tokens, a symbol.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A token's mint: the base58 of the 32 bytes of its address. Those bytes have no other base58, so the text is the key.
+/// The mint address of a token: 32 bytes in base58. The encoding is unique, so the text serves as the key.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Mint(Arc<str>);
@@ -50,15 +50,15 @@ impl<'de> Deserialize<'de> for Mint {
     }
 }
 
-/// A token as an order names it.
+/// A token of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Its address.
+    /// The mint address.
     pub mint: Mint,
-    /// Its symbol, where the token list knows one.
+    /// The symbol, if the token is in the token list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub symbol: Option<Arc<str>>,
-    /// How many decimal places one whole token has.
+    /// The number of decimals.
     pub decimals: u8,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// Why a text names no token.
+/// Why a text is not a token.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Neither a known symbol nor the base58 of 32 bytes.
@@ -79,12 +79,12 @@ pub enum TokenError {
     Unknown(String),
 }
 
-/// A token the list knows, with what the simulated venues take it to be worth.
+/// A token of the token list, with its price at the simulated venues.
 #[derive(Clone, Debug)]
 pub struct KnownToken {
     /// The token.
     pub token: Token,
-    /// Its price in US dollars at the simulated venues.
+    /// The price at the simulated venues, in US dollars.
     pub simulated_usd: Decimal,
 }
 
@@ -98,9 +98,9 @@ pub struct TokenList {
 }
 
 impl TokenList {
-    /// A list; a symbol or a mint given twice is an error naming it.
+    /// Creates the list. Fails with a message if a symbol or a mint occurs twice.
     ///
-    /// `unknown_decimals` is what a mint outside the list is taken to have; only the simulation accepts such mints.
+    /// `unknown_decimals` is assumed for a mint outside the list; only the simulation accepts such mints.
     pub fn new(tokens: Vec<KnownToken>, unknown_decimals: u8) -> Result<Self, String> {
         let mut list = Self {
             tokens: Vec::with_capacity(tokens.len()),
@@ -112,17 +112,17 @@ impl TokenList {
             let index = list.tokens.len();
             let symbol = known.token.symbol.clone().ok_or("a listed token needs a symbol")?;
             if list.by_symbol.insert(symbol.clone(), index).is_some() {
-                return Err(format!("symbol {symbol} stands twice"));
+                return Err(format!("symbol {symbol} occurs twice"));
             }
             if list.by_mint.insert(known.token.mint.clone(), index).is_some() {
-                return Err(format!("mint {} stands twice", known.token.mint));
+                return Err(format!("mint {} occurs twice", known.token.mint));
             }
             list.tokens.push(known);
         }
         Ok(list)
     }
 
-    /// The token a client means by a symbol (in capitals, or all in small letters) or by a mint address.
+    /// The token for a symbol (in upper or lower case) or a mint address.
     pub fn resolve(&self, text: &str) -> Result<Token, TokenError> {
         if let Some(&index) =
             self.by_symbol.get(text).or_else(|| self.by_symbol.get(text.to_ascii_uppercase().as_str()))
@@ -136,7 +136,7 @@ impl TokenList {
         })
     }
 
-    /// What the list says of a mint.
+    /// The listed token of a mint.
     pub fn known(&self, mint: &Mint) -> Option<&KnownToken> {
         self.by_mint.get(mint).map(|&index| &self.tokens[index])
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_32_bytes_of_base58_is_no_token() {
+    fn a_text_that_is_not_32_bytes_of_base58_is_refused() {
         for text in [
             "",
             "NOPE",

@@ -1,4 +1,4 @@
-//! Users: whose an order is, and what their keys may do.
+//! Users, the owners of orders, and the scopes of API keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Somebody with an account.
+/// A user with an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Their identity.
+    /// The id.
     pub id: UserId,
-    /// What they call themselves.
+    /// The name.
     pub name: Username,
-    /// When the account was made.
+    /// The time of registration.
     pub created_at: DateTime<Utc>,
 }
 
-/// A user's identity: a UUID of version 7.
+/// The id of a user: a UUID of version 7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct UserId(pub Uuid);
@@ -38,18 +38,18 @@ impl FromStr for UserId {
     }
 }
 
-/// Whose an order is. To everybody else it does not exist.
+/// The owner of an order. For every other caller the order does not exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
-    /// Everybody who does not say who they are, together: the only owner on a server without users.
+    /// All anonymous callers together; the only owner if authentication is off.
     #[default]
     Shared,
-    /// That user alone.
+    /// One user.
     User(UserId),
 }
 
 impl Owner {
-    /// The user, if it is one.
+    /// The user, if the owner is one.
     pub const fn user(self) -> Option<UserId> {
         match self {
             Self::Shared => None,
@@ -64,17 +64,17 @@ impl From<Option<UserId>> for Owner {
     }
 }
 
-/// A user's name: 3 to 64 letters, digits and `_ - . @ +`. Two that differ in case alone are the same name.
+/// The name of a user: 3 to 64 letters, digits and `_ - . @ +`. Names that differ only in case are equal.
 #[derive(Clone, Debug)]
 pub struct Username(String);
 
 impl Username {
-    /// The name as it was written.
+    /// The name as the user wrote it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as it is compared.
+    /// The name in lower case, for comparison.
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
     }
@@ -92,8 +92,8 @@ impl FromStr for Username {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let decent = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@+".contains(&byte);
-        if (3..=64).contains(&text.len()) && text.bytes().all(decent) {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.@+".contains(&byte);
+        if (3..=64).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
             Err("must be 3 to 64 letters, digits or any of _ - . @ +")
@@ -101,13 +101,13 @@ impl FromStr for Username {
     }
 }
 
-/// Something that a client may do.
+/// A permission of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Look at one's own orders, and at quotes.
+    /// Read quotes and the user's own orders.
     Read,
-    /// Submit orders and cancel them.
+    /// Submit and cancel orders.
     Trade,
 }
 
@@ -115,7 +115,7 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Self; 2] = [Self::Read, Self::Trade];
 
-    /// Its name in answers and in the store.
+    /// The name in responses and in the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -131,7 +131,7 @@ impl Scope {
     }
 }
 
-/// Some scopes.
+/// A set of scopes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 
@@ -139,17 +139,17 @@ impl Scopes {
     /// Every scope.
     pub const ALL: Self = Self(Scope::Read.bit() | Scope::Trade.bit());
 
-    /// Whether that one is among them.
+    /// Whether the set contains that scope.
     pub const fn contain(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Each of them.
+    /// The scopes in the set.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.contain(*scope))
     }
@@ -181,7 +181,7 @@ impl FromStr for Scopes {
     }
 }
 
-/// An API key's identity; the key itself is known to its user alone.
+/// The id of an API key. The key itself is a secret that only the user has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct KeyId(pub Uuid);
@@ -194,20 +194,20 @@ impl FromStr for KeyId {
     }
 }
 
-/// What is known of an API key.
+/// An API key, without the key itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Its identity.
+    /// The id.
     pub id: KeyId,
-    /// Whose it is.
+    /// The user of the key.
     pub user: UserId,
-    /// What its user calls it.
+    /// The name that the user gave the key.
     pub name: String,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Scopes,
-    /// Its first characters, so that its user can tell it from the others.
+    /// The first characters of the key, so that the user can identify it.
     pub prefix: String,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: DateTime<Utc>,
 }
 
@@ -216,17 +216,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_same_whatever_their_case_and_anything_odd_is_no_name() {
+    fn names_ignore_case_and_other_characters_are_refused() {
         let name = |text: &str| text.parse::<Username>();
         assert_eq!(name("Alice").unwrap(), name("aLICE").unwrap());
         assert_eq!(name("me+bot@example.org").unwrap().as_str(), "me+bot@example.org");
-        for odd in ["", "ab", "a b c", "alice\n", "ali\u{441}e", &"a".repeat(65)] {
-            assert!(name(odd).is_err(), "{odd:?}");
+        for invalid in ["", "ab", "a b c", "alice\n", "ali\u{441}e", &"a".repeat(65)] {
+            assert!(name(invalid).is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn scopes_are_stored_by_their_names() {
+    fn scopes_are_stored_by_name() {
         for (text, read, trade) in [("read", true, false), ("trade", false, true), ("read trade", true, true)] {
             let scopes: Scopes = text.parse().unwrap();
             assert_eq!((scopes.contain(Scope::Read), scopes.contain(Scope::Trade)), (read, trade));
