@@ -1,14 +1,14 @@
-//! Input from outside by the hundred thousand: whatever comes is judged, nothing panics, and what is taken is taken for
-//! the same when it is said again.
+//! A fuzzer for the parsers of outside input. A target must not panic, and must parse accepted input to the same value
+//! again.
 //!
-//! A short run in the tests; a million inputs a target with `ORDER_ENGINE_CAMPAIGN=full`. A run that fails names the seed
-//! to set as `ORDER_ENGINE_CAMPAIGN_SEED` to see the same again. Each target stands beside what it is aimed at.
+//! A test run uses 10,000 inputs per target; `ORDER_ENGINE_CAMPAIGN=full` uses a million. A failed run prints its seed:
+//! `ORDER_ENGINE_CAMPAIGN_SEED` repeats it. Each target is in the module of the parser that it tests.
 
 use rand::distr::{Distribution, StandardUniform};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-/// Pieces that mean something somewhere.
+/// Tokens that have a meaning in some parser.
 #[rustfmt::skip]
 const WORDS: [&str; 64] = [
     "", "0", "1", "9", "00", "-", "+", ".", "e", "E", "e400", "e-400", "e+9", "1.5", "0.01", "-1", "NaN", "inf",
@@ -19,11 +19,11 @@ const WORDS: [&str; 64] = [
     "2026-01-31T12:00:00Z", "confirmed", "01890000-0000-7000-8000-000000000000", "\u{0}", "é", "١", "𝟙",
 ];
 
-/// Draws inputs: some of pieces that mean something, some that were whole before a few bytes changed.
+/// Generates inputs: sequences of known tokens, and valid inputs with a few changed bytes.
 pub(crate) struct Fuzzer(SmallRng);
 
 impl Fuzzer {
-    /// A value of that type, any is as likely as any other.
+    /// A uniformly distributed value.
     pub(crate) fn random<T>(&mut self) -> T
     where
         StandardUniform: Distribution<T>,
@@ -31,17 +31,17 @@ impl Fuzzer {
         self.0.random()
     }
 
-    /// A number from 0 to before `end`.
+    /// A number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0.random_range(0..end)
     }
 
-    /// Some pieces, one after the other.
+    /// A sequence of known tokens.
     pub(crate) fn text(&mut self) -> String {
         (0..self.below(8)).map(|_| WORDS[self.below(WORDS.len())]).collect()
     }
 
-    /// A number, or nearly one.
+    /// A number or an almost valid number.
     pub(crate) fn number(&mut self) -> String {
         let mut number = String::new();
         for _ in 0..=self.below(3) {
@@ -54,7 +54,7 @@ impl Fuzzer {
         number
     }
 
-    /// That text with a few bytes lost, doubled, changed or put in.
+    /// The text with a few bytes removed, repeated, changed or inserted.
     pub(crate) fn mangled(&mut self, text: &str) -> Vec<u8> {
         let mut bytes = text.as_bytes().to_vec();
         for _ in 0..self.below(6) {
@@ -73,13 +73,13 @@ impl Fuzzer {
         bytes
     }
 
-    /// That text mangled, as far as it is still text.
+    /// The mangled text as valid UTF-8.
     pub(crate) fn mangled_text(&mut self, text: &str) -> String {
         String::from_utf8_lossy(&self.mangled(text)).into_owned()
     }
 }
 
-/// Runs a target on many inputs and prints how many of them it took.
+/// Runs a target on many inputs and prints how many it accepted.
 pub(crate) fn many(name: &str, target: impl Fn(&mut Fuzzer) -> bool) {
     let full = std::env::var("ORDER_ENGINE_CAMPAIGN").is_ok_and(|form| form == "full");
     let seed = std::env::var("ORDER_ENGINE_CAMPAIGN_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -87,7 +87,10 @@ pub(crate) fn many(name: &str, target: impl Fn(&mut Fuzzer) -> bool) {
     eprintln!("ORDER_ENGINE_CAMPAIGN_SEED={seed}");
     let inputs = if full { 1_000_000 } else { 10_000 };
     let mut fuzzer = Fuzzer(SmallRng::seed_from_u64(seed));
-    let taken = (0..inputs).filter(|_| target(&mut fuzzer)).count();
-    eprintln!("{name}: {inputs} inputs, {taken} of them taken");
-    assert!(0 < taken && taken < inputs, "{name}: {taken} of {inputs} were taken, so one side was never tried");
+    let accepted = (0..inputs).filter(|_| target(&mut fuzzer)).count();
+    eprintln!("{name}: {inputs} inputs, {accepted} accepted");
+    assert!(
+        0 < accepted && accepted < inputs,
+        "{name}: {accepted} of {inputs} accepted, so either acceptance or refusal was never tested"
+    );
 }

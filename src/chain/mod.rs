@@ -1,4 +1,4 @@
-//! The port: where a signed swap lands. Its adapter: the simulated chain.
+//! The chain port: signed swaps are sent to it and land on it. Its adapter is [`crate::simulation::chain`].
 
 use std::time::Duration;
 
@@ -8,61 +8,61 @@ use thiserror::Error;
 use crate::domain::swap::{Observation, Signature, SignedSwap, Verdict, judge};
 use crate::runtime::crash_points::crash_point;
 
-/// Where signed swaps land.
+/// The chain on which signed swaps land.
 #[async_trait]
 pub trait Chain: Send + Sync + 'static {
     /// The latest block height.
     async fn block_height(&self) -> Result<u64, ChainError>;
 
-    /// Hands over a signed swap. The same bytes may be sent any number of times and land at most once.
+    /// Sends a signed swap. The same bytes may be sent any number of times and land at most once.
     ///
-    /// An error does not mean that the swap was not taken: only [`Chain::watch`] tells.
+    /// After an error the outcome is unknown: the swap may have been accepted. Only [`Chain::watch`] returns it.
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError>;
 
-    /// Looks for a definite outcome for as long as `patience`, and then says what was seen last.
-    async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError>;
+    /// Waits for a definite outcome, at most for `timeout`. Returns the last observation.
+    async fn watch(&self, signature: Signature, timeout: Duration) -> Result<Observation, ChainError>;
 
-    /// Why swaps are not taken just now, if that is known; fit for whoever may ask how the engine is.
+    /// Why the chain does not accept swaps at present, if that is known. The text is public: `/ready` shows it.
     fn trouble(&self) -> Option<String> {
         None
     }
 }
 
-/// The chain gave no answer; nothing follows from that.
+/// The chain gave no answer. This proves nothing about the swap.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the chain gave no answer: {0}")]
 pub struct ChainError(pub String);
 
-/// Sends a signed swap, and sends it again every `resend`, until the chain has proved what became of it.
+/// Settles a signed swap: sends it, and resends it every `resend`, until the chain proves its outcome.
 ///
-/// `asked_first` looks before the first send: after a restart the swap may long have landed. There is no deadline: as
-/// long as nothing is proved the swap may still land, and nothing else may be signed in its place.
-pub async fn settle(chain: &dyn Chain, signed: &SignedSwap, resend: Duration, asked_first: bool) -> Verdict {
+/// With `check_first` the chain is asked before the first send, because after a restart the swap may already have landed.
+/// There is no deadline: until the outcome is proved the swap may land, and no other swap may be signed.
+pub async fn settle(chain: &dyn Chain, signed: &SignedSwap, resend: Duration, check_first: bool) -> Verdict {
     let swap = &signed.swap;
-    let mut patience = if asked_first { Duration::ZERO } else { resend };
-    let mut send = !asked_first;
+    let mut timeout = if check_first { Duration::ZERO } else { resend };
+    let mut send = !check_first;
     loop {
         if send {
             crash_point("order.sending");
             if let Err(error) = within(resend, chain.send(&signed.bytes)).await {
-                tracing::debug!(signature = %swap.signature, %error, "the send gave no answer");
+                tracing::debug!(signature = %swap.signature, %error, "send without an answer");
             }
             crash_point("order.sent");
         }
-        match within(patience + resend, chain.watch(swap.signature, patience)).await {
+        match within(timeout + resend, chain.watch(swap.signature, timeout)).await {
             Ok(observation) => match judge(swap.last_valid_block_height, observation) {
                 Verdict::Undecided => {}
                 verdict => return verdict,
             },
             Err(error) => {
-                tracing::debug!(signature = %swap.signature, %error, "the chain gave no answer");
+                tracing::debug!(signature = %swap.signature, %error, "outcome unknown, resending");
                 tokio::time::sleep(resend).await;
             }
         }
-        (patience, send) = (resend, true);
+        (timeout, send) = (resend, true);
     }
 }
 
 async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, ChainError>>) -> Result<T, ChainError> {
-    tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(ChainError("no answer in time".into())))
+    tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| Err(ChainError("timed out".into())))
 }

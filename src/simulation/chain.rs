@@ -1,10 +1,10 @@
-//! A chain that behaves as Solana does where it matters, with a ledger that outlives the engine.
+//! A simulated chain that behaves like Solana in what the engine relies on, with a ledger that outlives the process.
 //!
-//! Block height follows the wall clock from a genesis in the ledger. A signed swap is valid up to a height; the same
-//! bytes land at most once. What a send will come to is drawn and written once, when it is first taken; whether it *has*
-//! come to that is computed whenever somebody looks. So a swap lands whether the engine lives or not.
+//! The block height grows with the chain's time from a genesis in the ledger. A signed swap is valid up to a height, and
+//! the same bytes land at most once. The outcome of a swap is drawn and written once, when the chain accepts the swap;
+//! whether that outcome has happened is computed on each read. So a swap lands even if the engine is not running.
 //!
-//! The ledger is appended to without fsync: it survives a killed process, not a power cut.
+//! The ledger is written without fsync: it survives a killed process, not a power failure.
 
 pub use super::ledger::{Ledger, LedgerEntry, LedgerError, SwapAccepted, SwapOutcome};
 
@@ -24,13 +24,14 @@ use crate::domain::token::Mint;
 use crate::runtime::clock::Clock;
 use crate::simulation::rng::SimulationRng;
 
-const FATE: u64 = 3;
+// The purposes of the draws, see `SimulationRng::draws`.
+const OUTCOME: u64 = 3;
 const LOST_ANSWER: u64 = 4;
 
-/// What a simulated swap says: the message that is signed.
+/// The message of a simulated swap, which is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the fields are those of the order and of the swap")]
+#[allow(missing_docs, reason = "the fields are those of the order and the swap")]
 pub struct Instruction {
     pub order_id: OrderId,
     pub attempt: u32,
@@ -44,20 +45,20 @@ pub struct Instruction {
 }
 
 impl Instruction {
-    /// The bytes that are signed.
+    /// The bytes to sign.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an instruction holds only strings and integers")
     }
 }
 
-/// A signed swap on the wire: the signature, then the message.
-pub fn wire(signature: Signature, message: &[u8]) -> Arc<[u8]> {
+/// The bytes of a signed swap: the signature followed by the message.
+pub fn encode(signature: Signature, message: &[u8]) -> Arc<[u8]> {
     [&signature.0[..], message].concat().into()
 }
 
-/// Takes a wire apart. The signature itself is not verified here: that would cost the simulation more than all else it
-/// does, and nothing but the engine's own venues can reach it.
-fn unwire(bytes: &[u8]) -> Option<(Signature, Instruction)> {
+/// Splits the bytes of a signed swap. The signature is not verified: that would dominate the cost of the simulation, and
+/// only the venues of the engine send to it.
+fn decode(bytes: &[u8]) -> Option<(Signature, Instruction)> {
     let (signature, message) = bytes.split_first_chunk::<64>()?;
     Some((Signature(*signature), serde_json::from_slice(message).ok()?))
 }
@@ -71,12 +72,12 @@ pub struct SimulatedChain {
 }
 
 impl SimulatedChain {
-    /// A chain on that ledger.
+    /// Creates a chain on that ledger.
     pub fn new(settings: SimulationSettings, rng: SimulationRng, clock: Clock, ledger: Ledger) -> Self {
         Self { settings, rng, clock, ledger: Mutex::new(ledger) }
     }
 
-    /// Moves the block height on by so many blocks at once.
+    /// Advances the block height by a number of blocks immediately.
     pub fn jump(&self, blocks: u64) -> Result<(), LedgerError> {
         let mut ledger = self.ledger();
         let now = ledger.time(self.clock.read());
@@ -87,10 +88,10 @@ impl SimulatedChain {
         self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// What a swap that is taken now will come to.
+    /// Draws the outcome of a swap that is accepted now.
     fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> SwapOutcome {
         let settings = &self.settings;
-        let mut draws = self.rng.cast(FATE, instruction.order_id.0, instruction.attempt);
+        let mut draws = self.rng.draws(OUTCOME, instruction.order_id.0, instruction.attempt);
         let (least, most) = (micros(settings.swap_latency_min), micros(settings.swap_latency_max));
         let mut latency = draws.between(least, most);
         if settings.delay_rate.holds(draws.millionths()) {
@@ -107,32 +108,32 @@ impl SimulatedChain {
         } else if settings.failure_rate.holds(rejected) {
             SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
         } else if amount_out < instruction.min_amount_out.max(BaseUnits(1)) {
-            // No pool pays nothing, whatever floor a swap of an earlier version has.
+            // A swap of an earlier version can have a floor of 0, but a pool never pays nothing.
             SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
         } else {
             SwapOutcome::Lands { at, amount_out }
         }
     }
 
-    /// Does something with the ledger, again for a moment while another process appends to it.
-    async fn on_ledger<T>(&self, act: impl Fn(&mut Ledger) -> Result<T, LedgerError>) -> Result<T, ChainError> {
+    /// Runs an operation on the ledger, and retries it for a short time while another process holds the lock.
+    async fn on_ledger<T>(&self, operation: impl Fn(&mut Ledger) -> Result<T, LedgerError>) -> Result<T, ChainError> {
         const TRIES: u32 = 50;
         let mut tries = 0;
         loop {
-            match act(&mut self.ledger()) {
+            match operation(&mut self.ledger()) {
                 Err(LedgerError::Busy { .. }) if tries < TRIES => tries += 1,
-                done => return done.map_err(|error| ChainError(error.to_string())),
+                result => return result.map_err(|error| ChainError(error.to_string())),
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// What is known now, and how long it is until it is worth looking again.
-    async fn look(&self, signature: Signature) -> Result<(Observation, Option<Duration>), ChainError> {
+    /// The current observation, and the time until the outcome of the swap is due.
+    async fn observe(&self, signature: Signature) -> Result<(Observation, Option<Duration>), ChainError> {
         self.on_ledger(|ledger| {
             let now = ledger.time(self.clock.read());
             if ledger.entry(&signature).is_none() {
-                // It may stand in the file all the same: another engine can have sent it.
+                // Another process may have appended it to the file.
                 ledger.refresh()?;
             }
             let height = ledger.height(now);
@@ -140,8 +141,8 @@ impl SimulatedChain {
                 return Ok((Observation { height, outcome: None }, None));
             };
             let outcome: Option<Outcome> = ledger.outcome(entry, now);
-            let next = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
-            let wait = next.map(|at| (at - now).to_std().unwrap_or_default());
+            let due = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
+            let wait = due.map(|at| (at - now).to_std().unwrap_or_default());
             Ok((Observation { height, outcome }, wait))
         })
         .await
@@ -156,8 +157,8 @@ impl Chain for SimulatedChain {
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
-        let (signature, instruction) = unwire(bytes).ok_or_else(|| ChainError("these bytes are no swap".into()))?;
-        let draw = |ledger: &Ledger| {
+        let (signature, instruction) = decode(bytes).ok_or_else(|| ChainError("the bytes are not a signed swap".into()))?;
+        let entry = |ledger: &Ledger| {
             let now = ledger.time(self.clock.read());
             (ledger.height(now) <= instruction.last_valid_block_height).then(|| LedgerEntry {
                 signature,
@@ -170,12 +171,12 @@ impl Chain for SimulatedChain {
             })
         };
         let known = self.ledger().entry(&signature).is_some();
-        match self.on_ledger(|ledger| ledger.take(signature, draw)).await? {
-            SwapAccepted::TooLate => return Err(ChainError("the swap's blocks have gone by".into())),
+        match self.on_ledger(|ledger| ledger.accept(signature, entry)).await? {
+            SwapAccepted::TooLate => return Err(ChainError("the last valid block height of the swap has passed".into())),
             SwapAccepted::Yes if known => return Ok(()),
             SwapAccepted::Yes => {}
         }
-        let lost = self.rng.cast(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
+        let lost = self.rng.draws(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
         if self.settings.lost_answer_rate.holds(lost) {
             return Err(ChainError("the answer was lost".into()));
         }
@@ -183,18 +184,18 @@ impl Chain for SimulatedChain {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.ledger().trouble().map(|trouble| format!("the chain's ledger takes no swaps: {trouble}"))
+        self.ledger().trouble().map(|trouble| format!("the ledger of the simulated chain accepts no swaps: {trouble}"))
     }
 
-    async fn watch(&self, signature: Signature, patience: Duration) -> Result<Observation, ChainError> {
-        let deadline = tokio::time::Instant::now() + patience;
+    async fn watch(&self, signature: Signature, timeout: Duration) -> Result<Observation, ChainError> {
+        let deadline = tokio::time::Instant::now() + timeout;
         loop {
-            let (observation, wait) = self.look(signature).await?;
+            let (observation, wait) = self.observe(signature).await?;
             if observation.outcome.is_some() || tokio::time::Instant::now() >= deadline {
                 return Ok(observation);
             }
-            // One millisecond more, for timers have no finer grain and waking early would only mean looking twice.
-            let wait = wait.map_or(patience, |wait| wait + Duration::from_millis(1));
+            // One millisecond more: timers have that resolution, and waking too early would cost a second read.
+            let wait = wait.map_or(timeout, |wait| wait + Duration::from_millis(1));
             tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + wait)).await;
         }
     }

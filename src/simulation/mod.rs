@@ -1,4 +1,4 @@
-//! The simulated world: venues that quote, a chain where swaps land, its ledger, and the randomness of all of them.
+//! The simulation: venues, a chain with a persistent ledger, and their reproducible randomness.
 
 pub mod chain;
 pub mod ledger;

@@ -1,28 +1,28 @@
-//! The randomness of the simulation: every draw follows from the seed and from what it is drawn for.
+//! The randomness of the simulation: each draw is a function of the seed and of its subject, so runs are reproducible.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-/// What the simulated venues and the simulated chain draw from.
+/// The random generator of the simulated venues and the simulated chain.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulationRng {
     seed: u64,
 }
 
 impl SimulationRng {
-    /// A generator with that seed; 0 picks one.
+    /// A generator with that seed; 0 chooses a random seed.
     pub fn new(seed: u64) -> Self {
         Self { seed: if seed == 0 { rand::random() } else { seed } }
     }
 
-    /// The seed in force.
+    /// The effective seed.
     pub fn seed(self) -> u64 {
         self.seed
     }
 
-    /// The draws for one purpose and one subject: the same again whenever they are asked for.
-    pub fn cast(self, purpose: u64, subject: Uuid, number: u32) -> DrawStream {
+    /// The draws for one purpose and one subject; the same arguments always return the same draws.
+    pub fn draws(self, purpose: u64, subject: Uuid, number: u32) -> DrawStream {
         let (high, low) = subject.as_u64_pair();
         let mixed = [purpose, high, low, u64::from(number)]
             .into_iter()
@@ -31,17 +31,17 @@ impl SimulationRng {
     }
 }
 
-/// A run of draws.
+/// A sequence of draws.
 #[derive(Debug)]
 pub struct DrawStream(SmallRng);
 
 impl DrawStream {
-    /// A number from 0 to 999,999: to be compared with a [`crate::config::Share`].
+    /// A number from 0 to 999,999, to compare with a [`crate::config::Share`].
     pub fn millionths(&mut self) -> u32 {
         self.0.random_range(0..1_000_000)
     }
 
-    /// A number of that range, ends included.
+    /// A number in that range, both ends included.
     pub fn between(&mut self, least: u64, most: u64) -> u64 {
         self.0.random_range(least..=most)
     }

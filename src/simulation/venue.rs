@@ -1,7 +1,7 @@
-//! Venues that answer as Raydium and Meteora might, over pools that exist only here.
+//! Simulated venues: Raydium and Meteora with pools of their own.
 //!
-//! Prices come from the token list; the two venues stand 2 to 5 % apart, and which one is better changes from quote to
-//! quote. A pool is a constant product of `DEPTH_USD` on each side, so large trades pay their price impact.
+//! Prices come from the token list. The two venues differ by 2 to 5 %, and which one is better changes from quote to
+//! quote. A pool is a constant product with `DEPTH_USD` on each side, so large trades have a price impact.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,13 +25,13 @@ use crate::simulation::chain::{self, Instruction};
 use crate::simulation::rng::SimulationRng;
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
 
-/// What each side of a simulated pool is worth, in US dollars.
+/// The value of each side of a simulated pool, in US dollars.
 const DEPTH_USD: i64 = 50_000_000;
-/// What a mint outside the token list is taken to be worth, in US dollars.
+/// The assumed price of a mint outside the token list, in US dollars.
 const UNKNOWN_USD: Decimal = Decimal::ONE;
 
+// The purposes of the draws, see `SimulationRng::draws`. `FAULT` is followed by one number per venue.
 const PRICE: u64 = 1;
-// And the numbers after it, one a venue.
 const FAULT: u64 = 16;
 
 /// A simulated venue.
@@ -46,7 +46,7 @@ pub struct SimulatedVenue {
 }
 
 impl SimulatedVenue {
-    /// A venue that signs with that wallet for that chain.
+    /// Creates a venue that signs with that wallet for that chain.
     pub fn new(
         id: VenueId,
         settings: SimulationSettings,
@@ -71,17 +71,18 @@ impl SimulatedVenue {
         self.tokens.known(&token.mint).map_or(UNKNOWN_USD, |known| known.simulated_usd)
     }
 
-    /// How this venue's price stands to the list's, in millionths: half the drawn spread above or below it. The spread stays
-    /// below 4.8 %, so that with both fees the venues are never more than 5 % apart.
+    /// The price of this venue relative to the token list, in millionths: half the drawn spread above or below it.
+    ///
+    /// The spread is at most 4.8 %, so that the venues never differ by more than 5 % after fees.
     fn price_ppm(&self, request: &QuoteRequest) -> u64 {
-        let mut draws = self.rng.cast(PRICE, request.id, request.round);
+        let mut draws = self.rng.draws(PRICE, request.id, request.round);
         let half = draws.between(20_000, 48_000) / 2;
         let raydium_is_better = draws.between(0, 1) == 1;
         if raydium_is_better == (self.id == VenueId::Raydium) { 1_000_000 + half } else { 1_000_000 - half }
     }
 
-    /// The gross output, rounded down, and the price impact, rounded up, by the pool's constant product; `None` beyond
-    /// exact arithmetic.
+    /// The gross output, rounded down, and the price impact, rounded up, from the constant product of the pool. `None` if
+    /// the exact result overflows.
     fn trade(&self, order: &OrderRequest, price_ppm: u64) -> Option<(BaseUnits, Decimal)> {
         let value = order.amount_in.to_decimal(order.token_in.decimals).checked_mul(self.usd(&order.token_in))?;
         let depth = Decimal::from(DEPTH_USD);
@@ -93,24 +94,24 @@ impl SimulatedVenue {
             .checked_mul(Decimal::from(10u64.checked_pow(order.token_out.decimals.into())?))?
             .floor()
             .to_u64()?;
-        // Limits have six decimals too: rounded up, an impact above a limit is never shown as within it.
+        // A limit has six decimals too, so an impact above the limit must not be rounded down to it.
         let impact = impact.round_dp_with_strategy(6, RoundingStrategy::AwayFromZero).normalize();
         Some((BaseUnits(units), impact))
     }
 
-    fn offer(&self, request: &QuoteRequest, asked: Instant) -> Result<Quote, Failure> {
+    fn offer(&self, request: &QuoteRequest, started: Instant) -> Result<Quote, Failure> {
         let order = &*request.order;
         let too_large =
             || Failure::new(FailureCode::NoLiquidity, format!("{} has no liquidity for this size", self.id));
         let (gross, price_impact) = self.trade(order, self.price_ppm(request)).ok_or_else(too_large)?;
-        // Rounded up, as a pool does: a share of a base unit is the pool's.
+        // Rounded up, as a pool does.
         let fee = (u128::from(gross.0) * u128::from(self.fee_ppm())).div_ceil(1_000_000);
         let fee = BaseUnits(u64::try_from(fee).map_err(|_| too_large())?);
         let amount_out = BaseUnits(gross.0 - fee.0);
         if amount_out.0 == 0 {
             return Err(Failure::new(
                 FailureCode::NoLiquidity,
-                format!("{} pays nothing for so small an amount", self.id),
+                format!("{} pays nothing for such a small amount", self.id),
             ));
         }
         Ok(Quote {
@@ -119,7 +120,7 @@ impl SimulatedVenue {
             fee,
             price: price(order.amount_in, &order.token_in, amount_out, &order.token_out),
             price_impact,
-            latency_ms: elapsed_ms(asked),
+            latency_ms: elapsed_ms(started),
             quoted_at: self.clock.now(),
         })
     }
@@ -132,7 +133,7 @@ impl Venue for SimulatedVenue {
     }
 
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure> {
-        let asked = Instant::now();
+        let started = Instant::now();
         if self.settings.venues_silent.contains(&self.id) {
             std::future::pending::<()>().await;
         }
@@ -142,11 +143,11 @@ impl Venue for SimulatedVenue {
         let fails = self
             .settings
             .venue_failure_rate
-            .holds(self.rng.cast(FAULT + self.id as u64, request.id, request.round).millionths());
+            .holds(self.rng.draws(FAULT + self.id as u64, request.id, request.round).millionths());
         if fails || self.settings.venues_down.contains(&self.id) {
             return Err(Failure::new(FailureCode::VenueUnavailable, format!("{} refused to quote", self.id)));
         }
-        self.offer(&request, asked)
+        self.offer(&request, started)
     }
 
     async fn build(&self, request: SwapRequest) -> Result<SignedSwap, Failure> {
@@ -178,7 +179,7 @@ impl Venue for SimulatedVenue {
                 quoted_out: request.quote.amount_out,
                 min_amount_out,
             },
-            bytes: chain::wire(signature, &message),
+            bytes: chain::encode(signature, &message),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The port: a place that quotes and builds swaps. Its adapters: the simulated Raydium and Meteora.
+//! The venue port: a DEX that quotes and builds swaps. Its adapters are in [`crate::simulation::venue`].
 
 use std::sync::Arc;
 
@@ -14,38 +14,38 @@ use crate::domain::swap::SignedSwap;
 /// A request for a quote.
 #[derive(Clone, Debug)]
 pub struct QuoteRequest {
-    /// What is asked for: an order's id, or a fresh one for a preview.
+    /// The id of the order; a new id for a quote without an order.
     pub id: Uuid,
-    /// Which time it is asked, from 1: an order's attempt.
+    /// The number of the request under that id, from 1: the attempt of the order.
     pub round: u32,
-    /// What is to be swapped.
+    /// The request of the order.
     pub order: Arc<OrderRequest>,
 }
 
-/// A request to build and sign a swap on a quote.
+/// A request to build and sign a swap for a quote.
 #[derive(Clone, Debug)]
 pub struct SwapRequest {
-    /// For whom.
+    /// The order.
     pub order_id: OrderId,
-    /// For which attempt, from 1.
+    /// The attempt, from 1.
     pub attempt: u32,
-    /// What is to be swapped.
+    /// The request of the order.
     pub order: Arc<OrderRequest>,
-    /// The offer to build on.
+    /// The quote.
     pub quote: Quote,
 }
 
-/// A place that quotes and builds swaps.
+/// A venue.
 ///
-/// Neither call may have any effect on the chain. Deadlines are the caller's.
+/// No call may have an effect on the chain. The caller sets the deadlines.
 #[async_trait]
 pub trait Venue: Send + Sync + 'static {
-    /// Which one it is.
+    /// The id of the venue.
     fn id(&self) -> VenueId;
 
-    /// What it offers now.
+    /// The current quote.
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure>;
 
-    /// A signed swap that can land at most once and never pays less than the order's floor for that quote.
+    /// A signed swap that can land at most once and never pays less than the floor of the order for that quote.
     async fn build(&self, request: SwapRequest) -> Result<SignedSwap, Failure>;
 }
