@@ -6,7 +6,7 @@ use order_engine::Settings;
 use order_engine::config::LedgerPlace;
 use order_engine::domain::swap::Outcome;
 use order_engine::runtime::clock::Clock;
-use order_engine::simulation::chain::{Ledger, LedgerEntry};
+use order_engine::simulation::ledger::{Ledger, LedgerEntry};
 use serde::Serialize;
 
 use super::{CommandError, output};
@@ -29,13 +29,13 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
     let LedgerPlace::File(path) = &settings.simulation.ledger else {
         return Err("the ledger is in the engine's memory (simulation.ledger)".into());
     };
-    let ledger = Ledger::read(path)?;
-    let now = ledger.time(Clock::System.read());
-    for entry in ledger.entries() {
-        let outcome = match ledger.outcome(entry, now) {
+    let chain = Ledger::read(path)?;
+    let now = chain.time(Clock::System.read());
+    for entry in chain.entries() {
+        let outcome = match chain.outcome(entry, now) {
             Some(Outcome::Landed(_)) => "landed",
             Some(Outcome::Rejected { .. }) => "rejected",
-            None if ledger.height(now) > entry.last_valid_block_height => "expired",
+            None if chain.height(now) > entry.last_valid_block_height => "expired",
             None => "open",
         };
         if arguments.json {

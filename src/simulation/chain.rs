@@ -6,7 +6,7 @@
 //!
 //! The ledger is written without fsync: it survives a killed process, not a power failure.
 
-pub use super::ledger::{Ledger, LedgerEntry, LedgerError, SwapAccepted, SwapOutcome};
+pub use crate::simulation::ledger::{Ledger, LedgerError};
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -19,9 +19,11 @@ use crate::chain::{Chain, ChainError};
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
-use crate::domain::swap::{Observation, Outcome, Signature};
+use crate::domain::retry::FailureCode;
+use crate::domain::swap::{Observation, Signature};
 use crate::domain::token::Mint;
 use crate::runtime::clock::Clock;
+use crate::simulation::ledger::{Acceptance, ChainState, LedgerEntry, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
 
 // The purposes of the draws, see `SimulationRng::draws`.
@@ -80,7 +82,7 @@ impl SimulatedChain {
     /// Advances the block height by a number of blocks immediately.
     pub fn jump(&self, blocks: u64) -> Result<(), LedgerError> {
         let mut ledger = self.ledger();
-        let now = ledger.time(self.clock.read());
+        let now = ledger.state().time(self.clock.read());
         ledger.jump(now, blocks)
     }
 
@@ -89,7 +91,7 @@ impl SimulatedChain {
     }
 
     /// Draws the outcome of a swap that is accepted now.
-    fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> SwapOutcome {
+    fn draw(&self, instruction: &Instruction, now: DateTime<Utc>) -> PlannedOutcome {
         let settings = &self.settings;
         let mut draws = self.rng.draws(OUTCOME, instruction.order_id.0, instruction.attempt);
         let (least, most) = (micros(settings.swap_latency_min), micros(settings.swap_latency_max));
@@ -104,14 +106,14 @@ impl SimulatedChain {
         let amount_out = BaseUnits(u64::try_from(executed).unwrap_or(u64::MAX));
         let (rejected, dropped) = (draws.millionths(), draws.millionths());
         if settings.drop_rate.holds(dropped) {
-            SwapOutcome::Dropped
+            PlannedOutcome::Dropped
         } else if settings.failure_rate.holds(rejected) {
-            SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SwapRejected }
+            PlannedOutcome::Rejected { at, code: FailureCode::SwapRejected }
         } else if amount_out < instruction.min_amount_out.max(BaseUnits(1)) {
             // A swap of an earlier version can have a floor of 0, but a pool never pays nothing.
-            SwapOutcome::Rejected { at, code: crate::domain::retry::FailureCode::SlippageExceeded }
+            PlannedOutcome::Rejected { at, code: FailureCode::SlippageExceeded }
         } else {
-            SwapOutcome::Lands { at, amount_out }
+            PlannedOutcome::Lands { at, amount_out }
         }
     }
 
@@ -131,17 +133,19 @@ impl SimulatedChain {
     /// The current observation, and the time until the outcome of the swap is due.
     async fn observe(&self, signature: Signature) -> Result<(Observation, Option<Duration>), ChainError> {
         self.on_ledger(|ledger| {
-            let now = ledger.time(self.clock.read());
-            if ledger.entry(&signature).is_none() {
+            // The time comes first: a swap that another process accepts after it must not look expired.
+            let now = ledger.state().time(self.clock.read());
+            if ledger.state().entry(&signature).is_none() {
                 // Another process may have appended it to the file.
                 ledger.refresh()?;
             }
-            let height = ledger.height(now);
-            let Some(entry) = ledger.entry(&signature) else {
+            let state = ledger.state();
+            let height = state.height(now);
+            let Some(entry) = state.entry(&signature) else {
                 return Ok((Observation { height, outcome: None }, None));
             };
-            let outcome: Option<Outcome> = ledger.outcome(entry, now);
-            let due = outcome.is_none().then(|| entry.fate.decided_at()).flatten();
+            let outcome = state.outcome(entry, now);
+            let due = outcome.is_none().then(|| entry.planned.due_at()).flatten();
             let wait = due.map(|at| (at - now).to_std().unwrap_or_default());
             Ok((Observation { height, outcome }, wait))
         })
@@ -153,28 +157,29 @@ impl SimulatedChain {
 impl Chain for SimulatedChain {
     async fn block_height(&self) -> Result<u64, ChainError> {
         let ledger = self.ledger();
-        Ok(ledger.height(ledger.time(self.clock.read())))
+        let state = ledger.state();
+        Ok(state.height(state.time(self.clock.read())))
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
         let (signature, instruction) = decode(bytes).ok_or_else(|| ChainError("the bytes are not a signed swap".into()))?;
-        let entry = |ledger: &Ledger| {
-            let now = ledger.time(self.clock.read());
-            (ledger.height(now) <= instruction.last_valid_block_height).then(|| LedgerEntry {
+        let entry = |state: &ChainState| {
+            let now = state.time(self.clock.read());
+            (state.height(now) <= instruction.last_valid_block_height).then(|| LedgerEntry {
                 signature,
                 order_id: instruction.order_id,
                 attempt: instruction.attempt,
                 venue: instruction.venue,
                 last_valid_block_height: instruction.last_valid_block_height,
                 accepted_at: now,
-                fate: self.draw(&instruction, now),
+                planned: self.draw(&instruction, now),
             })
         };
-        let known = self.ledger().entry(&signature).is_some();
-        match self.on_ledger(|ledger| ledger.accept(signature, entry)).await? {
-            SwapAccepted::TooLate => return Err(ChainError("the last valid block height of the swap has passed".into())),
-            SwapAccepted::Yes if known => return Ok(()),
-            SwapAccepted::Yes => {}
+        let known = self.ledger().state().entry(&signature).is_some();
+        match self.on_ledger(|ledger| ledger.accept(signature, &entry)).await? {
+            Acceptance::TooLate => return Err(ChainError("the last valid block height of the swap has passed".into())),
+            Acceptance::Accepted if known => return Ok(()),
+            Acceptance::Accepted => {}
         }
         let lost = self.rng.draws(LOST_ANSWER, instruction.order_id.0, instruction.attempt).millionths();
         if self.settings.lost_answer_rate.holds(lost) {

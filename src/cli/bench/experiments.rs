@@ -13,7 +13,7 @@ use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::order::{Order, OrderRequest, Priority};
 use order_engine::domain::routing::Strategy;
 use order_engine::domain::user::Owner;
-use order_engine::simulation::chain::Ledger;
+use order_engine::simulation::ledger::Ledger;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 
@@ -228,11 +228,11 @@ async fn schedule(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
         }
     }
     runs.sort_by_key(|(id, ..)| *id);
-    let ledger = Ledger::read(&engine.ledger())?;
-    let waits: std::collections::HashMap<OrderId, Duration> = ledger
+    let chain = Ledger::read(&engine.ledger())?;
+    let waits: std::collections::HashMap<OrderId, Duration> = chain
         .entries()
         .iter()
-        .filter_map(|entry| Some((entry.order_id, (entry.fate.decided_at()? - entry.accepted_at).to_std().ok()?)))
+        .filter_map(|entry| Some((entry.order_id, (entry.planned.due_at()? - entry.accepted_at).to_std().ok()?)))
         .collect();
     let ideal = greedy_schedule(slots, runs.iter().filter_map(|(id, ..)| Some(QUOTE + *waits.get(id)?)));
     let first = runs.iter().map(|(_, began, _)| *began).min().ok_or("nothing ran")?;

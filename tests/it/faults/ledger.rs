@@ -112,7 +112,7 @@ async fn a_torn_ledger_is_cut_back_at_the_start_and_the_cut_is_in_the_log() {
     server.log_to(&log);
     server.restart();
     let said = fs::read_to_string(&log).unwrap();
-    assert!(said.contains("a torn last line was cut off") && said.contains("line=7"), "{said}");
+    assert!(said.contains("cut off an incomplete last line") && said.contains("line=7"), "{said}");
     ids.extend(submitted(&server.client, 5).await);
     all_confirmed(&server.client, &ids).await;
     assert_whole(&server, &ids);
@@ -130,7 +130,7 @@ async fn a_ledger_with_a_broken_line_stops_the_start_which_names_the_line_and_th
     let output = server.command(&["serve"]).stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in ["order-engine.ledger", "line 2", "delete line 2", "never taken"] {
+    for part in ["order-engine.ledger", "line 2", "delete line 2", "never accepted"] {
         assert!(said.contains(part), "{part:?} is missing in {said}");
     }
     assert_eq!(fs::read_to_string(server.ledger_file()).unwrap(), broken, "the start changes nothing");
