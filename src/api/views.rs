@@ -10,10 +10,11 @@ use serde::Serialize;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::lifecycle::{OrderEvent, Status};
-use crate::domain::order::{Order, OrderRequest, Priority, RecordedEvent};
+use crate::domain::order::{Order, RecordedEvent};
+use crate::domain::request::{OrderRequest, Priority, Strategy};
 use crate::domain::quote::{Quote, price};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{RoutingDecision, Strategy, Unavailable};
+use crate::domain::routing::{RoutingDecision, Unavailable};
 use crate::domain::swap::Signature;
 
 /// An order as told.

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod moment;
 pub mod order;
 pub mod quote;
+pub mod request;
 pub mod retry;
 pub mod routing;
 pub mod secret;

@@ -4,65 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
-use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use crate::domain::moment::{Moment, Now, Stamp};
-use crate::domain::routing::Strategy;
-use crate::domain::token::Token;
+pub use crate::domain::request::{OrderRequest, Priority};
 use crate::domain::user::Owner;
-
-/// A parsed and consistent request; it never changes after acceptance.
-///
-/// Every order is a market order. The API refuses the other types by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderRequest {
-    /// The token to sell.
-    pub token_in: Token,
-    /// The token to buy; never the same mint as `token_in`.
-    pub token_out: Token,
-    /// The amount to sell.
-    pub amount_in: BaseUnits,
-    /// How far the output may fall below the quote.
-    pub slippage: Slippage,
-    /// The minimum output in every attempt, independent of the quote.
-    pub min_amount_out: Option<BaseUnits>,
-    /// The largest price impact that the client accepts; without one the limit of the engine applies.
-    ///
-    /// The engine's limit is not copied here: a repeated request must equal the first one even if that limit has changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_price_impact: Option<ImpactLimit>,
-    /// The priority among waiting orders.
-    pub priority: Priority,
-    /// How the venue is chosen.
-    pub strategy: Strategy,
-    /// The name that the client gave the order.
-    pub client_order_id: Option<ClientKey>,
-}
-
-impl OrderRequest {
-    /// The minimum output of a swap on a quote: the slippage floor or `minAmountOut`, the larger of both; never 0.
-    pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
-        self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
-    }
-}
-
-/// The priority among waiting orders: high, normal and low share the dispatches 4 : 2 : 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// Four of seven dispatches.
-    High,
-    /// Two of seven dispatches.
-    #[default]
-    Normal,
-    /// One of seven dispatches.
-    Low,
-}
 
 /// One recorded step in the history of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,42 +182,8 @@ fn recorded(seq: u32, Stamp { at, moment }: Stamp, after: &OrderState, event: Or
 pub(crate) mod tests {
     use super::*;
     use crate::domain::lifecycle::tests::every_event;
-    use crate::domain::routing::Strategy;
+    pub(crate) use crate::domain::request::tests::request;
     use proptest::prelude::*;
-
-    pub(crate) fn request() -> OrderRequest {
-        let token = |mint: &str, symbol: &str, decimals| Token {
-            mint: mint.parse().unwrap(),
-            symbol: Some(symbol.into()),
-            decimals,
-        };
-        OrderRequest {
-            token_in: token("So11111111111111111111111111111111111111112", "SOL", 9),
-            token_out: token("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "USDC", 6),
-            amount_in: BaseUnits(1_000_000_000),
-            slippage: Slippage::DEFAULT,
-            min_amount_out: None,
-            max_price_impact: None,
-            priority: Priority::Normal,
-            strategy: Strategy::BestPrice,
-            client_order_id: None,
-        }
-    }
-
-    #[test]
-    fn the_floor_is_the_larger_of_slippage_floor_and_minimum() {
-        let plain = request();
-        assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
-        let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
-        assert_eq!(guarded.floor(BaseUnits(1_000)), BaseUnits(995));
-    }
-
-    #[test]
-    fn a_request_stored_without_a_price_impact_limit_is_read_as_the_same_request() {
-        let stored = serde_json::to_string(&request()).unwrap();
-        assert!(!stored.contains("impact"), "{stored}");
-        assert_eq!(serde_json::from_str::<OrderRequest>(&stored).unwrap(), request());
-    }
 
     proptest! {
         #[test]

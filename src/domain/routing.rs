@@ -8,22 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::amount::{BaseUnits, ImpactLimit, percent};
 use crate::domain::id::VenueId;
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
+pub use crate::domain::request::Strategy;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-
-/// How the venue of an order is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// The largest output after fees; on a tie the venue that comes first in [`VenueId::ALL`].
-    #[default]
-    BestPrice,
-    /// The first valid quote.
-    Speed,
-    /// The venue with the highest recent success rate; on a tie the best price.
-    Reliability,
-}
 
 /// A venue without a usable quote, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,7 +221,7 @@ impl TrackRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
     use chrono::DateTime;
 
     const TENTH: ImpactLimit = ImpactLimit::TENTH;

@@ -15,7 +15,7 @@ use crate::chain::Chain;
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
 use crate::domain::quote::{Quote, price};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::swap::{Signature, SignedSwap, Swap};
