@@ -18,4 +18,5 @@ pub mod secret;
 pub mod swap;
 pub mod tally;
 pub mod token;
+pub mod track_record;
 pub mod user;

@@ -1,16 +1,14 @@
 //! The routing decision: which venue gets an order, as a pure function over the quotes.
 
-use std::collections::VecDeque;
-
 use rust_decimal::Decimal;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::amount::{BaseUnits, ImpactLimit, percent};
 use crate::domain::id::VenueId;
+use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
 pub use crate::domain::request::Strategy;
-use crate::domain::quote::Quote;
+pub use crate::domain::track_record::TrackRecord;
 use crate::domain::retry::{Failure, FailureCode};
 
 /// A venue without a usable quote, and why.
@@ -169,7 +167,8 @@ fn explain(
     };
     match request.strategy {
         Strategy::BestPrice if winner.amount_out == runner_up.amount_out => {
-            format!("{} and {} both pay {out} {token}; {} is first in the venue order", winner.venue, runner_up.venue, winner.venue)
+            let (first, second) = (winner.venue, runner_up.venue);
+            format!("{first} and {second} both pay {out} {token}; {first} is first in the venue order")
         }
         Strategy::BestPrice => {
             let more = BaseUnits(winner.amount_out.0 - runner_up.amount_out.0).to_decimal(decimals);
@@ -191,30 +190,6 @@ fn explain(
             runner_up.venue,
             (reliability(runner_up.venue) * Decimal::ONE_HUNDRED).round_dp(0),
         ),
-    }
-}
-
-/// The recent successes and failures of a venue, over its last 100 quotes and swaps.
-#[derive(Clone, Debug, Default)]
-pub struct TrackRecord {
-    successes: VecDeque<bool>,
-}
-
-impl TrackRecord {
-    const LENGTH: usize = 100;
-
-    /// Adds one result and drops the oldest beyond 100.
-    pub fn push(&mut self, success: bool) {
-        if self.successes.len() == Self::LENGTH {
-            self.successes.pop_front();
-        }
-        self.successes.push_back(success);
-    }
-
-    /// The success rate from 0 to 1; 1 without any result.
-    pub fn share(&self) -> Decimal {
-        let succeeded = self.successes.iter().filter(|success| **success).count();
-        Decimal::from(succeeded).checked_div(Decimal::from(self.successes.len())).unwrap_or(Decimal::ONE)
     }
 }
 
@@ -367,17 +342,5 @@ mod tests {
             FailureCode::VenueUnavailable
         );
         assert_eq!(fails(vec![]), FailureCode::VenueUnavailable);
-    }
-
-    #[test]
-    fn a_track_record_drops_the_oldest_results() {
-        let mut record = TrackRecord::default();
-        assert_eq!(record.share(), Decimal::ONE);
-        record.push(false);
-        assert_eq!(record.share(), Decimal::ZERO);
-        for _ in 0..TrackRecord::LENGTH {
-            record.push(true);
-        }
-        assert_eq!(record.share(), Decimal::ONE);
     }
 }
