@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
+use crate::domain::amount::BaseUnits;
+use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::ClientKey;
 use crate::domain::token::Token;
 

@@ -3,7 +3,8 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::amount::{BaseUnits, ImpactLimit, percent};
+use crate::domain::amount::BaseUnits;
+use crate::domain::fraction::{ImpactLimit, percent};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
