@@ -1,3 +1,3 @@
-//! The public contract: what is told over HTTP, WebSocket and Redis, in one place for all of them.
+//! The public contract: the JSON that HTTP, WebSocket and Redis clients receive.
 
 pub mod views;

@@ -1,4 +1,4 @@
-//! What clients see: orders, updates and quotes in camelCase, amounts as decimal strings, times in RFC 3339.
+//! Orders, updates and quotes as clients see them: camelCase names, amounts as decimal strings, times in RFC 3339.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{RoutingDecision, Unavailable};
 use crate::domain::swap::Signature;
 
-/// An order as told.
+/// An order.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
@@ -34,7 +34,7 @@ pub struct OrderView {
     pub min_amount_out: Option<Decimal>,
     #[schemars(with = "Decimal")]
     pub slippage: String,
-    /// As it was asked for; null where the engine's own limit holds.
+    /// The limit of the request; null if the limit of the engine applies.
     #[schemars(with = "Option<Decimal>")]
     pub max_price_impact: Option<String>,
     pub expected_price: Option<Decimal>,
@@ -60,7 +60,7 @@ pub struct OrderView {
 }
 
 impl OrderView {
-    /// The order's story, folded into where it stands.
+    /// The current view of an order: its history, folded into one value.
     pub fn of(order: &Order) -> Self {
         let request = &*order.request;
         let last = order.last();
@@ -93,8 +93,8 @@ impl OrderView {
             seq: last.seq,
         };
         for step in order.history() {
-            // An attempt begins anew: what the last one came to is no longer where the order stands.
-            let told = UpdateView::of(order.id, request, step);
+            let update = UpdateView::of(order.id, request, step);
+            // A new attempt replaces the quotes and the swap of the previous one.
             if step.status == Status::Routing {
                 (view.expected_price, view.dex_used, view.tx_hash) = (None, None, None);
                 view.quotes.clear();
@@ -102,13 +102,13 @@ impl OrderView {
             if let OrderEvent::Routed(decision) = &step.event {
                 view.expected_price = Some(decision.winner().price);
             }
-            view.quotes = told.quotes.unwrap_or(view.quotes);
-            view.dex_used = told.dex_used.or(view.dex_used);
-            view.tx_hash = told.tx_hash.or(view.tx_hash);
-            view.executed_price = told.executed_price.or(view.executed_price);
-            view.amount_out = told.amount_out.or(view.amount_out);
-            view.error = told.error.or(view.error);
-            view.next_retry_at = told.next_retry_at;
+            view.quotes = update.quotes.unwrap_or(view.quotes);
+            view.dex_used = update.dex_used.or(view.dex_used);
+            view.tx_hash = update.tx_hash.or(view.tx_hash);
+            view.executed_price = update.executed_price.or(view.executed_price);
+            view.amount_out = update.amount_out.or(view.amount_out);
+            view.error = update.error.or(view.error);
+            view.next_retry_at = update.next_retry_at;
         }
         if last.status == Status::Confirmed {
             view.error = None;
@@ -117,7 +117,7 @@ impl OrderView {
     }
 }
 
-/// One step of an order as told: flat, with what became known in it.
+/// One event of an order. A field is present if the event determines it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
@@ -154,13 +154,13 @@ pub struct UpdateView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DateTime<Utc>>")]
     pub next_retry_at: Option<String>,
-    /// How long the order stood there, in milliseconds; only in timelines, and not for where it stands now.
+    /// The time until the next event, in milliseconds; only in timelines, and not for the last event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<i64>,
 }
 
 impl UpdateView {
-    /// A step as it stands in a timeline.
+    /// An event in a timeline or a snapshot, without a type.
     pub fn of(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> Self {
         let mut view = Self {
             r#type: None,
@@ -214,25 +214,25 @@ impl UpdateView {
             }
             OrderEvent::CancelRequested => {
                 view.reason = Some(
-                    "a cancel was asked for after the swap was signed; no further attempt will be made".to_owned(),
+                    "a cancel was requested after the swap was signed; no further attempt will be made".to_owned(),
                 );
             }
         }
         view
     }
 
-    /// A step as it is told to listeners.
+    /// An event as subscribers receive it.
     pub fn update(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> Self {
         Self { r#type: Some("order:update"), ..Self::of(order_id, request, step) }
     }
 }
 
-/// A step as it is announced to other processes: what a listener is told.
+/// An update as JSON text, for subscribers and for Redis.
 pub fn update_text(order_id: OrderId, request: &OrderRequest, step: &RecordedEvent) -> String {
     text(&UpdateView::update(order_id, request, step))
 }
 
-/// Where an order stands, in the few words that are kept beside the announcements.
+/// The status of an order, as it is stored in Redis.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StatusView {
@@ -244,7 +244,7 @@ struct StatusView {
     tx_hash: Option<String>,
 }
 
-/// Where an order stands after that step, with its swap's signature where there is one.
+/// The status of an order as JSON text, after its last event. `signature` is that of its swap.
 pub fn status_text(last: &RecordedEvent, signature: Option<Signature>) -> String {
     text(&StatusView {
         status: last.status,
@@ -255,7 +255,7 @@ pub fn status_text(last: &RecordedEvent, signature: Option<Signature>) -> String
     })
 }
 
-/// A fresh offer as it is announced to other processes.
+/// A new quote, as it is published on Redis.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PriceView {
@@ -268,7 +268,7 @@ struct PriceView {
     quote: QuoteView,
 }
 
-/// A fresh offer for what that request asks.
+/// A new quote for a request as JSON text.
 pub fn price_text(request: &OrderRequest, quote: &Quote) -> String {
     text(&PriceView {
         r#type: "price:update",
@@ -284,7 +284,7 @@ fn text(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("a message holds only strings and numbers")
 }
 
-/// The first thing a listener is told.
+/// The first message to a subscriber: the history so far.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
@@ -299,7 +299,7 @@ pub struct SnapshotView {
 }
 
 impl SnapshotView {
-    /// The story so far, and where the order stands after it.
+    /// A snapshot with these events; `seq` and `status` are those of the latest event.
     pub fn of(
         order_id: OrderId,
         request: &OrderRequest,
@@ -312,7 +312,7 @@ impl SnapshotView {
     }
 }
 
-/// An order's whole timeline.
+/// The timeline of an order.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
@@ -323,18 +323,18 @@ pub struct TimelineView {
 }
 
 impl TimelineView {
-    /// Every step, and how long the order stood there.
+    /// All events, each with the time until the next one.
     pub fn of(order: &Order) -> Self {
         let history = order.history();
         let events = history.iter().enumerate().map(|(index, step)| {
-            let left = history.get(index + 1).map(|next| (next.at - step.at).num_milliseconds());
-            UpdateView { duration_ms: left, ..UpdateView::of(order.id, &order.request, step) }
+            let duration_ms = history.get(index + 1).map(|next| (next.at - step.at).num_milliseconds());
+            UpdateView { duration_ms, ..UpdateView::of(order.id, &order.request, step) }
         });
         Self { order_id: order.id, events: events.collect() }
     }
 }
 
-/// A venue's offer.
+/// A quote.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
@@ -361,12 +361,12 @@ impl QuoteView {
     }
 }
 
-/// The offers of a decision, the winner's first.
+/// The quotes of a decision, the winner first.
 pub fn quotes(request: &OrderRequest, decision: &RoutingDecision) -> Vec<QuoteView> {
     decision.quotes.iter().map(|quote| QuoteView::of(request, quote)).collect()
 }
 
-/// A venue that gave no offer.
+/// A venue without a usable quote.
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
 #[schemars(rename = "UnavailableVenue")]
@@ -376,13 +376,13 @@ pub struct UnavailableView {
 }
 
 impl UnavailableView {
-    /// That venue.
+    /// The view of that venue.
     pub fn of(unavailable: &Unavailable) -> Self {
         Self { dex: unavailable.venue, error: ErrorView::of(&unavailable.failure) }
     }
 }
 
-/// Why something failed.
+/// A failure.
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "the fields are those of the public contract")]
 #[schemars(rename = "Failure")]
@@ -394,7 +394,7 @@ pub struct ErrorView {
 }
 
 impl ErrorView {
-    /// That failure.
+    /// The view of that failure.
     pub fn of(failure: &Failure) -> Self {
         Self { code: failure.code.name(), message: failure.message.clone(), retryable: failure.code.retryable() }
     }
