@@ -297,7 +297,9 @@ mod tests {
             let decision = decide(request, TENTH, quotes, vec![], |_| Decimal::ONE).unwrap();
             (decision.winner().venue, decision.unavailable[0].failure.code, decision.reason)
         };
-        let quotes = || vec![quote_with_impact(VenueId::Raydium, 300, "0.100001"), quote_with_impact(VenueId::Meteora, 200, "0.1")];
+        let quotes = || {
+            vec![quote_with_impact(VenueId::Raydium, 300, "0.100001"), quote_with_impact(VenueId::Meteora, 200, "0.1")]
+        };
         for strategy in [Strategy::BestPrice, Strategy::Speed, Strategy::Reliability] {
             let request = OrderRequest { strategy, ..request() };
             let (venue, code, reason) = decided(&request, quotes());

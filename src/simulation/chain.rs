@@ -8,62 +8,25 @@
 
 pub use crate::simulation::ledger::{Ledger, LedgerError};
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, ChainError};
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
-use crate::domain::id::{OrderId, VenueId};
 use crate::domain::retry::FailureCode;
 use crate::domain::swap::{Observation, Signature};
-use crate::domain::token::Mint;
 use crate::runtime::clock::Clock;
 use crate::simulation::ledger::{Acceptance, ChainState, LedgerEntry, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
+use crate::simulation::transaction::{Instruction, decode};
 
 // The purposes of the draws, see `SimulationRng::draws`.
 const OUTCOME: u64 = 3;
 const LOST_ANSWER: u64 = 4;
-
-/// The message of a simulated swap, which is signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the fields are those of the order and the swap")]
-pub struct Instruction {
-    pub order_id: OrderId,
-    pub attempt: u32,
-    pub venue: VenueId,
-    pub token_in: Mint,
-    pub token_out: Mint,
-    pub amount_in: BaseUnits,
-    pub quoted_out: BaseUnits,
-    pub min_amount_out: BaseUnits,
-    pub last_valid_block_height: u64,
-}
-
-impl Instruction {
-    /// The bytes to sign.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("an instruction holds only strings and integers")
-    }
-}
-
-/// The bytes of a signed swap: the signature followed by the message.
-pub fn encode(signature: Signature, message: &[u8]) -> Arc<[u8]> {
-    [&signature.0[..], message].concat().into()
-}
-
-/// Splits the bytes of a signed swap. The signature is not verified: that would dominate the cost of the simulation, and
-/// only the venues of the engine send to it.
-fn decode(bytes: &[u8]) -> Option<(Signature, Instruction)> {
-    let (signature, message) = bytes.split_first_chunk::<64>()?;
-    Some((Signature(*signature), serde_json::from_slice(message).ok()?))
-}
 
 /// The simulated chain.
 pub struct SimulatedChain {
@@ -162,7 +125,8 @@ impl Chain for SimulatedChain {
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
-        let (signature, instruction) = decode(bytes).ok_or_else(|| ChainError("the bytes are not a signed swap".into()))?;
+        let (signature, instruction) =
+            decode(bytes).ok_or_else(|| ChainError("the bytes are not a signed swap".into()))?;
         let entry = |state: &ChainState| {
             let now = state.time(self.clock.read());
             (state.height(now) <= instruction.last_valid_block_height).then(|| LedgerEntry {

@@ -3,4 +3,5 @@
 pub mod chain;
 pub mod ledger;
 pub mod rng;
+mod transaction;
 pub mod venue;

@@ -15,14 +15,14 @@ use crate::chain::Chain;
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
-use crate::domain::request::OrderRequest;
 use crate::domain::quote::{Quote, price};
+use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::swap::{Signature, SignedSwap, Swap};
 use crate::domain::token::{Token, TokenList};
 use crate::runtime::clock::{Clock, elapsed_ms};
-use crate::simulation::chain::{self, Instruction};
 use crate::simulation::rng::SimulationRng;
+use crate::simulation::transaction::{Instruction, encode};
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
 
 /// The value of each side of a simulated pool, in US dollars.
@@ -179,7 +179,7 @@ impl Venue for SimulatedVenue {
                 quoted_out: request.quote.amount_out,
                 min_amount_out,
             },
-            bytes: chain::encode(signature, &message),
+            bytes: encode(signature, &message),
         })
     }
 }

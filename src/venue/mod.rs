@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::domain::id::{OrderId, VenueId};
-use crate::domain::request::OrderRequest;
 use crate::domain::quote::Quote;
+use crate::domain::request::OrderRequest;
 use crate::domain::retry::Failure;
 use crate::domain::swap::SignedSwap;
 

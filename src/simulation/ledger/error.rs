@@ -30,7 +30,9 @@ pub enum LedgerError {
         reason: String,
     },
     /// The file is not a ledger. It is not changed.
-    #[error("ledger {path:?}, line 1: not a ledger, which begins with a genesis line; set simulation.ledger to another file")]
+    #[error(
+        "ledger {path:?}, line 1: not a ledger, which begins with a genesis line; set simulation.ledger to another file"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,

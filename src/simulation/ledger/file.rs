@@ -229,9 +229,8 @@ fn read_lines(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = reader
-            .read_until(b'\n', &mut line)
-            .map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
+        let length =
+            reader.read_until(b'\n', &mut line).map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
         if !line.ends_with(b"\n") {
             return Ok(line);
         }

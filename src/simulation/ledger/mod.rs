@@ -20,14 +20,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-pub use crate::simulation::ledger::error::LedgerError;
-use crate::simulation::ledger::file::LedgerFile;
-use crate::simulation::ledger::record::Record;
-pub use crate::simulation::ledger::record::{LedgerEntry, PlannedOutcome};
-pub use crate::simulation::ledger::state::ChainState;
-
 use crate::domain::moment::Now;
 use crate::domain::swap::Signature;
+use crate::simulation::ledger::file::LedgerFile;
+use crate::simulation::ledger::record::Record;
+
+pub use error::LedgerError;
+pub use record::{LedgerEntry, PlannedOutcome};
+pub use state::ChainState;
 
 /// The ledger: the state of the chain and, unless it is kept in memory only, its file.
 #[derive(Debug)]

@@ -164,8 +164,7 @@ mod tests {
     #[test]
     fn the_first_of_two_records_of_one_swap_counts() {
         let lands = entry(PlannedOutcome::Lands { at: at(10), amount_out: BaseUnits(7) });
-        let state =
-            chain([genesis(now(0)), Record::Swap(lands.clone()), Record::Swap(entry(PlannedOutcome::Dropped))]);
+        let state = chain([genesis(now(0)), Record::Swap(lands.clone()), Record::Swap(entry(PlannedOutcome::Dropped))]);
         assert_eq!(state.entries(), [lands]);
     }
 
