@@ -4,8 +4,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use crate::domain::fraction::{ImpactLimit, ImpactLimitError, Slippage, SlippageError, percent};
 use crate::domain::decimal::{self, DecimalError, MAX_DIGITS};
+pub use crate::domain::fraction::{ImpactLimit, ImpactLimitError, Slippage, SlippageError, percent};
 
 /// An amount of one token in its smallest units (lamports for SOL).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
 pub use crate::domain::request::Strategy;
-pub use crate::domain::track_record::TrackRecord;
 use crate::domain::retry::{Failure, FailureCode};
+pub use crate::domain::track_record::TrackRecord;
 
 /// A venue without a usable quote, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -64,7 +64,10 @@ async fn a_ledger_on_a_full_disk_is_whole_again_once_there_is_room() {
     limit_files(&server, &(length + 100).to_string());
     let held_up = submitted(&server.client, 20).await;
     let ready = until_status(&server.client, "degraded").await;
-    assert!(ready["reasons"][0].as_str().unwrap().starts_with("the ledger of the simulated chain accepts no swaps: "), "{ready}");
+    assert!(
+        ready["reasons"][0].as_str().unwrap().starts_with("the ledger of the simulated chain accepts no swaps: "),
+        "{ready}"
+    );
     assert!(!ready.to_string().contains("order-engine.ledger"), "no path: {ready}");
     for id in &held_up {
         // A swap that was not taken is no failure: it is sent again.
