@@ -1,42 +1,65 @@
-//! The order execution engine for Solana DEXes: an order comes in, an actor owns it for life, Raydium and Meteora are
-//! asked at once, the better route wins, and the swap is signed, recorded, sent and confirmed exactly once, while
-//! everybody who listens sees each step.
+//! An order execution engine for Solana DEXes.
+//!
+//! A client submits a swap order over HTTP, over WebSocket, or through this library. One actor owns the order until it
+//! ends. The actor asks Raydium and Meteora for quotes in parallel, and the better route wins. The swap is signed,
+//! recorded, sent and confirmed exactly once. Subscribers receive each recorded event.
+//!
+//! Venues and the chain are simulated today; no real money moves.
 //!
 //! # The map
-//! - [`domain`]: what an order is and how it may change. Begin with [`domain::lifecycle`]: every state, every event,
-//!   and the one function that says which leads where. Pure: no actor, no database, no clock.
-//! - [`venue`] and [`chain`]: the ports to the outside, a place that quotes and builds a swap and the place where a
-//!   signed swap lands. [`simulation`] has an adapter for each.
-//! - [`store`]: the port to the database, and its SeaORM adapter. Rows never leave it.
-//! - [`actors`]: messages, timers and addresses around the domain. Read [`actors::order`] after the lifecycle.
-//! - [`service`]: what clients and embedding programs may ask of the actors.
-//! - [`api`]: the public contract: what is told over HTTP, WebSocket and Redis.
-//! - [`redis`]: publishes what is recorded, and shares quotes, where there is a Redis. It holds no truth.
-//! - [`auth`]: accounts, tokens, API keys and tickets.
-//! - [`http`]: the server for HTTP and WebSocket.
-//! - [`telemetry`]: logs and metrics.
-//! - [`runtime`]: the clock, threads, jitter, and the crash points of the fault tests.
-//! - [`engine`]: starts every part in order and stops them in the one order that loses nothing. Embedding begins there.
-//! - `cli`: one file a command, in the binary.
 //!
-//! Dependencies point one way, and a test holds the `use` lines against it. Each may use what stands before it: `domain`;
-//! `runtime`, `config`; `telemetry`; `venue`, `chain`, `store`; `simulation`, `auth`, `redis`, `api`; `actors`; `service`;
-//! `http`; `engine`. Only the binary and the tests use `engine`.
+//! Read [`domain::lifecycle`] first, then [`actors::order`], then [`engine`].
 //!
-//! # What always holds
-//! 1. Accepted means durable: nobody is told `201` before the commit. Refused means refused.
-//! 2. Recorded before shown: no client sees a status that a crash could undo.
-//! 3. Signed, recorded, then sent: a swap's bytes are committed before they are sent, an order has at most one swap that
-//!    may land, and the next is signed only once the last is provably dead.
-//! 4. `failed` is said once, at the end. A retry is `pending` again, with its reason.
-//! 5. Nobody but [`domain::lifecycle::OrderState::after`] judges what is legal.
-//! 6. No queue, wait, frame, body or retry is without a limit, but the wait for a live swap: that ends when it is decided.
-//! 7. Money is never a float.
-//! 8. The database is the truth. Redis is a hint, a cache and a loudspeaker; losing it loses nothing.
-//! 9. Somebody else's order does not exist: whoever asks says for whom, and a foreign id answers as an unknown one.
-//! 10. A secret is shown by nothing that prints it.
+//! | module | what it contains |
+//! |---|---|
+//! | [`domain`] | what an order is and how it may change: pure functions and values, without actors, database or clock |
+//! | [`runtime`] | clock, thread placement, jitter, and the crash points of the fault tests |
+//! | [`config`] | the settings: read from files and the environment, parsed, and checked before anything starts |
+//! | [`telemetry`] | logs and metrics |
+//! | [`venue`], [`chain`] | the ports to the outside: a venue quotes and builds a swap, the chain executes a signed swap |
+//! | [`store`] | the port to the database, and its SeaORM adapter; rows do not leave this module |
+//! | [`simulation`] | the simulated venues and the simulated chain |
+//! | [`auth`] | accounts, tokens, API keys and tickets |
+//! | [`redis`] | publishes recorded events and shares quotes, if Redis is configured |
+//! | [`api`] | the public JSON of HTTP, WebSocket and Redis |
+//! | [`actors`] | messages, timers and addresses around the domain |
+//! | [`service`] | the use cases: submit, read, cancel, watch, list, quote |
+//! | [`http`] | the HTTP and WebSocket server |
+//! | [`engine`] | starts all parts in order and stops them without loss; programs that embed the engine use this |
+//! | `cli` | the command line, one file for each command; part of the binary |
+//!
+//! # Layers
+//!
+//! Dependencies point in one direction, and a test checks every `use` line. A module may use the modules of the lines
+//! above its own line:
+//!
+//! 1. `domain`
+//! 2. `runtime`, `config`
+//! 3. `telemetry`
+//! 4. `venue`, `chain`, `store`
+//! 5. `simulation`, `auth`, `redis`, `api`
+//! 6. `actors`
+//! 7. `service`
+//! 8. `http`
+//! 9. `engine`, which only the binary and the tests use
+//!
+//! # Invariants
+//!
+//! 1. **Accepted means durable.** A client receives `201` only after the commit. A refused order is not stored.
+//! 2. **Recorded before shown.** No client sees a status that a crash could undo.
+//! 3. **Signed, recorded, then sent.** The bytes of a swap are committed before they are sent. An order has at most one
+//!    swap that may still land. The next swap is signed only after the previous one provably cannot land.
+//! 4. **`failed` is final.** It is published once, at the end of the order. A retry is `pending` again, with its reason.
+//! 5. **One function decides transitions**: [`domain::lifecycle::OrderState::after`].
+//! 6. **Every queue, wait, frame, body and retry has a limit.** The only exception is the wait for a swap that may still
+//!    land: it ends when the chain has decided.
+//! 7. **Money is never a float.**
+//! 8. **The database is the source of truth.** Redis is a cache and a broadcast channel. Losing Redis loses no order.
+//! 9. **An order is visible to its owner only.** Every request names its owner, and the id of another owner's order is
+//!    answered like an unknown id.
+//! 10. **Secrets are never printed**: not in logs, not in errors, not by `Debug`.
 
-// `println!` and `eprintln!` panic when nobody reads any more, and when the disk is full.
+// `println!` and `eprintln!` panic when the reader has closed the pipe and when the disk is full.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod actors;

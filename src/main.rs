@@ -1,13 +1,14 @@
-//! `order-engine`: parse the command line, run one command, end with its exit code.
+//! The `order-engine` binary: parses the command line, runs one command, and exits with its exit code.
 
-// `println!` and `eprintln!` panic when nobody reads any more, and when the disk is full.
+// `println!` and `eprintln!` panic when the reader has closed the pipe and when the disk is full.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 mod cli;
 
 use std::process::ExitCode;
 
-/// Gives back what a wave of orders needed once it has ebbed, and is the faster where one thread frees what another made.
+/// mimalloc returns memory to the system after a burst of orders, and is faster than the system allocator when one thread
+/// frees what another thread allocated.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

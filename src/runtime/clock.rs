@@ -1,8 +1,8 @@
-//! The time as the actors read it; the domain is told.
+//! The clocks that the actors read. The domain reads no clock: it gets the time as an argument.
 //!
-//! The wall clock is for stamps that are shown. Whatever waits, ages or is limited is measured by the uptime, which
-//! nobody sets. On Linux that is CLOCK_BOOTTIME: unlike CLOCK_MONOTONIC, on which the timers run, it goes on while the
-//! machine is suspended, and a quote or an order that was suspended is as old as one that was not.
+//! Wall time is used for timestamps that are shown. Waits, ages and rate limits use the uptime, which cannot be set.
+//! On Linux the uptime is CLOCK_BOOTTIME. Unlike CLOCK_MONOTONIC, which drives the timers, it continues while the machine
+//! is suspended. A quote therefore also ages during a suspend.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -12,29 +12,29 @@ use uuid::Uuid;
 
 use crate::domain::moment::{Moment, Now, Uptime};
 
-/// Where the time comes from.
+/// A source of time.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The machine's clocks.
     System,
-    /// A start moment plus the runtime's own time, so that a test which pauses the runtime moves this clock too.
+    /// A start time plus the time of the tokio runtime. A test that pauses the runtime also pauses this clock.
     Runtime {
         /// The wall time at `since`.
         start: DateTime<Utc>,
-        /// The runtime's time at `start`.
+        /// The runtime time at `start`.
         since: tokio::time::Instant,
-        /// A boot of its own.
+        /// A random boot id.
         boot: Uuid,
     },
 }
 
 impl Clock {
-    /// A clock that starts now and follows the runtime's time.
+    /// A clock that starts now and follows the time of the tokio runtime.
     pub fn runtime() -> Self {
         Self::Runtime { start: Utc::now(), since: tokio::time::Instant::now(), boot: Uuid::new_v4() }
     }
 
-    /// The wall time in whole microseconds, which both databases keep exactly.
+    /// The wall time, truncated to microseconds, which both databases store exactly.
     pub fn now(&self) -> DateTime<Utc> {
         match self {
             Self::System => Utc::now(),
@@ -45,7 +45,7 @@ impl Clock {
         .trunc_subsecs(6)
     }
 
-    /// The uptime.
+    /// The time since boot.
     pub fn uptime(&self) -> Uptime {
         match self {
             Self::System => Uptime(0).plus(uptime_of(&BOOT)),
@@ -53,7 +53,7 @@ impl Clock {
         }
     }
 
-    /// What every clock says.
+    /// Wall time, uptime and boot id together.
     pub fn read(&self) -> Now {
         let boot = match self {
             Self::System => BOOT.id,
@@ -63,16 +63,17 @@ impl Clock {
     }
 }
 
-/// The boot by name, and when the uptime counts from.
+/// The boot that uptimes belong to.
 static BOOT: LazyLock<Boot> = LazyLock::new(|| match system_boot() {
     Some(id) => Boot { id, started: None },
-    // Every process is a boot of its own: what was recorded before is then certainly no younger than the process.
+    // Without a boot id of the system, each process counts as one boot. Earlier records are then at least as old as the
+    // process.
     None => Boot { id: Uuid::new_v4(), started: Some(Instant::now()) },
 });
 
 struct Boot {
     id: Uuid,
-    // Where the system does not name its boot.
+    // The start of the process, if the system has no boot id.
     started: Option<Instant>,
 }
 
@@ -99,10 +100,10 @@ fn system_boot() -> Option<Uuid> {
 
 #[cfg(not(target_os = "linux"))]
 fn system_uptime() -> Duration {
-    unreachable!("a boot without a name counts from the process's start")
+    unreachable!("without a boot id the uptime counts from the start of the process")
 }
 
-/// Milliseconds since `start`, for latencies that are shown.
+/// Milliseconds since `start`, for latencies that are shown; saturates at `u32::MAX`.
 pub fn elapsed_ms(start: Instant) -> u32 {
     u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX)
 }

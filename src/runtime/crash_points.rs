@@ -1,38 +1,39 @@
-//! Where the fault tests end the process: one named moment before and after everything that could be lost between.
+//! Crash points: named places at which a fault test can abort the process, one before and after each step that could lose
+//! data.
 //!
-//! Compiled in with the `failpoints` feature only. `FAILPOINTS="order.sent=6*off->return"` aborts the process at the
-//! seventh swap that was sent, as a power switch would.
+//! Compiled in only with the `failpoints` feature. For example, `FAILPOINTS="order.sent=6*off->return"` aborts the process
+//! at the seventh swap that is sent, like a power failure.
 
-/// Every crash point and the moment it stands for, in the order of an order's life.
+/// Every crash point with the state it interrupts, in the order of an order's life.
 pub const CRASH_POINTS: [(&str, &str); 25] = [
-    ("accept.asked", "an order was asked for, and nothing has been done about it"),
-    ("store.writing", "a group is about to be written"),
-    ("store.written", "a group is written, but not committed"),
-    ("store.committed", "a group is committed, and nobody knows yet"),
-    ("persistence.answering", "a group is committed, and whoever waits for it is about to be told"),
-    ("accept.recorded", "an order is durable, and its client has not been told"),
-    ("accept.admitted", "an order is durable, its client may know, and its actor has not been started"),
-    ("order.started", "an order's actor has been started, and has done nothing"),
-    ("manager.dispatching", "an order's turn has come, and it has not been told"),
-    ("order.recording", "a step is about to be recorded"),
-    ("order.recorded", "a step is recorded, and the order does not live by it yet"),
-    ("order.shown", "a step is recorded and told to whoever listens"),
+    ("accept.asked", "an order was requested, and nothing is done yet"),
+    ("store.writing", "a batch is about to be written"),
+    ("store.written", "a batch is written, but not committed"),
+    ("store.committed", "a batch is committed, and no actor knows it yet"),
+    ("persistence.answering", "a batch is committed, and its senders are about to be answered"),
+    ("accept.recorded", "an order is durable, and its client has no answer yet"),
+    ("accept.admitted", "an order is durable, its client may know it, and its actor is not started"),
+    ("order.started", "the actor of an order is started, and has done nothing"),
+    ("manager.dispatching", "an order has a slot, and its actor does not know it yet"),
+    ("order.recording", "an event is about to be recorded"),
+    ("order.recorded", "an event is recorded, and the actor has not applied it yet"),
+    ("order.shown", "an event is recorded and sent to the subscribers"),
     ("order.quoted", "the venues have answered"),
     ("order.signed", "a swap is signed, and not recorded"),
     ("order.sending", "a swap is recorded, and about to be sent"),
-    ("order.sent", "a swap has been sent, and its answer is not known"),
-    ("order.decided", "the chain has decided over a swap, and that is not recorded"),
+    ("order.sent", "a swap is sent, and the answer is not known"),
+    ("order.decided", "the chain has decided a swap, and the outcome is not recorded"),
     ("order.cancelling", "a cancel is about to be recorded"),
-    ("order.stopped", "an order's actor is gone, and its manager has not been told"),
-    ("manager.exited", "the manager hears that an order's actor is gone"),
-    ("manager.reloading", "a broken order is about to be loaded"),
-    ("manager.reloaded", "a broken order's fall is recorded, and its next actor has not been started"),
-    ("manager.draining", "the engine is told to stop"),
-    ("persistence.flushing", "the engine has stopped, and waits for what is still to be written"),
-    ("engine.recovering", "an engine starts and has read what an earlier one left"),
+    ("order.stopped", "the actor of an order has stopped, and its manager does not know it yet"),
+    ("manager.exited", "the manager learns that the actor of an order has stopped"),
+    ("manager.reloading", "an order whose actor panicked is about to be loaded"),
+    ("manager.reloaded", "the panic of an order's actor is recorded, and its next actor is not started"),
+    ("manager.draining", "the engine is asked to stop"),
+    ("persistence.flushing", "the engine has stopped, and waits for the last writes"),
+    ("engine.recovering", "an engine starts and has read the unfinished orders of an earlier one"),
 ];
 
-/// Ends the process here if a fault test wants that.
+/// Aborts the process if a fault test has armed this crash point.
 #[inline]
 pub fn crash_point(name: &'static str) {
     debug_assert!(CRASH_POINTS.iter().any(|(known, _)| *known == name), "{name} is not listed");

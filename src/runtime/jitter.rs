@@ -1,18 +1,18 @@
-//! Jitter for waits, from the `backoff` crate; the order counts its attempts itself.
+//! Jitter for retry delays. Only the random factor comes from the `backoff` crate; the order counts its own attempts.
 
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
-/// A wait drawn evenly from `base` ± 20 %, so that orders which failed together do not come back together.
+/// A delay drawn uniformly from `base` ± 20 %, so that orders which failed together do not retry together.
 pub fn jittered(base: Duration) -> Duration {
     let mut once = ExponentialBackoff {
         current_interval: base,
         initial_interval: base,
         max_interval: base,
         randomization_factor: 0.2,
-        // By default the crate gives up after 15 minutes of its own clock.
+        // By default the crate gives up after 15 minutes.
         max_elapsed_time: None,
         ..ExponentialBackoff::default()
     };

@@ -1,4 +1,4 @@
-//! What the engine runs on: its clock, its threads, the jitter of its waits, and the moments at which tests end it.
+//! Clock, thread placement, retry jitter, and the crash points of the fault tests.
 
 pub mod clock;
 pub mod crash_points;

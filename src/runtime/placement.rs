@@ -1,38 +1,38 @@
-//! Where an actor lives.
+//! The thread that an actor runs on.
 
 use actix::{Actor, Addr, ArbiterHandle, Context};
 use tokio::sync::oneshot;
 
-/// The thread an actor is started on.
+/// Where to start an actor.
 #[derive(Clone, Debug)]
 pub enum Placement {
-    /// The thread of whoever starts it: for tests under paused time.
-    Here,
-    /// An arbiter's thread.
-    On(ArbiterHandle),
+    /// The thread that calls [`Placement::start`], and its time, which a test may have paused.
+    CurrentThread,
+    /// The thread of that arbiter.
+    Arbiter(ArbiterHandle),
 }
 
 impl Placement {
-    /// Starts an actor there.
+    /// Starts an actor on that thread.
     ///
-    /// On an arbiter that has stopped the address is closed from the beginning: its first message says so.
+    /// If the arbiter has stopped, the address is closed from the beginning: the first message to it fails.
     pub fn start<A>(&self, make: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
     where
         A: Actor<Context = Context<A>>,
     {
         match self {
-            Self::Here => A::create(make),
-            Self::On(arbiter) => A::start_in_arbiter(arbiter, make),
+            Self::CurrentThread => A::create(make),
+            Self::Arbiter(arbiter) => A::start_in_arbiter(arbiter, make),
         }
     }
 
-    /// Runs something there; `None` where that thread has stopped.
+    /// Runs a future on that thread. Returns `None` if the arbiter has stopped.
     ///
-    /// On an arbiter it goes on where nobody waits for it any more.
+    /// On an arbiter the future continues even if the caller stops waiting.
     pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         match self {
-            Self::Here => Some(work.await),
-            Self::On(arbiter) => {
+            Self::CurrentThread => Some(work.await),
+            Self::Arbiter(arbiter) => {
                 let (done, result) = oneshot::channel();
                 arbiter.spawn(async move {
                     let _ = done.send(work.await);
