@@ -1,4 +1,5 @@
-//! What HTTP, WebSocket and embedding programs may ask: orders, and quotes with their cache.
+//! The use cases that HTTP, WebSocket and embedding programs share.
 
 pub mod orders;
 pub mod quote_cache;
+mod turns;

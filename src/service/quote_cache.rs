@@ -1,6 +1,6 @@
-//! Previews: the same question is asked of the venues once, and its answer given again while it is young.
+//! A cache of quotes for previews: equal requests ask the venues once, and share the answer while it is fresh.
 //!
-//! Only for showing. An order's quotes always come from the venues themselves, so nothing is ever traded on these.
+//! For display only. An order always gets its quotes from the venues, so no trade depends on this cache.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,24 +16,24 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{RoutingDecision, Strategy};
 use crate::redis::Cluster;
 
-/// What the venues answered to a question, and when.
+/// The answer of the venues to one request.
 #[derive(Clone, Debug)]
 pub struct CachedQuote {
-    /// Their answer.
+    /// The quotes, and the one that would win.
     pub decision: Arc<RoutingDecision>,
-    /// Whether it was there before this question was put.
+    /// Whether the answer existed before this request.
     pub cached: bool,
     asked: Instant,
 }
 
 impl CachedQuote {
-    /// How old the answer is.
+    /// The time since the venues were asked.
     pub fn age(&self) -> Duration {
         self.asked.elapsed()
     }
 }
 
-/// A preview as Redis remembers it.
+/// A quote as it is stored in Redis.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredQuote<D> {
@@ -41,101 +41,104 @@ struct StoredQuote<D> {
     decision: D,
 }
 
-/// The answer to a question, empty until there is one.
+/// The answer to a request; `None` while the venues are being asked.
 type Lookup = Option<Result<CachedQuote, Failure>>;
 
-/// Asks the venues, or remembers what they said: in this process, and where there is Redis in others too.
+/// Caches quotes in this process, and in Redis for all engines if Redis is configured.
 #[derive(Clone)]
 pub struct QuoteCache {
     ttl: Duration,
     cluster: Option<Cluster>,
-    flights: Arc<Mutex<HashMap<String, watch::Receiver<Lookup>>>>,
+    lookups: Arc<Mutex<HashMap<String, watch::Receiver<Lookup>>>>,
 }
 
 impl QuoteCache {
-    /// So many answers are kept in this process; further questions are asked each time.
-    const MOST: usize = 1024;
+    /// How many answers this process keeps. When the cache is full, further requests ask the venues each time.
+    const CAPACITY: usize = 1024;
 
-    /// Previews that are given again for so long.
+    /// A cache whose answers are reused for `ttl`.
     pub fn new(ttl: Duration, cluster: Option<Cluster>) -> Self {
-        Self { ttl, cluster, flights: Arc::default() }
+        Self { ttl, cluster, lookups: Arc::default() }
     }
 
-    /// What the venues answer to a request: `ask` asks them, and is only run where no answer is known or under way.
+    /// The answer to a request. `ask` asks the venues; it runs only if no fresh answer exists and no lookup is running.
     pub async fn get(
         &self,
         request: &Arc<OrderRequest>,
         ask: impl Future<Output = Result<RoutingDecision, Failure>> + Send + 'static,
     ) -> Result<CachedQuote, Failure> {
-        let name = name(request);
-        let (mut flight, unasked) = self.flight(&name);
-        let cached = flight.borrow().is_some();
-        if let Some(answer) = unasked {
+        let key = cache_key(request);
+        let (mut lookup, new) = self.lookup(&key);
+        let cached = lookup.borrow().is_some();
+        if let Some(answer) = new {
             let (quote_cache, request) = (self.clone(), request.clone());
-            // On its own, so that others who wait for it do not depend on this client.
-            tokio::spawn(async move { answer.send(Some(quote_cache.fetch(&name, request, ask).await)) });
+            // A task of its own: other callers wait for it too, and this client may disconnect.
+            tokio::spawn(async move { answer.send(Some(quote_cache.fetch(&key, request, ask).await)) });
         }
-        let lost = || Err(Failure::new(FailureCode::VenueUnavailable, "the venues' answer was lost"));
-        let answer = flight.wait_for(Option::is_some).await.map_or(None, |answer| answer.clone());
-        answer.unwrap_or_else(lost).map(|preview| CachedQuote { cached: cached || preview.cached, ..preview })
+        let lost = || Err(Failure::new(FailureCode::VenueUnavailable, "the answer of the venues was lost"));
+        let answer = lookup.wait_for(Option::is_some).await.map_or(None, |answer| answer.clone());
+        answer.unwrap_or_else(lost).map(|quote| CachedQuote { cached: cached || quote.cached, ..quote })
     }
 
-    /// Where the answer to a question will be or is; and where nobody has asked it yet, what to answer it with.
-    fn flight(&self, name: &str) -> (watch::Receiver<Lookup>, Option<watch::Sender<Lookup>>) {
-        let usable = |flight: &watch::Receiver<Lookup>| match &*flight.borrow() {
-            // Unless nobody is left to answer, because the asking broke.
-            None => flight.has_changed().is_ok(),
-            Some(Ok(preview)) => preview.age() < self.ttl,
+    /// Joins the lookup of that key, or begins one. A new lookup comes with the sender that must answer it.
+    fn lookup(&self, key: &str) -> (watch::Receiver<Lookup>, Option<watch::Sender<Lookup>>) {
+        let usable = |lookup: &watch::Receiver<Lookup>| match &*lookup.borrow() {
+            // An error means that the task panicked and will not answer.
+            None => lookup.has_changed().is_ok(),
+            Some(Ok(quote)) => quote.age() < self.ttl,
             Some(Err(_)) => false,
         };
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(name)
-            && usable(flight)
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lookup) = lookups.get(key)
+            && usable(lookup)
         {
-            return (flight.clone(), None);
+            return (lookup.clone(), None);
         }
-        let (answer, flight) = watch::channel(None);
-        if flights.len() >= Self::MOST {
-            flights.retain(|_, flight| usable(flight));
+        let (answer, lookup) = watch::channel(None);
+        if lookups.len() >= Self::CAPACITY {
+            lookups.retain(|_, lookup| usable(lookup));
         }
-        if flights.len() < Self::MOST {
-            flights.insert(name.to_owned(), flight.clone());
+        if lookups.len() < Self::CAPACITY {
+            lookups.insert(key.to_owned(), lookup.clone());
         }
-        (flight, Some(answer))
+        (lookup, Some(answer))
     }
 
     async fn fetch(
         &self,
-        name: &str,
+        key: &str,
         request: Arc<OrderRequest>,
         ask: impl Future<Output = Result<RoutingDecision, Failure>>,
     ) -> Result<CachedQuote, Failure> {
-        if let Some(preview) = self.recall(name).await {
-            return Ok(preview);
+        if let Some(quote) = self.recall(key).await {
+            return Ok(quote);
         }
         let decision = Arc::new(ask.await?);
         if let Some(cluster) = &self.cluster {
-            let remembered = StoredQuote { asked_at: Utc::now(), decision: &*decision };
-            let text = serde_json::to_string(&remembered).expect("a decision is plain data");
-            cluster.share(name, text, request, decision.clone());
+            let stored = StoredQuote { asked_at: Utc::now(), decision: &*decision };
+            let text = serde_json::to_string(&stored).expect("a routing decision serializes");
+            cluster.share(key, text, request, decision.clone());
         }
         Ok(CachedQuote { decision, cached: false, asked: Instant::now() })
     }
 
-    async fn recall(&self, name: &str) -> Option<CachedQuote> {
-        let text = self.cluster.as_ref()?.recall(name).await?;
-        // What another version has written and this one cannot read is as good as nothing.
+    /// A fresh answer from Redis.
+    async fn recall(&self, key: &str) -> Option<CachedQuote> {
+        let text = self.cluster.as_ref()?.recall(key).await?;
+        // Another version may have written a format that this one cannot read.
         let StoredQuote::<RoutingDecision> { asked_at, decision } = serde_json::from_str(&text).ok()?;
         let age = (Utc::now() - asked_at).to_std().unwrap_or_default();
-        let young = age < self.ttl && !decision.quotes.is_empty();
-        let asked = Instant::now().checked_sub(age).filter(|_| young)?;
+        let fresh = age < self.ttl && !decision.quotes.is_empty();
+        let asked = Instant::now().checked_sub(age).filter(|_| fresh)?;
         Some(CachedQuote { decision: Arc::new(decision), cached: true, asked })
     }
 }
 
-/// What makes two questions the same. A preview shows any price impact, so its limit is no part of it. The minimum only
-/// decides whether the answer is a failure, but it does decide that.
-fn name(request: &OrderRequest) -> String {
+/// The key of a request: requests with the same key get the same answer.
+///
+/// The limit of the price impact is not part of it, because a preview shows any price impact. The minimum output is part
+/// of it, because it decides whether the answer is a failure.
+fn cache_key(request: &OrderRequest) -> String {
     let strategy = match request.strategy {
         Strategy::BestPrice => "best_price",
         Strategy::Speed => "speed",
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_given_again_while_it_is_young() {
+    async fn an_answer_is_reused_while_it_is_fresh() {
         let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
         let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let (first, joined) = tokio::join!(asking(), asking());
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_told_to_all_who_wait_for_it_and_then_forgotten() {
+    async fn a_failure_reaches_all_callers_that_wait_for_it_and_is_not_cached() {
         let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
         let failing = || quote_cache.get(&request, venues.clone().ask(true));
         let (first, joined) = tokio::join!(failing(), failing());
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_leaves_takes_no_answer_from_the_others() {
+    async fn a_client_that_disconnects_does_not_cancel_the_lookup_of_the_others() {
         let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
         let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let left = tokio::time::timeout(Duration::from_millis(500), asking()).await;
@@ -212,15 +215,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_answers_are_kept_than_may_be() {
+    async fn the_cache_keeps_at_most_its_capacity() {
         let (quote_cache, venues) = (QuoteCache::new(TTL, None), Venues::default());
-        let questions = (1..=2 * QuoteCache::MOST as u64).map(|amount| {
+        let questions = (1..=2 * QuoteCache::CAPACITY as u64).map(|amount| {
             let request = Arc::new(OrderRequest { amount_in: BaseUnits(amount), ..request() });
             let (quote_cache, venues) = (quote_cache.clone(), venues.clone());
             async move { quote_cache.get(&request, venues.ask(false)).await.is_ok() }
         });
         assert!(futures_util::future::join_all(questions).await.into_iter().all(|answered| answered));
-        assert_eq!(quote_cache.flights.lock().unwrap().len(), QuoteCache::MOST);
-        assert_eq!(venues.asked(), 2 * QuoteCache::MOST as u64);
+        assert_eq!(quote_cache.lookups.lock().unwrap().len(), QuoteCache::CAPACITY);
+        assert_eq!(venues.asked(), 2 * QuoteCache::CAPACITY as u64);
     }
 }
