@@ -1,10 +1,11 @@
-//! `order-engine config`: every setting in force, and where it came from.
+//! `order-engine config`: prints every setting and its source.
 
 use std::process::ExitCode;
 
 use order_engine::config::ConfigEntry;
 
-use super::{CommandError, output};
+use super::exit::CommandError;
+use super::output;
 
 pub(super) fn run(entries: &[ConfigEntry]) -> Result<ExitCode, CommandError> {
     for ConfigEntry { key, value, source } in entries {

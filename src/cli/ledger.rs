@@ -1,4 +1,4 @@
-//! `order-engine ledger`: the simulated chain's own account, also while an engine runs.
+//! `order-engine ledger`: prints the ledger of the simulated chain, also while an engine runs.
 
 use std::process::ExitCode;
 
@@ -9,17 +9,18 @@ use order_engine::runtime::clock::Clock;
 use order_engine::simulation::ledger::{Ledger, LedgerEntry};
 use serde::Serialize;
 
-use super::{CommandError, output};
+use super::exit::CommandError;
+use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// One JSON object a line: the entry, and what has come of it.
+    /// Print one JSON object a line: the entry and its outcome.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
-struct PrintedRecord<'a> {
+struct PrintedEntry<'a> {
     #[serde(flatten)]
     entry: &'a LedgerEntry,
     outcome: &'static str,
@@ -27,7 +28,7 @@ struct PrintedRecord<'a> {
 
 pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, CommandError> {
     let LedgerPlace::File(path) = &settings.simulation.ledger else {
-        return Err("the ledger is in the engine's memory (simulation.ledger)".into());
+        return Err("simulation.ledger: the ledger is kept in the memory of the engine, so there is no file to read".into());
     };
     let chain = Ledger::read(path)?;
     let now = chain.time(Clock::System.read());
@@ -39,7 +40,7 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
             None => "open",
         };
         if arguments.json {
-            output::line(serde_json::to_string(&PrintedRecord { entry, outcome })?)?;
+            output::line(serde_json::to_string(&PrintedEntry { entry, outcome })?)?;
         } else {
             output::line(format_args!(
                 "{}  order {}  attempt {}  {:<8} {outcome}",

@@ -1,24 +1,25 @@
-//! `order-engine orders` and `cancel`.
+//! `order-engine orders` and `order-engine cancel`.
 
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::client::Server;
-use super::{CommandError, output};
+use super::exit::CommandError;
+use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Only those that are pending, routing, building, submitted, confirmed, failed or cancelled.
+    /// List only orders with this status: pending, routing, building, submitted, confirmed, failed or cancelled.
     #[arg(long)]
     status: Option<String>,
-    /// How many at most.
+    /// The maximum number of orders.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Where the last page ended.
+    /// Continue after the previous page, with the cursor that it printed.
     #[arg(long)]
     cursor: Option<String>,
-    /// Print JSON instead of lines for people.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
 
 #[derive(clap::Args)]
 pub(super) struct CancelArguments {
-    /// The order.
+    /// The order id.
     id: String,
     #[command(flatten)]
     server: Server,
@@ -58,10 +59,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> 
         ))?;
     }
     for id in page["unreadable"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        output::note(format_args!("order {id} cannot be read; the engine's operator has to repair it"));
+        output::note(format_args!("order {id} cannot be read; the operator of the engine must repair it"));
     }
     if let Value::String(cursor) = &page["nextCursor"] {
-        output::note(format_args!("more: --cursor {cursor}"));
+        output::note(format_args!("next page: --cursor {cursor}"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Standard output and standard error of the commands. Nothing here panics: a reader may be gone, and a disk full.
+//! Standard output and standard error of the commands. Nothing here panics if the reader is gone or the disk is full.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -6,13 +6,13 @@ use std::io::{self, Write};
 use order_engine::telemetry::logs;
 use thiserror::Error;
 
-/// Why a command could not print what it was asked for.
+/// Why a command could not print its result.
 #[derive(Debug, Error)]
 pub(super) enum OutputError {
-    /// Whoever read it has closed the pipe, and wants no more.
-    #[error("nobody reads standard output any more")]
+    /// The reader has closed the pipe.
+    #[error("standard output is closed")]
     Closed,
-    /// It is lost.
+    /// The result could not be written.
     #[error("standard output cannot be written: {0}")]
     Lost(io::Error),
 }
@@ -26,14 +26,14 @@ impl From<io::Error> for OutputError {
     }
 }
 
-/// Prints a line on standard output, at once.
+/// Prints a line on standard output, and flushes it.
 pub(super) fn line(text: impl Display) -> Result<(), OutputError> {
     let mut output = io::stdout().lock();
     writeln!(output, "{text}")?;
     Ok(output.flush()?)
 }
 
-/// Says something to the person at standard error.
+/// Prints a note for the user on standard error.
 pub(super) fn note(text: impl Display) {
     logs::say(text);
 }

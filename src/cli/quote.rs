@@ -1,19 +1,20 @@
-//! `order-engine quote`: every venue's offer, and which would win.
+//! `order-engine quote`: prints the quote of every venue, and which one would win.
 
 use std::process::ExitCode;
 
 use super::client::Server;
-use super::{CommandError, output};
+use super::exit::CommandError;
+use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// What to sell: a symbol or a mint address.
+    /// The token to sell: a symbol or a mint address.
     token_in: String,
-    /// What to buy: a symbol or a mint address.
+    /// The token to buy: a symbol or a mint address.
     token_out: String,
-    /// How much to sell, such as 1.5.
+    /// The amount to sell, such as 1.5.
     amount: String,
-    /// Print JSON instead of lines for people.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

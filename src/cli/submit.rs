@@ -1,4 +1,4 @@
-//! `order-engine submit`: an order to a running engine, followed to its end if wished.
+//! `order-engine submit`: submits an order to a running engine, and follows it if asked.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -8,45 +8,45 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::client::Server;
+use super::exit::{self, CommandError};
 use super::output::{self, OutputError};
-use super::{CommandError, exit};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// What to sell: a symbol or a mint address.
+    /// The token to sell: a symbol or a mint address.
     token_in: String,
-    /// What to buy: a symbol or a mint address.
+    /// The token to buy: a symbol or a mint address.
     token_out: String,
-    /// How much to sell, such as 1.5.
+    /// The amount to sell, such as 1.5.
     amount: String,
-    /// The share of the quote that may be lost on the way, such as 0.01 for 1 %.
+    /// The share of the quote that may be lost until the swap lands, such as 0.01 for 1 %.
     #[arg(long)]
     slippage: Option<String>,
-    /// Submit a slippage above 0.05 without asking.
+    /// Submit a slippage above 0.05 without a confirmation.
     #[arg(long)]
     yes: bool,
-    /// The most by which the order may move the price against itself, such as 0.02 for 2 %.
+    /// The largest price impact that the order may have, such as 0.02 for 2 %.
     #[arg(long)]
     max_price_impact: Option<String>,
-    /// The least output that is acceptable.
+    /// The smallest acceptable output.
     #[arg(long)]
     min_amount_out: Option<String>,
-    /// low, normal or high.
+    /// The priority: low, normal or high.
     #[arg(long)]
     priority: Option<String>,
-    /// best_price, speed or reliability.
+    /// The routing strategy: best_price, speed or reliability.
     #[arg(long)]
     routing: Option<String>,
-    /// A name of one's own; a repeat with the same name is the same order.
+    /// Your own id for the order. A repeat with the same id is the same order.
     #[arg(long)]
     client_order_id: Option<String>,
-    /// The idempotency key; a repeat with the same key is the same order. One is made and printed if none is given.
+    /// The idempotency key. A repeat with the same key is the same order. If absent, a key is generated and printed.
     #[arg(long)]
     key: Option<String>,
-    /// Follow it to its end: exit code 0 confirmed, 3 failed, 4 cancelled.
+    /// Follow the order until it ends. Exit code: 0 confirmed, 3 failed, 4 cancelled.
     #[arg(long)]
     watch: bool,
-    /// Print JSON instead of lines for people.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> 
         json,
         server,
     } = arguments;
-    // Other texts are the engine's to judge.
+    // The engine rejects a slippage that cannot be parsed.
     let is_wide = slippage.as_deref().is_some_and(|text| Slippage::parse(text).is_ok_and(Slippage::is_wide));
     let fields = [
         ("tokenIn", Some(token_in)),
@@ -91,7 +91,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> 
     {
         return Ok(refused);
     }
-    // A client order id is a key already, and the two would have to agree.
+    // A client order id is an idempotency key too, and the engine refuses two different keys.
     let key = key.or(client_order_id).unwrap_or_else(|| {
         let key = Uuid::new_v4().to_string();
         output::note(format_args!("key {key}"));
@@ -105,14 +105,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, CommandError> 
         (false, false) => output::line(format_args!("{id}  {}", answer["status"].as_str().unwrap_or_default())),
     };
     if let Err(error @ OutputError::Lost(_)) = printed {
-        // The order stands, whether its id can be printed or not.
+        // The order is accepted, even though its id could not be printed.
         output::note(format_args!("order {id} is accepted"));
         return Err(error.into());
     }
     if watch { server.follow(&id, 0, json).await } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// Asks the person at the terminal whether an order with a wide slippage is meant; the exit code where it is not.
+/// Asks the user to confirm a wide slippage. Returns the exit code if the order must not be submitted.
 async fn ask(server: &Server, order: &Map<String, Value>) -> Result<Option<ExitCode>, CommandError> {
     let mut dry_run = order.clone();
     dry_run.insert("dryRun".to_owned(), Value::Bool(true));
@@ -121,16 +121,16 @@ async fn ask(server: &Server, order: &Map<String, Value>) -> Result<Option<ExitC
         output::note(warning);
     }
     if !io::stdin().is_terminal() {
-        output::note("order-engine: nothing was submitted; add --yes if this is meant");
+        output::note("order-engine: the order was not submitted; add --yes to confirm the slippage");
         return Ok(Some(ExitCode::from(exit::USAGE)));
     }
-    output::note("Submit it all the same? [y/N]");
+    output::note("Submit the order with this slippage? [y/N]");
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     match line.trim() {
         "y" | "Y" | "yes" => Ok(None),
         _ => {
-            output::note("nothing was submitted");
+            output::note("the order was not submitted");
             Ok(Some(ExitCode::FAILURE))
         }
     }

@@ -1,18 +1,18 @@
-//! `order-engine watch`: an order's story, to its end.
+//! `order-engine watch`: prints the events of an order until it ends.
 
 use std::process::ExitCode;
 
-use super::CommandError;
 use super::client::Server;
+use super::exit::CommandError;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The order.
+    /// The order id.
     id: String,
-    /// Leave out what came before and with this sequence number.
+    /// Print only events after this sequence number.
     #[arg(long, default_value_t = 0)]
     after_seq: u64,
-    /// Print JSON instead of lines for people.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

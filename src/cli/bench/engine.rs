@@ -10,7 +10,7 @@ use order_engine::store::lock::EngineLock;
 use order_engine::store::{OrderStore, SeaStore};
 use sea_orm::{ConnectionTrait, Database};
 
-use super::super::CommandError;
+use crate::cli::exit::CommandError;
 
 pub(super) struct Engine {
     child: Child,

@@ -17,7 +17,7 @@ use order_engine::simulation::ledger::Ledger;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 
-use super::super::CommandError;
+use crate::cli::exit::CommandError;
 use super::Experiment;
 use super::engine::Engine;
 use super::load::{self, Connection, LoadEnd, ORDER, hammer};

@@ -16,7 +16,8 @@ use order_engine::domain::user::{Owner, UserId};
 use order_engine::store::{OrderStore, Write};
 use serde_json::{Value, json};
 
-use super::super::{CommandError, output};
+use crate::cli::exit::CommandError;
+use crate::cli::output;
 use super::engine::Engine;
 use super::experiments::{ExperimentPlan, Figures, SWIFT};
 use super::load::{Connection, LoadEnd, hammer};

@@ -7,7 +7,7 @@ use actix_web::web::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::CommandError;
+use crate::cli::exit::CommandError;
 
 /// The order that is posted.
 pub(super) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;

@@ -8,7 +8,8 @@ mod statistics;
 
 use std::process::ExitCode;
 
-use super::{CommandError, output};
+use super::exit::CommandError;
+use super::output;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
