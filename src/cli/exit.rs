@@ -56,9 +56,9 @@ fn exit_code(failure: &CommandError) -> u8 {
     }
     match failure.downcast_ref() {
         Some(StartError::Lock(error)) => return of_lock(error),
-        Some(
-            StartError::Open(_) | StartError::SameFile { .. } | StartError::Auth(AuthStartError::Secret(_)),
-        ) => return CONFIG,
+        Some(StartError::Open(_) | StartError::SameFile { .. } | StartError::Auth(AuthStartError::Secret(_))) => {
+            return CONFIG;
+        }
         _ => {}
     }
     failure.downcast_ref().map_or(FAILURE, of_lock)

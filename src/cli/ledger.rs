@@ -28,7 +28,7 @@ struct PrintedEntry<'a> {
 
 pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode, CommandError> {
     let LedgerPlace::File(path) = &settings.simulation.ledger else {
-        return Err("simulation.ledger: the ledger is kept in the memory of the engine, so there is no file to read".into());
+        return Err("simulation.ledger: the ledger is in the memory of the engine; there is no file to read".into());
     };
     let chain = Ledger::read(path)?;
     let now = chain.time(Clock::System.read());

@@ -48,7 +48,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, CommandError> {
     }
     tokio::select! {
         () = engine.shutdown() => tracing::info!("stopped"),
-        _ = interrupt.recv() => tracing::warn!("second Ctrl-C: stopped without waiting; the next start resumes every order"),
+        _ = interrupt.recv() => tracing::warn!("second Ctrl-C: exits now; the next start resumes every order"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,10 +20,7 @@ pub(super) async fn latest_dispatches(
 }
 
 /// Passes every unfinished order to the manager, the oldest first.
-pub(super) async fn recover(
-    persistence: &Addr<Persistence>,
-    manager: &Addr<OrderManager>,
-) -> Result<(), StartError> {
+pub(super) async fn recover(persistence: &Addr<Persistence>, manager: &Addr<OrderManager>) -> Result<(), StartError> {
     const PAGE: u64 = 1_000;
     let (mut next, mut recovered) = (Some(UnfinishedFrom::default()), 0);
     while let Some(from) = next {

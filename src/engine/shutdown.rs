@@ -1,4 +1,4 @@
-//! The stop sequence. It loses nothing: work that a step leaves undone is in the database, and the next start resumes it.
+//! The stop sequence. It loses nothing: what a step leaves undone is in the database, and the next start resumes it.
 
 use std::sync::Arc;
 use std::time::Duration;

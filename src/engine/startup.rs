@@ -90,8 +90,7 @@ pub(super) async fn start(
 
     let tally = Arc::new(Mutex::new(Tally::default()));
     let channels = Arc::new(Channels::new(settings.orders.max_subscribers));
-    let latest_dispatches =
-        recovery::latest_dispatches(&persistence, settings.orders.rate_limit_per_minute).await?;
+    let latest_dispatches = recovery::latest_dispatches(&persistence, settings.orders.rate_limit_per_minute).await?;
     let manager = {
         let parts = order_manager::Parts {
             settings: settings.clone(),

@@ -40,12 +40,9 @@ impl Subscription {
         let forwarder = thread.start(move |_| UpdateForwarder { updates: sender });
         let watched = service.watch(owner, id, Subscriber::new(forwarder.recipient(), 1), 0).await?;
         Ok(match watched {
-            Watched::Live(subscribed, source) => Self {
-                history: subscribed.history.into(),
-                updates: Some(updates),
-                returned: 0,
-                source: Some(source),
-            },
+            Watched::Live(subscribed, source) => {
+                Self { history: subscribed.history.into(), updates: Some(updates), returned: 0, source: Some(source) }
+            }
             Watched::Ended(order) => {
                 Self { history: order.history().to_vec().into(), updates: None, returned: 0, source: None }
             }

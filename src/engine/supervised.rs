@@ -14,11 +14,7 @@ use crate::runtime::placement::Placement;
 use crate::venue::Venue;
 
 /// Starts one actor for each venue.
-pub(super) fn start_venues(
-    adapters: Vec<Arc<dyn Venue>>,
-    thread: &Placement,
-    supervisor: &Addr<Supervisor>,
-) -> Venues {
+pub(super) fn start_venues(adapters: Vec<Arc<dyn Venue>>, thread: &Placement, supervisor: &Addr<Supervisor>) -> Venues {
     let mut venues = BTreeMap::new();
     for adapter in adapters {
         let id = adapter.id();

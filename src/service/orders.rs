@@ -2,7 +2,7 @@
 //!
 //! Every call names the owner. An order of another owner is answered like an order that does not exist.
 //!
-//! The actor of an order may end or be restarted while it is being asked. The service then looks for it again, and reads
+//! The actor of an order may end or be restarted while it is being asked. The service then looks for it again, or reads
 //! the order from the store if it has no actor any more. Callers do not see the difference.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,8 +121,8 @@ impl OrderService {
         key: Option<ClientKey>,
     ) -> Result<Submission, SubmitError> {
         let submitted = submit(&self.manager, owner, request, key);
-        // The manager has its own, shorter deadline. Passing this one means that the manager does not respond at all; it
-        // may still have stored the order.
+        // The manager has its own, shorter deadline. If this one passes, the manager does not respond at all, but it may
+        // have stored the order.
         timeout(self.timeout, submitted).await.unwrap_or(Err(SubmitError::Broken))
     }
 
@@ -181,8 +181,8 @@ impl OrderService {
         match self.ask_order(owner, id, || TellMissed(to.clone())).await? {
             Located::Live(_, ()) => Ok(None),
             Located::NotLive => {
-                let _turn =
-                    timeout(self.timeout, self.turns.catch_up()).await.map_err(|_| ServiceError::Unavailable)?;
+                let turn = timeout(self.timeout, self.turns.catch_up()).await;
+                let _turn = turn.map_err(|_| ServiceError::Unavailable)?;
                 self.ended(owner, id).await.map(Some)
             }
             Located::Busy => Err(ServiceError::Unavailable),
@@ -206,9 +206,7 @@ impl OrderService {
         let request = QuoteRequest { id: Uuid::now_v7(), round: 1, order };
         match timeout(self.timeout, self.router.get().send(RouteOrder(request))).await {
             Ok(Ok(decision)) => decision,
-            Ok(Err(_)) | Err(_) => {
-                Err(Failure::new(FailureCode::VenueUnavailable, "the router is being restarted"))
-            }
+            Ok(Err(_)) | Err(_) => Err(Failure::new(FailureCode::VenueUnavailable, "the router is being restarted")),
         }
     }
 

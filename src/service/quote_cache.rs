@@ -136,8 +136,8 @@ impl QuoteCache {
 
 /// The key of a request: requests with the same key get the same answer.
 ///
-/// The limit of the price impact is not part of it, because a preview shows any price impact. The minimum output is part
-/// of it, because it decides whether the answer is a failure.
+/// The limit of the price impact is not part of the key, because a preview shows any price impact. The minimum output
+/// is, because it decides whether the answer is a failure.
 fn cache_key(request: &OrderRequest) -> String {
     let strategy = match request.strategy {
         Strategy::BestPrice => "best_price",

@@ -17,11 +17,11 @@ use order_engine::simulation::ledger::Ledger;
 use order_engine::store::{ListFilter, OrderStore, Write};
 use serde_json::Value;
 
-use crate::cli::exit::CommandError;
 use super::Experiment;
 use super::engine::Engine;
 use super::load::{self, Connection, LoadEnd, ORDER, hammer};
 use super::statistics::{greedy_schedule, micros, per_second, percentile};
+use crate::cli::exit::CommandError;
 
 const CONNECTIONS: usize = 128;
 

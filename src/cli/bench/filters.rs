@@ -16,12 +16,12 @@ use order_engine::domain::user::{Owner, UserId};
 use order_engine::store::{OrderStore, Write};
 use serde_json::{Value, json};
 
-use crate::cli::exit::CommandError;
-use crate::cli::output;
 use super::engine::Engine;
 use super::experiments::{ExperimentPlan, Figures, SWIFT};
 use super::load::{Connection, LoadEnd, hammer};
 use super::statistics::percentile;
+use crate::cli::exit::CommandError;
+use crate::cli::output;
 
 /// The orders were accepted evenly over so long, up to now.
 const SPREAD: TimeDelta = TimeDelta::days(3);

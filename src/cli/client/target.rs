@@ -67,9 +67,7 @@ fn parse_url((text, name): Named) -> Result<String, ConfigError> {
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             wrong("must not contain a user or a password, because they are not sent; use a token")
         }
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            wrong("must not contain a query or a fragment")
-        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => wrong("must not contain a query or a fragment"),
         Ok(url) => Ok(url.as_str().trim_end_matches('/').to_owned()),
         Err(_) => wrong("is not a URL; an example is http://127.0.0.1:3000"),
     }

@@ -3,11 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::{OrderRequest, Priority, RecordedEvent};
-use order_engine::engine::{Engine, Parts};
+use order_engine::{Engine, Settings};
 use serde_json::{Value, json};
 
 use crate::support::client::at_once;
 use crate::support::embedded::{request, settings};
+use crate::support::memory_store::MemoryStore;
 use crate::support::process::Server;
 
 /// When an order began to hold a slot and when it gave it back.
@@ -26,17 +27,17 @@ fn assert_within_limits(runs: &[Run], dispatches: &[DateTime<Utc>]) {
     }
 }
 
+/// An engine on paused time.
+async fn on_this_thread(settings: &Settings) -> Engine {
+    let engine = Engine::builder(settings.clone()).store(MemoryStore::new()).without_http().on_this_thread();
+    engine.start().await.unwrap()
+}
+
 #[actix::test]
 async fn a_burst_keeps_every_limit_and_loses_nothing() {
     tokio::time::pause();
     let settings = settings([]);
-    let parts = Parts {
-        here: true,
-        without_http: true,
-        store: Some(crate::support::memory_store::MemoryStore::new()),
-        ..Parts::default()
-    };
-    let engine = Engine::start_here_with(settings.clone(), parts).await.unwrap();
+    let engine = on_this_thread(&settings).await;
     let mut subscriptions = Vec::new();
     for _ in 0..150 {
         let order = engine.submit(request(&settings), None).await.unwrap().order;
@@ -64,13 +65,7 @@ async fn a_burst_keeps_every_limit_and_loses_nothing() {
 async fn waiting_priorities_are_dispatched_four_two_one() {
     tokio::time::pause();
     let settings = settings([("orders.max_concurrent", "1"), ("orders.rate_limit_per_minute", "0")]);
-    let parts = Parts {
-        here: true,
-        without_http: true,
-        store: Some(crate::support::memory_store::MemoryStore::new()),
-        ..Parts::default()
-    };
-    let engine = Engine::start_here_with(settings.clone(), parts).await.unwrap();
+    let engine = on_this_thread(&settings).await;
     let mut orders = Vec::new();
     for number in 0..43 {
         let priority = [Priority::Low, Priority::Normal, Priority::High][number % 3];

@@ -16,7 +16,7 @@ use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
-use order_engine::engine::{Engine, Parts};
+use order_engine::Engine;
 use order_engine::service::orders::CancelRefused;
 use order_engine::store::{
     CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,
@@ -277,8 +277,7 @@ async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
     let store = MemoryStore::new();
     let dying = Arc::new(DiesBeforeItAnswers(store.clone()));
     let settings = settings([]);
-    let parts = Parts { without_http: true, store: Some(dying), ..Parts::default() };
-    let engine = Engine::start_with(settings.clone(), parts).await.unwrap();
+    let engine = Engine::builder(settings.clone()).store(dying).without_http().start().await.unwrap();
     let answer = engine.submit(request(&settings), None).await;
     let Err(SubmitError::OutcomeUnknown(id)) = answer else { panic!("{answer:?}") };
     assert!(store.order(id).await.unwrap().is_some());
@@ -323,9 +322,8 @@ impl Chain for NeverDecides {
 async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
     let chain = Arc::new(NeverDecides::default());
     let settings = settings([("simulation.quote_latency_ms", "0")]);
-    let parts =
-        Parts { without_http: true, store: Some(MemoryStore::new()), chain: Some(chain.clone()), ..Parts::default() };
-    let engine = Engine::start_with(settings.clone(), parts).await.unwrap();
+    let builder = Engine::builder(settings.clone()).store(MemoryStore::new()).chain(chain.clone()).without_http();
+    let engine = builder.start().await.unwrap();
     let order = engine.submit(request(&settings), None).await.unwrap().order;
     let mut steps = engine.subscribe(order.id).await.unwrap();
     while steps.next().await.unwrap().status != Status::Submitted {}

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use order_engine::Settings;
+use order_engine::{Engine, Settings};
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::order::{OrderRequest, Priority};
 use order_engine::domain::routing::Strategy;
 use order_engine::domain::user::Owner;
-use order_engine::engine::{Engine, Parts};
 
 /// Settings over the defaults, with everything in memory.
 pub fn settings<'a>(overrides: impl IntoIterator<Item = (&'a str, &'a str)>) -> Settings {
@@ -51,8 +50,7 @@ async fn an_engine_runs_inside_a_tokio_program_and_beside_another() {
 #[actix::test]
 async fn an_engine_runs_in_the_actix_system_of_its_host() {
     let settings = settings([]);
-    let parts = Parts { without_http: true, ..Parts::default() };
-    let engine = Engine::start_here_with(settings.clone(), parts).await.unwrap();
+    let engine = Engine::builder(settings.clone()).without_http().on_this_thread().start().await.unwrap();
     let order = engine.submit(request(&settings), None).await.unwrap().order;
     assert_eq!(engine.service().order(Owner::Shared, order.id).await.unwrap().id, order.id);
     let request: Arc<OrderRequest> = order.request;
