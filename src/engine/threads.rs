@@ -57,7 +57,9 @@ impl Drop for Threads {
     /// After a start that failed, no thread keeps running.
     fn drop(&mut self) {
         if let Self::Own(arbiters) = self {
-            arbiters.iter().for_each(|arbiter| drop(arbiter.stop()));
+            for arbiter in arbiters {
+                arbiter.stop();
+            }
         }
     }
 }
