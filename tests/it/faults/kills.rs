@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use order_engine::Engine;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
 use order_engine::chain::{Chain, ChainError};
@@ -16,7 +17,6 @@ use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
-use order_engine::Engine;
 use order_engine::service::orders::CancelRefused;
 use order_engine::store::{
     CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,

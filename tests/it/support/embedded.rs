@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use order_engine::{Engine, Settings};
 use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::order::{OrderRequest, Priority};
 use order_engine::domain::routing::Strategy;
 use order_engine::domain::user::Owner;
+use order_engine::{Engine, Settings};
 
 /// Settings over the defaults, with everything in memory.
 pub fn settings<'a>(overrides: impl IntoIterator<Item = (&'a str, &'a str)>) -> Settings {
