@@ -1,5 +1,5 @@
-//! The rows of the tables, and nothing but their shapes. The schema and its reasons stand in the migrations.
-#![allow(missing_docs, reason = "the migrations say what each column means")]
+//! The row types of the tables, for SeaORM. The migrations define the schema and explain its columns and indexes.
+#![allow(missing_docs, reason = "the migrations explain each column")]
 
 pub mod api_keys;
 pub mod idempotency_keys;

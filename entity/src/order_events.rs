@@ -11,7 +11,7 @@ pub struct Model {
     pub data: String,
     pub at: DateTimeUtc,
     pub write_id: Uuid,
-    /// Numbers the dispatches in the order in which they were recorded; none for every other event.
+    /// The number of a dispatch, in the order in which dispatches were recorded; `None` for every other event.
     pub dispatch: Option<i64>,
 }
 

@@ -1,8 +1,11 @@
-//! The schema, one change a file; append only.
+//! The schema, as a list of migrations with one change per file.
+//!
+//! The list is append-only: a released migration keeps its file name, under which databases record it, and its SQL.
 
 pub use sea_orm_migration::prelude::MigratorTrait;
 use sea_orm_migration::prelude::{MigrationTrait, async_trait};
 
+mod frame;
 mod m20261121_000001_create_orders;
 mod m20261121_000002_create_order_events;
 mod m20261121_000003_create_transactions;

@@ -1,4 +1,9 @@
+//! The orders, one row each.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{pk_uuid, text, timestamp_with_time_zone};
+
+use crate::frame::{create_indexes, drop_table};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -17,60 +22,52 @@ enum Orders {
     EndedAt,
 }
 
-// Lists are told newest first by id, so each filter is followed by the id.
-const INDEXES: [(&str, Orders); 3] = [
-    ("orders_by_status", Orders::Status),
-    ("orders_by_token_in", Orders::TokenIn),
-    ("orders_by_token_out", Orders::TokenOut),
-];
+/// The indexes of the list, one per filter; `m20261125_000009_index_lists_by_owner` replaces them.
+pub(crate) fn list_indexes() -> [IndexCreateStatement; 4] {
+    // Lists are sorted by id, newest first, so the id follows the column of each filter.
+    let filter = |name, column| Index::create().name(name).table(Orders::Table).col(column).col(Orders::Id).to_owned();
+    [
+        filter("orders_by_status", Orders::Status),
+        filter("orders_by_token_in", Orders::TokenIn),
+        filter("orders_by_token_out", Orders::TokenOut),
+        // Most orders have no client order id; the index leaves them out.
+        Index::create()
+            .name("orders_by_client_order_id")
+            .table(Orders::Table)
+            .col(Orders::ClientOrderId)
+            .and_where(Expr::col(Orders::ClientOrderId).is_not_null())
+            .to_owned(),
+    ]
+}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let ends = ["confirmed", "failed", "cancelled"];
         manager
             .create_table(
                 Table::create()
                     .table(Orders::Table)
-                    .col(ColumnDef::new(Orders::Id).uuid().not_null().primary_key())
-                    .col(
-                        ColumnDef::new(Orders::Type).text().not_null().check(Expr::col(Orders::Type).is_in(["market"])),
-                    )
-                    // How it ended; NULL until then. Where an unfinished order stands is told by its latest event: a row
-                    // that is written twice, not once a status, is what keeps many orders a second affordable.
-                    .col(ColumnDef::new(Orders::Status).text().check(Expr::col(Orders::Status).is_in([
-                        "confirmed",
-                        "failed",
-                        "cancelled",
-                    ])))
-                    .col(ColumnDef::new(Orders::TokenIn).text().not_null())
-                    .col(ColumnDef::new(Orders::TokenOut).text().not_null())
+                    .col(pk_uuid(Orders::Id))
+                    .col(text(Orders::Type).check(Expr::col(Orders::Type).is_in(["market"])))
+                    // The final status; NULL until the order has ended. The status of an unfinished order is in its latest
+                    // event: the row is written twice per order and not once per status, which costs far less.
+                    .col(ColumnDef::new(Orders::Status).text().check(Expr::col(Orders::Status).is_in(ends)))
+                    .col(text(Orders::TokenIn))
+                    .col(text(Orders::TokenOut))
                     .col(ColumnDef::new(Orders::ClientOrderId).text())
-                    // The parsed request as JSON: amounts are whole base units in it, so both databases keep them exactly.
-                    .col(ColumnDef::new(Orders::Request).text().not_null())
-                    .col(ColumnDef::new(Orders::CreatedAt).timestamp_with_time_zone().not_null())
+                    // The parsed request as JSON. Its amounts are integers in base units, exact on both databases.
+                    .col(text(Orders::Request))
+                    .col(timestamp_with_time_zone(Orders::CreatedAt))
                     .col(ColumnDef::new(Orders::EndedAt).timestamp_with_time_zone())
                     .check(Expr::col(Orders::TokenIn).ne(Expr::col(Orders::TokenOut)))
                     .to_owned(),
             )
             .await?;
-        for (name, column) in INDEXES {
-            manager
-                .create_index(Index::create().name(name).table(Orders::Table).col(column).col(Orders::Id).to_owned())
-                .await?;
-        }
-        manager
-            .create_index(
-                Index::create()
-                    .name("orders_by_client_order_id")
-                    .table(Orders::Table)
-                    .col(Orders::ClientOrderId)
-                    .and_where(Expr::col(Orders::ClientOrderId).is_not_null())
-                    .to_owned(),
-            )
-            .await
+        create_indexes(manager, list_indexes()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(Orders::Table).to_owned()).await
+        drop_table(manager, Orders::Table).await
     }
 }

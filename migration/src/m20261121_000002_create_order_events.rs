@@ -1,4 +1,9 @@
+//! The events of the orders. The events are the history of an order, and the order is rebuilt from them.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{integer, text, timestamp_with_time_zone, uuid};
+
+use crate::frame::drop_table;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -14,6 +19,17 @@ enum OrderEvents {
     WriteId,
 }
 
+/// Finds the dispatches of the last minute, from which a start rebuilds the rate window;
+/// `m20261125_000010_number_dispatches` replaces it.
+pub(crate) fn dispatch_index() -> IndexCreateStatement {
+    Index::create()
+        .name("order_events_dispatches")
+        .table(OrderEvents::Table)
+        .col(OrderEvents::At)
+        .and_where(Expr::col(OrderEvents::Status).eq("routing"))
+        .to_owned()
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -21,33 +37,23 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(OrderEvents::Table)
-                    .col(ColumnDef::new(OrderEvents::OrderId).uuid().not_null())
-                    .col(
-                        ColumnDef::new(OrderEvents::Seq).integer().not_null().check(Expr::col(OrderEvents::Seq).gte(1)),
-                    )
-                    .col(ColumnDef::new(OrderEvents::Status).text().not_null())
-                    .col(ColumnDef::new(OrderEvents::Data).text().not_null())
-                    .col(ColumnDef::new(OrderEvents::At).timestamp_with_time_zone().not_null())
-                    // Tells a repeated write of one's own from a lost race.
-                    .col(ColumnDef::new(OrderEvents::WriteId).uuid().not_null())
+                    .col(uuid(OrderEvents::OrderId))
+                    .col(integer(OrderEvents::Seq).check(Expr::col(OrderEvents::Seq).gte(1)))
+                    .col(text(OrderEvents::Status))
+                    .col(text(OrderEvents::Data))
+                    .col(timestamp_with_time_zone(OrderEvents::At))
+                    // Identifies the write: a write that is repeated after a lost answer finds its own id here, and a
+                    // write that lost a race finds another.
+                    .col(uuid(OrderEvents::WriteId))
+                    // Two writers cannot both record the same step of an order.
                     .primary_key(Index::create().col(OrderEvents::OrderId).col(OrderEvents::Seq))
                     .to_owned(),
             )
             .await?;
-        // The dispatches of the last minute, from which the rate window is rebuilt.
-        manager
-            .create_index(
-                Index::create()
-                    .name("order_events_dispatches")
-                    .table(OrderEvents::Table)
-                    .col(OrderEvents::At)
-                    .and_where(Expr::col(OrderEvents::Status).eq("routing"))
-                    .to_owned(),
-            )
-            .await
+        manager.create_index(dispatch_index()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(OrderEvents::Table).to_owned()).await
+        drop_table(manager, OrderEvents::Table).await
     }
 }

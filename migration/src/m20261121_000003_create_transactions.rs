@@ -1,4 +1,9 @@
+//! The signed swaps, recorded before they are sent.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{big_integer, binary, integer, text, timestamp_with_time_zone, uuid};
+
+use crate::frame::{create_indexes, drop_table};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -23,56 +28,41 @@ enum Transactions {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let statuses = ["live", "landed", "rejected", "expired"];
         manager
             .create_table(
                 Table::create()
                     .table(Transactions::Table)
-                    .col(ColumnDef::new(Transactions::Signature).text().not_null().primary_key())
-                    .col(ColumnDef::new(Transactions::OrderId).uuid().not_null())
-                    .col(ColumnDef::new(Transactions::Attempt).integer().not_null())
-                    .col(ColumnDef::new(Transactions::Venue).text().not_null())
-                    .col(ColumnDef::new(Transactions::Bytes).binary().not_null())
-                    .col(ColumnDef::new(Transactions::LastValidBlockHeight).big_integer().not_null())
-                    .col(
-                        ColumnDef::new(Transactions::Status)
-                            .text()
-                            .not_null()
-                            .check(Expr::col(Transactions::Status).is_in(["live", "landed", "rejected", "expired"])),
-                    )
+                    .col(text(Transactions::Signature).primary_key())
+                    .col(uuid(Transactions::OrderId))
+                    .col(integer(Transactions::Attempt))
+                    .col(text(Transactions::Venue))
+                    .col(binary(Transactions::Bytes))
+                    .col(big_integer(Transactions::LastValidBlockHeight))
+                    .col(text(Transactions::Status).check(Expr::col(Transactions::Status).is_in(statuses)))
                     .col(ColumnDef::new(Transactions::Slot).big_integer())
                     .col(ColumnDef::new(Transactions::Fee).big_integer())
                     .col(ColumnDef::new(Transactions::Error).text())
-                    .col(ColumnDef::new(Transactions::CreatedAt).timestamp_with_time_zone().not_null())
-                    .col(ColumnDef::new(Transactions::UpdatedAt).timestamp_with_time_zone().not_null())
+                    .col(timestamp_with_time_zone(Transactions::CreatedAt))
+                    .col(timestamp_with_time_zone(Transactions::UpdatedAt))
                     .to_owned(),
             )
             .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("transactions_by_order")
-                    .table(Transactions::Table)
-                    .col(Transactions::OrderId)
-                    .col(Transactions::Attempt)
-                    .unique()
-                    .to_owned(),
-            )
-            .await?;
-        // An order has at most one live swap; the database says so too.
-        manager
-            .create_index(
-                Index::create()
-                    .name("transactions_one_live_swap")
-                    .table(Transactions::Table)
-                    .col(Transactions::OrderId)
-                    .unique()
-                    .and_where(Expr::col(Transactions::Status).eq("live"))
-                    .to_owned(),
-            )
-            .await
+        let by_order =
+            |name| Index::create().name(name).table(Transactions::Table).col(Transactions::OrderId).to_owned();
+        let indexes = [
+            // Finds the swaps of an order, and allows one swap per attempt.
+            by_order("transactions_by_order").col(Transactions::Attempt).unique().to_owned(),
+            // Allows one live swap per order: the database itself refuses a second one.
+            by_order("transactions_one_live_swap")
+                .unique()
+                .and_where(Expr::col(Transactions::Status).eq("live"))
+                .to_owned(),
+        ];
+        create_indexes(manager, indexes).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(Transactions::Table).to_owned()).await
+        drop_table(manager, Transactions::Table).await
     }
 }

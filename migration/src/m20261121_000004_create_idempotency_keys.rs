@@ -1,4 +1,9 @@
+//! The idempotency keys and client order ids, which share one namespace per user.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{text, timestamp_with_time_zone, uuid};
+
+use crate::frame::drop_table;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -19,11 +24,12 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(IdempotencyKeys::Table)
-                    // Whose key it is; empty for the one shared scope of a server without users.
-                    .col(ColumnDef::new(IdempotencyKeys::Scope).text().not_null())
-                    .col(ColumnDef::new(IdempotencyKeys::Key).text().not_null())
-                    .col(ColumnDef::new(IdempotencyKeys::OrderId).uuid().not_null())
-                    .col(ColumnDef::new(IdempotencyKeys::CreatedAt).timestamp_with_time_zone().not_null())
+                    // The id of the user; empty for orders without a user.
+                    .col(text(IdempotencyKeys::Scope))
+                    .col(text(IdempotencyKeys::Key))
+                    .col(uuid(IdempotencyKeys::OrderId))
+                    .col(timestamp_with_time_zone(IdempotencyKeys::CreatedAt))
+                    // Finds the order of a key, and allows one order per key.
                     .primary_key(Index::create().col(IdempotencyKeys::Scope).col(IdempotencyKeys::Key))
                     .to_owned(),
             )
@@ -31,6 +37,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(IdempotencyKeys::Table).to_owned()).await
+        drop_table(manager, IdempotencyKeys::Table).await
     }
 }

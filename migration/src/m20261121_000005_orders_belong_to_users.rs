@@ -1,4 +1,8 @@
+//! Orders belong to users.
+
 use sea_orm_migration::prelude::*;
+
+use crate::frame::{add_column, drop_column, drop_indexes};
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -10,36 +14,30 @@ enum Orders {
     UserId,
 }
 
-const INDEX: &str = "orders_by_user";
+const BY_USER: &str = "orders_by_user";
+
+/// Lists the orders of a user; `m20261125_000009_index_lists_by_owner` replaces it.
+pub(crate) fn user_index() -> IndexCreateStatement {
+    Index::create()
+        .name(BY_USER)
+        .table(Orders::Table)
+        .col(Orders::UserId)
+        .col(Orders::Id)
+        // Orders without a user are left out, so a server without users does not pay for it.
+        .and_where(Expr::col(Orders::UserId).is_not_null())
+        .to_owned()
+}
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(
-                Table::alter()
-                    .table(Orders::Table)
-                    // Whose it is; NULL where it was submitted by nobody in particular.
-                    .add_column(ColumnDef::new(Orders::UserId).uuid())
-                    .to_owned(),
-            )
-            .await?;
-        // Only users' orders are in it: on a server without users it costs nothing.
-        manager
-            .create_index(
-                Index::create()
-                    .name(INDEX)
-                    .table(Orders::Table)
-                    .col(Orders::UserId)
-                    .col(Orders::Id)
-                    .and_where(Expr::col(Orders::UserId).is_not_null())
-                    .to_owned(),
-            )
-            .await
+        // NULL for an order without a user.
+        add_column(manager, Orders::Table, ColumnDef::new(Orders::UserId).uuid()).await?;
+        manager.create_index(user_index()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_index(Index::drop().name(INDEX).table(Orders::Table).to_owned()).await?;
-        manager.alter_table(Table::alter().table(Orders::Table).drop_column(Orders::UserId).to_owned()).await
+        drop_indexes(manager, Orders::Table, [BY_USER]).await?;
+        drop_column(manager, Orders::Table, Orders::UserId).await
     }
 }

@@ -1,4 +1,9 @@
+//! The accounts.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{pk_uuid, text, text_uniq, timestamp_with_time_zone};
+
+use crate::frame::drop_table;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -20,19 +25,19 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(Users::Table)
-                    .col(ColumnDef::new(Users::Id).uuid().not_null().primary_key())
-                    .col(ColumnDef::new(Users::Username).text().not_null())
-                    // The name in small letters: two that differ in case alone are the same.
-                    .col(ColumnDef::new(Users::Folded).text().not_null().unique_key())
-                    // In the PHC form, with its salt and its costs.
-                    .col(ColumnDef::new(Users::PasswordHash).text().not_null())
-                    .col(ColumnDef::new(Users::CreatedAt).timestamp_with_time_zone().not_null())
+                    .col(pk_uuid(Users::Id))
+                    .col(text(Users::Username))
+                    // The name in lower case. It is unique: names that differ only in case are the same name.
+                    .col(text_uniq(Users::Folded))
+                    // In the PHC string format, which includes the salt and the cost parameters.
+                    .col(text(Users::PasswordHash))
+                    .col(timestamp_with_time_zone(Users::CreatedAt))
                     .to_owned(),
             )
             .await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(Users::Table).to_owned()).await
+        drop_table(manager, Users::Table).await
     }
 }

@@ -1,4 +1,9 @@
+//! The API keys.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{binary_uniq, pk_uuid, text, timestamp_with_time_zone, uuid};
+
+use crate::frame::drop_table;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -23,32 +28,30 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(ApiKeys::Table)
-                    .col(ColumnDef::new(ApiKeys::Id).uuid().not_null().primary_key())
-                    .col(ColumnDef::new(ApiKeys::UserId).uuid().not_null())
-                    .col(ColumnDef::new(ApiKeys::Name).text().not_null())
-                    .col(ColumnDef::new(ApiKeys::Scopes).text().not_null())
-                    // SHA-256 of the key: it is as random as its digest is long, so it needs no salt and no slowness.
-                    .col(ColumnDef::new(ApiKeys::Digest).binary().not_null().unique_key())
-                    .col(ColumnDef::new(ApiKeys::Prefix).text().not_null())
-                    .col(ColumnDef::new(ApiKeys::CreatedAt).timestamp_with_time_zone().not_null())
+                    .col(pk_uuid(ApiKeys::Id))
+                    .col(uuid(ApiKeys::UserId))
+                    .col(text(ApiKeys::Name))
+                    .col(text(ApiKeys::Scopes))
+                    // SHA-256 of the key. The key has 256 random bits, so the hash needs no salt and need not be slow.
+                    .col(binary_uniq(ApiKeys::Digest))
+                    .col(text(ApiKeys::Prefix))
+                    .col(timestamp_with_time_zone(ApiKeys::CreatedAt))
                     .col(ColumnDef::new(ApiKeys::RevokedAt).timestamp_with_time_zone())
                     .to_owned(),
             )
             .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("api_keys_by_user")
-                    .table(ApiKeys::Table)
-                    .col(ApiKeys::UserId)
-                    .col(ApiKeys::Id)
-                    .and_where(Expr::col(ApiKeys::RevokedAt).is_null())
-                    .to_owned(),
-            )
-            .await
+        // Lists and counts the keys of a user that are not revoked.
+        let by_user = Index::create()
+            .name("api_keys_by_user")
+            .table(ApiKeys::Table)
+            .col(ApiKeys::UserId)
+            .col(ApiKeys::Id)
+            .and_where(Expr::col(ApiKeys::RevokedAt).is_null())
+            .to_owned();
+        manager.create_index(by_user).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(ApiKeys::Table).to_owned()).await
+        drop_table(manager, ApiKeys::Table).await
     }
 }

@@ -1,4 +1,9 @@
+//! The tokens that were revoked before they expired.
+
 use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{pk_uuid, timestamp_with_time_zone};
+
+use crate::frame::drop_table;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -17,24 +22,22 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(RevokedTokens::Table)
-                    .col(ColumnDef::new(RevokedTokens::Id).uuid().not_null().primary_key())
-                    // From then on the token is worth nothing anyway, and its row is forgotten.
-                    .col(ColumnDef::new(RevokedTokens::ExpiresAt).timestamp_with_time_zone().not_null())
+                    .col(pk_uuid(RevokedTokens::Id))
+                    // An expired token is not valid anyway, so its row can be deleted after this time.
+                    .col(timestamp_with_time_zone(RevokedTokens::ExpiresAt))
                     .to_owned(),
             )
             .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("revoked_tokens_by_expiry")
-                    .table(RevokedTokens::Table)
-                    .col(RevokedTokens::ExpiresAt)
-                    .to_owned(),
-            )
-            .await
+        // Finds the rows to delete.
+        let by_expiry = Index::create()
+            .name("revoked_tokens_by_expiry")
+            .table(RevokedTokens::Table)
+            .col(RevokedTokens::ExpiresAt)
+            .to_owned();
+        manager.create_index(by_expiry).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_table(Table::drop().table(RevokedTokens::Table).to_owned()).await
+        drop_table(manager, RevokedTokens::Table).await
     }
 }

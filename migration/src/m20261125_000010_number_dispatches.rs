@@ -1,5 +1,10 @@
+//! Dispatches have numbers, so that a start finds the latest ones although the wall clock may have been set back.
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
+
+use crate::frame::{add_column, drop_column, drop_indexes};
+use crate::m20261121_000002_create_order_events;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -7,31 +12,21 @@ pub(crate) struct Migration;
 #[derive(DeriveIden)]
 enum OrderEvents {
     Table,
-    Status,
-    At,
     Dispatch,
 }
 
 const BY_TIME: &str = "order_events_dispatches";
 const BY_NUMBER: &str = "order_events_dispatch_numbers";
 
-// More than any rate window of the past could hold.
+/// Only the latest dispatches get a number. No rate window ever held more than this.
 const LATEST: usize = 10_000;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .alter_table(
-                Table::alter()
-                    .table(OrderEvents::Table)
-                    // Numbers the dispatches in the order in which they were recorded; NULL for every other event. Their
-                    // times would not do: they are the wall clock's, which somebody may set.
-                    .add_column(ColumnDef::new(OrderEvents::Dispatch).big_integer())
-                    .to_owned(),
-            )
-            .await?;
-        // The dispatches that were recorded before get their time as a number: one in microseconds, as new numbers begin.
+        // The number of a dispatch, in the order in which dispatches were recorded; NULL for every other event.
+        add_column(manager, OrderEvents::Table, ColumnDef::new(OrderEvents::Dispatch).big_integer()).await?;
+        // New numbers start at the time in microseconds, so the existing dispatches get their time as their number.
         let micros = match manager.get_database_backend() {
             DbBackend::Postgres => "CAST(EXTRACT(EPOCH FROM \"at\") * 1000000 AS BIGINT)",
             _ => "CAST(strftime('%s', \"at\") AS INTEGER) * 1000000",
@@ -42,33 +37,20 @@ impl MigrationTrait for Migration {
              (SELECT MIN(\"at\") FROM order_events WHERE status = 'routing'))"
         );
         manager.get_connection().execute_unprepared(&latest).await?;
-        manager.drop_index(Index::drop().name(BY_TIME).table(OrderEvents::Table).to_owned()).await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name(BY_NUMBER)
-                    .table(OrderEvents::Table)
-                    .col(OrderEvents::Dispatch)
-                    .and_where(Expr::col(OrderEvents::Dispatch).is_not_null())
-                    .to_owned(),
-            )
-            .await
+        drop_indexes(manager, OrderEvents::Table, [BY_TIME]).await?;
+        // Finds the latest dispatches, from which a start rebuilds the rate window. It holds nothing but dispatches.
+        let by_number = Index::create()
+            .name(BY_NUMBER)
+            .table(OrderEvents::Table)
+            .col(OrderEvents::Dispatch)
+            .and_where(Expr::col(OrderEvents::Dispatch).is_not_null())
+            .to_owned();
+        manager.create_index(by_number).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_index(Index::drop().name(BY_NUMBER).table(OrderEvents::Table).to_owned()).await?;
-        manager
-            .alter_table(Table::alter().table(OrderEvents::Table).drop_column(OrderEvents::Dispatch).to_owned())
-            .await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name(BY_TIME)
-                    .table(OrderEvents::Table)
-                    .col(OrderEvents::At)
-                    .and_where(Expr::col(OrderEvents::Status).eq("routing"))
-                    .to_owned(),
-            )
-            .await
+        drop_indexes(manager, OrderEvents::Table, [BY_NUMBER]).await?;
+        drop_column(manager, OrderEvents::Table, OrderEvents::Dispatch).await?;
+        manager.create_index(m20261121_000002_create_order_events::dispatch_index()).await
     }
 }
