@@ -1,13 +1,13 @@
 //! Many rows of many tables in one statement.
 //!
-//! With one placeholder a value, as SeaORM writes `insert_many`, the text of a statement differs with the number of its
-//! rows, and PostgreSQL parses and plans thousands of placeholders anew for each group. There the rows travel as one
-//! array a column instead (`UNNEST`): the text is always the same, so it is prepared once a connection. SQLite has no
-//! arrays and takes plain rows; the rest of each statement is the same on both.
+//! SeaORM's `insert_many` writes one placeholder per value, so the text of a statement depends on the number of its rows,
+//! and PostgreSQL parses and plans thousands of placeholders again for each batch. Here PostgreSQL gets one array per
+//! column instead (`UNNEST`): the text is always the same, so each connection prepares it once. SQLite has no arrays and
+//! gets plain rows; the rest of each statement is the same on both.
 //!
-//! PostgreSQL also takes all statements of a group at once, as parts of one `WITH`: on two cores a round trip costs more
-//! than the rows it carries. The parts do not see each other's rows; where that matters, [`Statements::then`] ends a
-//! statement and begins the next.
+//! PostgreSQL also gets all statements of a batch in one round trip, as parts of one `WITH`: measured on two cores, a round
+//! trip costs more than the rows in it. The parts do not see each other's rows. If later statements must see the rows of
+//! earlier ones, [`Statements::start_round`] separates them.
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Value};
 use sea_orm::{
@@ -15,14 +15,14 @@ use sea_orm::{
     Iterable, Statement,
 };
 
-/// How a column's values travel.
+/// The type of a column, as far as it changes how the values are sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ColumnKind {
     Uuid,
-    /// `''` stands for NULL in a column that may be NULL.
+    /// `''` is sent for NULL if the column is nullable.
     Text,
     Int,
-    /// −1 stands for NULL in a column that may be NULL.
+    /// −1 is sent for NULL if the column is nullable.
     BigInt,
     Time,
     Bytes,
@@ -52,8 +52,8 @@ impl ColumnKind {
         }
     }
 
-    /// The expression that takes the value of that column, counted from 1, out of the source.
-    fn taken(self, column: usize, nullable: bool) -> String {
+    /// The expression for the value of a column of the source, counted from 1.
+    fn expression(self, column: usize, nullable: bool) -> String {
         match self {
             Self::Text if nullable => format!("NULLIF(new.column{column}, '')"),
             Self::BigInt if nullable => format!("NULLIF(new.column{column}, -1)"),
@@ -62,27 +62,27 @@ impl ColumnKind {
     }
 }
 
-/// A column of an update, which may be NULL or not.
+/// A column that an update sets.
 pub(super) struct UpdateColumn<C> {
     pub(super) column: C,
     pub(super) nullable: bool,
 }
 
-/// The statements of a group.
+/// The statements of a batch.
 pub(super) struct Statements {
     backend: DbBackend,
     parts: Vec<Part>,
-    // PostgreSQL counts placeholders over all parts of a round.
+    // The number of placeholders in this round: PostgreSQL numbers them over all parts.
     placeholders: usize,
-    // Where the parts end that later ones have to see.
+    // The number of parts before each later round.
     rounds: Vec<usize>,
 }
 
-/// A statement of a group.
+/// One statement.
 struct Part {
     text: String,
     values: Vec<Value>,
-    // How many rows it has to write. A trigger or a rule of the database can make it write fewer without an error.
+    // The number of rows that it must write. A trigger or a rule in the database can make it write fewer without an error.
     rows: usize,
 }
 
@@ -91,24 +91,25 @@ impl Statements {
         Self { backend, parts: Vec::new(), placeholders: 0, rounds: Vec::new() }
     }
 
-    /// Inserts rows that all set the same columns. No rows, no statement.
+    /// Adds an insert of rows that all set the same columns. Without rows it adds nothing.
     pub(super) fn insert<A: ActiveModelTrait>(&mut self, rows: Vec<A>) {
         let Some(first) = rows.first() else { return };
         let columns: Vec<_> =
             <A::Entity as EntityTrait>::Column::iter().filter(|column| first.get(*column).is_set()).collect();
         let kinds: Vec<_> = columns.iter().map(|column| ColumnKind::of(column.def().get_column_type())).collect();
         let names = joined(columns.iter().map(|column| format!("\"{}\"", column.as_str())));
-        let taken = kinds.iter().zip(&columns).enumerate();
-        let taken = joined(taken.map(|(index, (kind, column))| kind.taken(index + 1, column.def().is_null())));
+        let expressions = kinds.iter().zip(&columns).enumerate();
+        let expressions =
+            joined(expressions.map(|(index, (kind, column))| kind.expression(index + 1, column.def().is_null())));
         let values = |mut row: A| columns.iter().map(|column| value(row.take(*column))).collect();
         let rows: Vec<Vec<Value>> = rows.into_iter().map(values).collect();
         let table = A::Entity::default();
         self.push(&kinds, rows, |source| {
-            format!("INSERT INTO \"{}\" ({names}) SELECT {taken} FROM {source}", table.table_name())
+            format!("INSERT INTO \"{}\" ({names}) SELECT {expressions} FROM {source}", table.table_name())
         });
     }
 
-    /// Updates rows by their key, which each row's values begin with. No rows, no statement.
+    /// Adds an update of rows by their key. The values of each row begin with the key. Without rows it adds nothing.
     pub(super) fn update<C: ColumnTrait + Copy>(&mut self, key: C, targets: &[UpdateColumn<C>], rows: Vec<Vec<Value>>) {
         if rows.is_empty() {
             return;
@@ -116,7 +117,7 @@ impl Statements {
         let kind = |column: C| ColumnKind::of(column.def().get_column_type());
         let kinds: Vec<_> = std::iter::once(key).chain(targets.iter().map(|target| target.column)).map(kind).collect();
         let set = joined(targets.iter().zip(&kinds[1..]).enumerate().map(|(index, (target, kind))| {
-            format!("\"{}\" = {}", target.column.as_str(), kind.taken(index + 2, target.nullable))
+            format!("\"{}\" = {}", target.column.as_str(), kind.expression(index + 2, target.nullable))
         }));
         let (table, key) = (key.as_column_ref().0, key.as_str());
         self.push(&kinds, rows, |source| {
@@ -124,8 +125,8 @@ impl Statements {
         });
     }
 
-    /// What is added after this sees the rows of what was added before.
-    pub(super) fn then(&mut self) {
+    /// Starts a new round: the statements that are added after this see the rows of those before.
+    pub(super) fn start_round(&mut self) {
         self.rounds.push(self.parts.len());
         self.placeholders = 0;
     }
@@ -137,21 +138,21 @@ impl Statements {
         self.parts.push(Part { text: text(&source), values, rows: count });
     }
 
-    /// Whether they are one statement, which needs no transaction around it to be done whole or not at all.
-    pub(super) fn are_one(&self) -> bool {
-        let one = match self.backend {
+    /// Whether they run as a single statement, which is atomic without a transaction around it.
+    pub(super) fn is_single(&self) -> bool {
+        let single = match self.backend {
             DbBackend::Postgres => self.rounds.is_empty(),
             _ => self.parts.len() == 1,
         };
-        one && !self.parts.is_empty()
+        single && !self.parts.is_empty()
     }
 
-    /// Runs them all, in the order in which they were added where that can matter.
+    /// Runs all statements, round by round.
     pub(super) async fn run(self, connection: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.backend != DbBackend::Postgres {
             for Part { text, values, rows } in self.parts {
                 let statement = Statement::from_sql_and_values(self.backend, text, values);
-                written(connection.execute_raw(statement).await?.rows_affected(), rows)?;
+                check_count(connection.execute_raw(statement).await?.rows_affected(), rows)?;
             }
             return Ok(());
         }
@@ -164,8 +165,8 @@ impl Statements {
             if parts.is_empty() {
                 continue;
             }
-            // One statement for all of them. It fails where a part has written fewer rows than it was to, so that it is
-            // undone: its own count of rows would be known only after its commit.
+            // One statement for the whole round. It fails, and is rolled back, if a part writes too few rows: the statement
+            // is its own transaction, so a count that is checked after its answer would come after its commit.
             let texts = joined(
                 parts.iter().enumerate().map(|(index, part)| format!("part{index} AS ({} RETURNING 1)", part.text)),
             );
@@ -183,15 +184,16 @@ impl Statements {
     }
 }
 
-fn written(rows: u64, asked: usize) -> Result<(), DbErr> {
-    if usize::try_from(rows) == Ok(asked) {
+fn check_count(rows: u64, expected: usize) -> Result<(), DbErr> {
+    if usize::try_from(rows) == Ok(expected) {
         return Ok(());
     }
-    tracing::error!(rows, asked, "the database wrote fewer rows than it was to, and reported no error");
+    tracing::error!(rows, expected, "the database wrote too few rows and reported no error");
     Err(DbErr::RecordNotInserted)
 }
 
-/// The rows as a table expression called `new` whose columns are `column1`, `column2` and so on, and its values.
+/// The rows as a table expression `new` with the columns `column1`, `column2` and so on, and the values of its
+/// placeholders. `placeholders` is the number of placeholders before it.
 fn source(
     backend: DbBackend,
     kinds: &[ColumnKind],

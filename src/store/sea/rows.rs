@@ -1,13 +1,11 @@
-//! Reads stored orders row by row, so that a damaged row costs the order it belongs to and no other.
+//! Rebuilds orders from their rows. Each row is decoded separately, so a damaged row affects its own order only.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::{order_events, orders, transactions};
-use sea_orm::sea_query::SelectStatement;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, QueryTrait,
+    ColumnTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
 };
 use uuid::Uuid;
 
@@ -17,21 +15,23 @@ use crate::domain::moment::Stamp;
 use crate::domain::order::Order;
 use crate::domain::swap::{SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
-use crate::store::sea::SeaStore;
-use crate::store::{ReadError, StoredOrder, UnreadableOrder, moment_of};
+use crate::store::encoding::moment_of;
+use crate::store::error::{ReadError, UnreadableOrder};
+use crate::store::port::StoredOrder;
+use crate::store::sea::store::SeaStore;
 
-/// What rows of `orders` come to.
+/// The orders of some rows of `orders`.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    /// The orders, in the order of their rows.
+    /// The orders that can be read, in the order of their rows.
     pub(super) orders: Vec<StoredOrder>,
     /// The orders that cannot be read.
     pub(super) unreadable: Vec<UnreadableOrder>,
-    /// How many rows have an id that cannot be read.
+    /// The number of rows whose id cannot be read.
     pub(super) nameless: usize,
 }
 
-/// How a swap's row says that it cannot land any more.
+/// The statuses of a swap that cannot land any more.
 const ENDED: [&str; 3] = ["landed", "rejected", "expired"];
 
 /// The id of an order in a row of `orders`.
@@ -40,13 +40,7 @@ pub(super) fn id_of(row: &QueryResult) -> Result<OrderId, DbErr> {
 }
 
 impl SeaStore {
-    /// The rows that a statement finds; none of them is read yet.
-    pub(super) async fn rows(&self, query: &SelectStatement) -> Result<Vec<QueryResult>, ReadError> {
-        let statement = self.reader.get_database_backend().build(query);
-        self.reader.query_all_raw(statement).await.map_err(|error| self.unread(error))
-    }
-
-    /// The orders of some rows, with their histories and the bytes of their live swaps.
+    /// Loads the orders of some rows, with their histories and the bytes of their live swaps.
     pub(super) async fn load(&self, rows: &[QueryResult]) -> Result<Loaded, ReadError> {
         let mut loaded = Loaded::default();
         let mut readable = Vec::with_capacity(rows.len());
@@ -55,20 +49,22 @@ impl SeaStore {
                 (Ok(model), _) => readable.push(model),
                 (Err(error), Ok(id)) => loaded.unreadable.push(unreadable(id, owner_of(row), error)),
                 (Err(_), Err(error)) => {
-                    tracing::error!(%error, "a stored order has an id that this version cannot read; it is left out");
+                    tracing::error!(%error, "the id of a stored order cannot be read; the order is left out");
                     loaded.nameless += 1;
                 }
             }
         }
-        let swaps = self.live_signatures(&readable).await?;
+        let unfinished = readable.iter().filter(|row| row.status.is_none()).map(|row| row.id).collect();
+        // Read before the histories: a swap is stored together with the event that names it, so the history has that event.
+        let swaps = self.live_signatures(unfinished).await?;
         let mut histories = self.histories(&readable).await?;
         let mut orders = Vec::with_capacity(readable.len());
         for row in readable {
             let (id, owner) = (OrderId(row.id), row.user_id.map(UserId).into());
             let history = histories.remove(&row.id).unwrap_or_else(|| Ok(Vec::new()));
             match history.and_then(|history| replay(row, history)) {
-                Ok(order) if swaps.get(&order.id.0).is_some_and(|swap| !is_told(&order, swap.as_deref())) => {
-                    let reason = "a swap of it may land, and its events do not tell of that swap";
+                Ok(order) if swaps.get(&order.id.0).is_some_and(|swap| !has_submission(&order, swap.as_deref())) => {
+                    let reason = "a swap of the order may land, but no event names that swap";
                     loaded.unreadable.push(unreadable(id, Some(owner), reason));
                 }
                 Ok(order) => orders.push(order),
@@ -84,7 +80,7 @@ impl SeaStore {
                     None => {
                         let reason = format!("the bytes of swap {} are missing or damaged", swap.signature);
                         let order = unreadable(order.id, Some(order.owner), reason);
-                        // Its events say so, whatever became of the swap's own row.
+                        // The events name a live swap; that its row is missing does not end it.
                         loaded.unreadable.push(UnreadableOrder { may_be_live: true, ..order });
                         continue;
                     }
@@ -92,7 +88,9 @@ impl SeaStore {
             };
             loaded.orders.push(StoredOrder { order, live });
         }
-        self.find_live_swaps(&mut loaded.unreadable).await?;
+        // The row of a swap decides whether it may still land, whatever the other rows of its order are.
+        let live = self.live_signatures(loaded.unreadable.iter().map(|order| order.id.0).collect()).await?;
+        loaded.unreadable.iter_mut().for_each(|order| order.may_be_live |= live.contains_key(&order.id.0));
         Ok(loaded)
     }
 
@@ -118,9 +116,9 @@ impl SeaStore {
                         history.push(event);
                     }
                 }
-                // It was found by its order's id, so that can be read.
+                // The id of the order matched the query, so it is readable.
                 Err(error) => {
-                    let id = row.try_get("", "order_id").map_err(|error| self.unread(error))?;
+                    let id = row.try_get("", "order_id").map_err(|error| self.read_failed(error))?;
                     histories.insert(id, Err(error.to_string()));
                 }
             }
@@ -128,9 +126,9 @@ impl SeaStore {
         Ok(histories)
     }
 
-    /// The bytes of the live swaps of those orders, as far as they can be read, by signature.
+    /// The bytes of the live swaps of these orders that can be read, by signature.
     ///
-    /// Read after the histories: orders move on between two reads, but what an event names is there.
+    /// Read after the histories: an order may change between two reads, but a swap that an event names is stored.
     async fn live_bytes(&self, orders: &[Order]) -> Result<HashMap<String, Vec<u8>>, ReadError> {
         let live: Vec<_> = orders.iter().filter_map(|order| order.state().live_swap()).collect();
         if live.is_empty() {
@@ -145,51 +143,31 @@ impl SeaStore {
         Ok(self.rows(&query).await?.iter().filter_map(read).collect())
     }
 
-    /// The signatures of the swaps that may land, of the orders among these that have not ended.
-    ///
-    /// Read before the histories: a swap is recorded together with the event that names it, so that is there by then.
-    async fn live_signatures(&self, orders: &[orders::Model]) -> Result<HashMap<Uuid, Option<String>>, ReadError> {
-        let open: Vec<_> = orders.iter().filter(|row| row.status.is_none()).map(|row| row.id).collect();
-        if open.is_empty() {
+    /// The signatures of the swaps that may land, by order; `None` is a signature that cannot be read.
+    async fn live_signatures(&self, orders: Vec<Uuid>) -> Result<HashMap<Uuid, Option<String>>, ReadError> {
+        if orders.is_empty() {
             return Ok(HashMap::new());
         }
         let query = transactions::Entity::find()
             .select_only()
             .columns([transactions::Column::OrderId, transactions::Column::Signature])
-            .filter(transactions::Column::OrderId.is_in(open))
+            .filter(transactions::Column::OrderId.is_in(orders))
             .filter(transactions::Column::Status.is_not_in(ENDED))
             .into_query();
         let read = |row: &QueryResult| Some((row.try_get("", "order_id").ok()?, row.try_get("", "signature").ok()));
         Ok(self.rows(&query).await?.iter().filter_map(read).collect())
     }
-
-    /// Notes which orders may have a swap that can still land: the swap's own row says so, whatever the others say.
-    async fn find_live_swaps(&self, orders: &mut [UnreadableOrder]) -> Result<(), ReadError> {
-        if orders.is_empty() {
-            return Ok(());
-        }
-        let query = transactions::Entity::find()
-            .select_only()
-            .column(transactions::Column::OrderId)
-            .filter(transactions::Column::OrderId.is_in(orders.iter().map(|order| order.id.0)))
-            .filter(transactions::Column::Status.is_not_in(ENDED))
-            .into_query();
-        let rows = self.rows(&query).await?;
-        let live: HashSet<Uuid> = rows.iter().filter_map(|row| row.try_get("", "order_id").ok()).collect();
-        orders.iter_mut().for_each(|order| order.may_be_live |= live.contains(&order.id.0));
-        Ok(())
-    }
 }
 
-/// Whether the events of an order name that swap. Where its signature cannot be read, they do not.
-fn is_told(order: &Order, signature: Option<&str>) -> bool {
+/// Whether an event of the order names the swap; false if the signature cannot be read.
+fn has_submission(order: &Order, signature: Option<&str>) -> bool {
     order.history().iter().any(|step| match &step.event {
         OrderEvent::Submitted(swap) => Some(swap.signature.to_string().as_str()) == signature,
         _ => false,
     })
 }
 
-/// Whose an order is; `None` where that cannot be read.
+/// The owner of an order; `None` if it cannot be read.
 fn owner_of(row: &QueryResult) -> Option<Owner> {
     row.try_get::<Option<Uuid>>("", "user_id").ok().map(|user| user.map(UserId).into())
 }
@@ -198,9 +176,9 @@ fn unreadable(id: OrderId, owner: Option<Owner>, reason: impl ToString) -> Unrea
     UnreadableOrder { id, owner, may_be_live: false, reason: reason.to_string() }
 }
 
-/// The order that its row and its events tell, or why they do not tell one.
+/// Rebuilds the order from its row and its events; the error is the reason why that is not possible.
 fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order, String> {
-    let request = serde_json::from_str(&row.request).map_err(|error| format!("its request: {error}"))?;
+    let request = serde_json::from_str(&row.request).map_err(|error| format!("request: {error}"))?;
     let mut events = Vec::with_capacity(history.len());
     let mut statuses = Vec::with_capacity(history.len());
     for event in history {
@@ -215,13 +193,13 @@ fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order
     let order = Order::replay(OrderId(row.id), owner, Arc::new(request), events).map_err(|error| error.to_string())?;
     for (event, stored) in order.history().iter().zip(&statuses) {
         if event.status.name() != stored {
-            return Err(format!("event {} leads to {}, and its row says {stored:?}", event.seq, event.status));
+            return Err(format!("event {} leads to {}, but its row has {stored:?}", event.seq, event.status));
         }
     }
-    // The row is read before the events, so an order may have ended in between; one that has ended stays that.
+    // The row is read before the events, so an order may have ended in between. The other way round is an error.
     match row.status {
         Some(status) if status != order.last().status.name() => {
-            Err(format!("its row says {status:?}, and its events end with {}", order.last().status))
+            Err(format!("the row has {status:?}, but the events end with {}", order.last().status))
         }
         _ => Ok(order),
     }

@@ -1,4 +1,4 @@
-//! Accounts and keys on SeaORM.
+//! Accounts, API keys and revoked tokens.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,8 +11,8 @@ use sea_orm::{
 
 use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
-use crate::store::ReadError;
-use crate::store::sea::{SeaStore, WriterConnection};
+use crate::store::error::ReadError;
+use crate::store::sea::store::{SeaStore, WriterConnection};
 use crate::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
 
 #[async_trait]
@@ -47,12 +47,12 @@ impl UserStore for SeaStore {
     }
 
     async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError> {
-        let insert = key_unless_there_are(key, most)?;
+        let insert = insert_key_below(most, key)?;
         let made = match &self.writer {
-            // A statement that writes is alone.
+            // SQLite runs one writing statement at a time.
             WriterConnection::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
-            // Statements at once do not see each other's rows on PostgreSQL; so keys of one user are made one after the
-            // other.
+            // On PostgreSQL concurrent statements do not see each other's rows, so a lock on the row of the user makes the
+            // keys of one user one after the other.
             WriterConnection::Pool(pool) => {
                 let transaction =
                     self.begin(pool).await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;
@@ -104,12 +104,12 @@ impl UserStore for SeaStore {
     async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError> {
         let rows = self.rows(&revoked_tokens::Entity::find().into_query()).await?;
         let token = |row: &QueryResult| match row.try_get("", "id") {
-            // Without its end it is remembered as one that never ends: it stays revoked.
+            // A token whose expiry cannot be read stays revoked without an end.
             Ok(id) => {
                 Some(RevokedToken { id, expires_at: row.try_get("", "expires_at").unwrap_or(DateTime::<Utc>::MAX_UTC) })
             }
             Err(error) => {
-                tracing::error!(%error, "a revoked token cannot be read and may be good again until it expires");
+                tracing::error!(%error, "a revoked token cannot be read; it may be accepted again until it expires");
                 None
             }
         };
@@ -120,26 +120,27 @@ impl UserStore for SeaStore {
 impl SeaStore {
     async fn user_row(&self, query: Select<users::Entity>) -> Result<Option<users::Model>, ReadError> {
         let rows = self.rows(&query.into_query()).await?;
-        let read = |row| users::Model::from_query_result(row, "").map_err(|error| unreadable("a user", "", error));
+        let read = |row| users::Model::from_query_result(row, "").map_err(|error| unreadable("a user", error));
         rows.first().map(read).transpose()
     }
 
-    /// The keys that can be read. The others are named in the log, and open nothing.
+    /// The keys that can be read. The others are logged and give no access.
     async fn keys(&self, query: Select<api_keys::Entity>) -> Result<Vec<StoredKey>, ReadError> {
         let rows = self.rows(&query.into_query()).await?;
         let key = |row: &QueryResult| {
             let name = row
                 .try_get::<uuid::Uuid>("", "id")
-                .map_or_else(|_| "of no readable id".to_owned(), |id| id.to_string());
-            let read = api_keys::Model::from_query_result(row, "").map_err(|error| unreadable("API key", &name, error));
+                .map_or_else(|_| "without a readable id".to_owned(), |id| id.to_string());
+            let read = api_keys::Model::from_query_result(row, "")
+                .map_err(|error| unreadable(format!("API key {name}"), error));
             read.and_then(stored_key).inspect_err(|error| tracing::error!(%error, "an API key is left out")).ok()
         };
         Ok(rows.iter().filter_map(key).collect())
     }
 }
 
-/// Inserts a key where its user has fewer than `most` that are not revoked: one statement counts and inserts.
-fn key_unless_there_are(StoredKey { key, digest }: &StoredKey, most: u32) -> Result<InsertStatement, UserWriteError> {
+/// Inserts a key if its user has fewer than `most` that are not revoked: one statement counts and inserts.
+fn insert_key_below(most: u32, StoredKey { key, digest }: &StoredKey) -> Result<InsertStatement, UserWriteError> {
     use api_keys::Column;
     let live = Query::select()
         .expr(Expr::col(Column::Id).count())
@@ -169,20 +170,23 @@ fn key_unless_there_are(StoredKey { key, digest }: &StoredKey, most: u32) -> Res
 }
 
 fn user(row: users::Model) -> Result<User, ReadError> {
-    let name = row.username.parse().map_err(|error| unreadable("user", row.id, error))?;
+    let name = row.username.parse().map_err(|error| unreadable(format!("user {}", row.id), error))?;
     Ok(User { id: UserId(row.id), name, created_at: row.created_at })
 }
 
 fn stored_key(row: api_keys::Model) -> Result<StoredKey, ReadError> {
-    let scopes = row.scopes.parse().map_err(|error| unreadable("API key", row.id, error))?;
-    let digest = row.digest.try_into().map_err(|_| unreadable("API key", row.id, "its digest has another length"))?;
+    let scopes = row.scopes.parse().map_err(|error| unreadable(format!("API key {}", row.id), error))?;
+    let digest = row
+        .digest
+        .try_into()
+        .map_err(|_| unreadable(format!("API key {}", row.id), "its digest has a wrong length"))?;
     let (id, user) = (KeyId(row.id), UserId(row.user_id));
     let key = ApiKey { id, user, name: row.name, scopes, prefix: row.prefix, created_at: row.created_at };
     Ok(StoredKey { key, digest: Digest(digest) })
 }
 
-fn unreadable(what: &str, id: impl std::fmt::Display, reason: impl std::fmt::Display) -> ReadError {
-    ReadError::UnreadableRow(format!("{what} {id} is stored in a way that this version cannot read: {reason}"))
+fn unreadable(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> ReadError {
+    ReadError::UnreadableRow(format!("{what} is stored in a way that this version cannot read: {reason}"))
 }
 
 fn unwritten(error: DbErr) -> UserWriteError {

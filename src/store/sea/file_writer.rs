@@ -1,10 +1,10 @@
 //! The one connection that writes to a SQLite file, and its transactions.
 //!
-//! On a full disk or an I/O error SQLite ends a transaction by itself. sqlx counts transactions on its own and does not
-//! notice: its next commit would release a savepoint inside a transaction that nobody commits, and report success. So the
-//! transaction is made of plain statements here. `BEGIN IMMEDIATE` fails inside a transaction and `COMMIT` fails outside
-//! of one, so the state of the connection is what SQLite itself says. A connection is used again only after its `COMMIT`
-//! has succeeded; after any other end, also a dropped future, it is closed and the next transaction opens a new one.
+//! On a full disk or an I/O error SQLite rolls a transaction back by itself. sqlx counts transactions separately and does
+//! not notice it: its next commit would release a savepoint inside a transaction that is never committed, and report
+//! success. Therefore the transaction consists of plain statements here. `BEGIN IMMEDIATE` fails inside a transaction and
+//! `COMMIT` fails outside of one, so SQLite itself decides. A connection is used again only after its `COMMIT` succeeded;
+//! after any other end, including a dropped future, it is closed and the next transaction opens a new one.
 
 use std::sync::Arc;
 
@@ -15,41 +15,41 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Runtim
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::store::lock::FileLock;
+use crate::store::sea::lock::FileLock;
 
 /// Writes to a SQLite file, one transaction at a time.
 #[derive(Debug)]
 pub(super) struct FileWriter {
     options: SqliteConnectOptions,
     connection: Mutex<Option<SqliteConnection>>,
-    // Without it nothing is known of the files.
+    // Detects that the files were replaced; `None` without a lock, and then nothing is checked.
     lock: Option<Arc<FileLock>>,
 }
 
 impl FileWriter {
-    /// A writer with its first connection.
+    /// Opens the first connection.
     pub(super) async fn open(options: SqliteConnectOptions, lock: Option<Arc<FileLock>>) -> Result<Self, DbErr> {
         let connection = SqliteConnection::connect_with(&options).await.map_err(unconnected)?;
         Ok(Self { options, connection: Mutex::new(Some(connection)), lock })
     }
 
-    /// Begins a transaction. It waits for the one before it, and holds SQLite's write lock from the start.
+    /// Begins a transaction. It waits for the transaction before it, and holds SQLite's write lock from the start.
     pub(super) async fn begin(&self) -> Result<FileTransaction<'_>, DbErr> {
-        let mut place = self.connection.lock().await;
+        let mut slot = self.connection.lock().await;
         if let Some(cause) = self.lock.as_ref().and_then(|lock| lock.lost()) {
             return Err(DbErr::Custom(cause.to_owned()));
         }
-        let mut connection = match place.take() {
+        let mut connection = match slot.take() {
             Some(connection) => connection,
             None => SqliteConnection::connect_with(&self.options).await.map_err(unconnected)?,
         };
-        let mut transaction = FileTransaction { writer: self, place, connection: None };
+        let mut transaction = FileTransaction { writer: self, slot, connection: None };
         let begun = plain(&mut connection, "BEGIN IMMEDIATE").await;
         transaction.connection = Some(Mutex::new(connection));
         begun.map(|()| transaction)
     }
 
-    /// Whether what was just committed is in the files that the next start will read.
+    /// Checks that the last commit is in the files that the next start will read.
     fn check(&self) -> Result<(), DbErr> {
         let Some(lock) = &self.lock else { return Ok(()) };
         lock.watch_log();
@@ -59,12 +59,12 @@ impl FileWriter {
     /// Runs one statement as a transaction.
     pub(super) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let transaction = self.begin().await?;
-        let done = transaction.execute_raw(statement).await?;
+        let result = transaction.execute_raw(statement).await?;
         transaction.commit().await?;
-        Ok(done)
+        Ok(result)
     }
 
-    /// Closes the connection; a later transaction would open a new one.
+    /// Closes the connection. A later transaction would open a new one.
     pub(super) async fn close(&self) -> Result<(), DbErr> {
         let connection = self.connection.lock().await.take();
         self.forget_log();
@@ -81,20 +81,21 @@ impl FileWriter {
     }
 }
 
-/// A transaction on the writer's connection. Dropped without a commit, it closes the connection, and SQLite undoes it.
+/// A transaction on the connection of the writer. If it is dropped without a commit, the connection is closed, and SQLite
+/// rolls the transaction back.
 pub(super) struct FileTransaction<'a> {
     writer: &'a FileWriter,
-    place: MutexGuard<'a, Option<SqliteConnection>>,
-    // None once it was committed.
+    slot: MutexGuard<'a, Option<SqliteConnection>>,
+    // `None` after the commit.
     connection: Option<Mutex<SqliteConnection>>,
 }
 
 impl FileTransaction<'_> {
-    /// Commits. After an error it is unknown whether the transaction is stored.
+    /// Commits. After an error it is not known whether the transaction is stored.
     pub(super) async fn commit(mut self) -> Result<(), DbErr> {
         plain(&mut *self.connection().lock().await, "COMMIT").await?;
         self.writer.check()?;
-        *self.place = self.connection.take().map(Mutex::into_inner);
+        *self.slot = self.connection.take().map(Mutex::into_inner);
         Ok(())
     }
 
@@ -123,13 +124,13 @@ impl ConnectionTrait for FileTransaction<'_> {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), values(statement.values));
-        let done = query.execute(&mut *self.connection().lock().await).await;
-        done.map(Into::into).map_err(not_executed)
+        let result = query.execute(&mut *self.connection().lock().await).await;
+        result.map(Into::into).map_err(not_executed)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let done = self.connection().lock().await.execute(AssertSqlSafe(sql.to_owned())).await;
-        done.map(Into::into).map_err(not_executed)
+        let result = self.connection().lock().await.execute(AssertSqlSafe(sql.to_owned())).await;
+        result.map(Into::into).map_err(not_executed)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {

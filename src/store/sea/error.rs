@@ -1,0 +1,78 @@
+//! What the errors of the database mean: whether a commit may have happened, and whether a retry can help.
+
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+
+use crate::store::error::{CommitError, ReadError};
+use crate::store::sea::session::STEP_TIMEOUT;
+
+/// An error before the commit began: nothing is stored.
+pub(super) fn before_commit(error: DbErr) -> CommitError {
+    match error.sql_err() {
+        Some(SqlErr::UniqueConstraintViolation(reason) | SqlErr::ForeignKeyConstraintViolation(reason)) => {
+            CommitError::Refused(reason)
+        }
+        _ if is_data_error(&error) => CommitError::Refused(error.to_string()),
+        _ => CommitError::Unavailable { reason: error.to_string(), maybe_committed: false },
+    }
+}
+
+/// An error of the commit itself. Nothing is stored if the database reports an error of the data or a collision with
+/// another transaction. After any other error, such as a lost connection, the outcome is unknown.
+pub(super) fn during_commit(error: DbErr) -> CommitError {
+    // PostgreSQL's class 40: transaction rollback.
+    let collided = sql_code(&error).is_some_and(|code| code.len() == 5 && code.starts_with("40"));
+    if collided || is_data_error(&error) {
+        return before_commit(error);
+    }
+    CommitError::Unavailable { reason: error.to_string(), maybe_committed: true }
+}
+
+/// An error of a statement that is a transaction of its own.
+pub(super) fn during_single_statement(error: DbErr) -> CommitError {
+    if is_rolled_back(&error) { before_commit(error) } else { during_commit(error) }
+}
+
+/// A step of a commit that was abandoned after its timeout.
+pub(super) fn timed_out(maybe_committed: bool) -> CommitError {
+    CommitError::Unavailable { reason: format!("no answer within {STEP_TIMEOUT:?}"), maybe_committed }
+}
+
+/// An error of a read.
+pub(super) fn no_answer(error: DbErr) -> ReadError {
+    ReadError::NoAnswer(error.to_string())
+}
+
+/// Whether the error is a failure of the database. An error that refuses data is not.
+pub(super) fn is_failure(error: &DbErr) -> bool {
+    error.sql_err().is_none() && !is_data_error(error)
+}
+
+/// Whether a statement that is a transaction of its own is certainly rolled back: it was not sent, or the server reports
+/// what was wrong with it. A server that shuts down or is broken may report an error after the commit.
+fn is_rolled_back(error: &DbErr) -> bool {
+    // Connection exceptions, operator intervention by a shutdown, system errors, internal errors.
+    const OUTCOME_UNKNOWN: [&str; 4] = ["08", "57P", "58", "XX"];
+    matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
+        || sql_code(error).is_some_and(|code| !OUTCOME_UNKNOWN.iter().any(|class| code.starts_with(class)))
+}
+
+/// Whether the database refuses the data of a statement, so that a retry cannot help.
+fn is_data_error(error: &DbErr) -> bool {
+    if matches!(error, DbErr::RecordNotInserted) {
+        return true;
+    }
+    let Some(code) = sql_code(error) else { return false };
+    // PostgreSQL's classes 22 (data exception) and 23 (integrity constraint); SQLite's SQLITE_CONSTRAINT with its
+    // extended codes (275 is a CHECK), SQLITE_TOOBIG and SQLITE_MISMATCH.
+    match code.len() {
+        5 => code.starts_with("22") || code.starts_with("23"),
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+    }
+}
+
+fn sql_code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return None;
+    };
+    error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
+}
