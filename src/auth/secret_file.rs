@@ -1,4 +1,4 @@
-//! The file of the secret that tokens are signed with: made once, for its owner's eyes alone.
+//! The file with the secret that signs tokens. It is created once, and only its owner may read it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::auth::random_text;
+use crate::auth::random::random_text;
 use crate::config::AuthSettings;
 use crate::domain::secret::Secret;
 
@@ -17,11 +17,11 @@ use crate::domain::secret::Secret;
 pub struct SecretFileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong.
+    /// Why.
     pub reason: String,
 }
 
-/// The secret in that file, which is made where there is none.
+/// Reads the secret from the file, or creates the file if it does not exist.
 pub(super) fn read_or_create(path: &Path) -> Result<Secret, SecretFileError> {
     let wrong = |reason: String| SecretFileError { path: path.to_owned(), reason };
     match File::open(path) {
@@ -32,15 +32,15 @@ pub(super) fn read_or_create(path: &Path) -> Result<Secret, SecretFileError> {
 }
 
 fn read(mut file: File) -> Result<Secret, String> {
-    /// Whoever may open the file may sign tokens.
+    /// The permissions of other users. A user who can read the file can sign tokens.
     const OTHERS: u32 = 0o077;
     const MAX_LENGTH: u64 = 4096;
     let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
     if mode & OTHERS != 0 {
-        return Err(format!("others may open it (mode {:o}); chmod 600", mode & 0o777));
+        return Err(format!("other users have access to it (mode {:o}); run chmod 600", mode & 0o777));
     }
     let mut text = String::new();
-    // What the system says of bytes that are no text does not repeat them.
+    // The error for bytes that are not UTF-8 does not contain them.
     (&mut file).take(MAX_LENGTH).read_to_string(&mut text).map_err(|error| error.to_string())?;
     let text = text.trim();
     if text.len() < AuthSettings::SECRET_BYTES {
@@ -49,20 +49,20 @@ fn read(mut file: File) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
-/// Under another name first, so that the file is whole or not there.
+/// Creates the file under another name first, so that it is complete or does not exist.
 fn create(path: &Path) -> std::io::Result<Secret> {
     let secret = random_text();
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".{}", uuid::Uuid::new_v4().simple()));
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).and_then(|mut file| {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
         writeln!(file, "{}", secret.expose())?;
         file.sync_all()
     });
-    if let Err(error) = written.and_then(|()| fs::rename(&unfinished, path)) {
-        let _ = fs::remove_file(&unfinished);
+    if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
+        let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    tracing::info!(file = %path.display(), "a secret to sign tokens with was made");
+    tracing::info!(file = %path.display(), "a secret to sign tokens was created");
     Ok(secret)
 }
 
@@ -71,17 +71,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_made_once_and_for_its_owner_alone() {
+    fn a_secret_is_created_once_and_only_its_owner_may_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.secret");
-        let made = read_or_create(&path).unwrap();
+        let created = read_or_create(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(read_or_create(&path).unwrap().expose(), made.expose());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(read_or_create(&path).unwrap().expose(), created.expose());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn a_file_that_is_short_or_open_to_others_or_no_text_is_refused_by_its_key() {
+    fn a_file_that_is_short_or_open_to_others_or_not_text_is_refused_with_the_setting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.secret");
         let refused = |content: &[u8], mode: u32| {

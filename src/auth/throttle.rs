@@ -1,15 +1,15 @@
-//! How often something may be tried within a sliding window, for each of many who try.
+//! Limits the number of attempts per key in a sliding window.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// Attempts by key: past the limit each has to wait until its oldest attempt has left the window.
+/// The recent attempts by key. At the limit, the next attempt is allowed when the oldest one has left the window.
 pub(super) struct Throttle<K> {
     limit: usize,
     window: Duration,
     attempts: HashMap<K, VecDeque<Instant>>,
-    // Those who have not tried for a window are forgotten when so many are remembered.
+    // At this number of keys, those without an attempt in the window are removed.
     forget_at: usize,
 }
 
@@ -20,7 +20,7 @@ impl<K: Eq + Hash> Throttle<K> {
         Self { limit, window, attempts: HashMap::new(), forget_at: Self::FORGET_FROM }
     }
 
-    /// Counts an attempt, or says how long to wait for it.
+    /// Counts an attempt. The error is the time until the next one is allowed.
     pub(super) fn take(&mut self, key: K, now: Instant) -> Result<(), Duration> {
         if self.attempts.len() >= self.forget_at {
             self.attempts.retain(|_, attempts| attempts.back().is_some_and(|last| now - *last < self.window));
@@ -37,7 +37,7 @@ impl<K: Eq + Hash> Throttle<K> {
         Err(attempts.front().map_or(self.window, |first| *first + self.window - now))
     }
 
-    /// The latest attempt does not count: it was a good one, or was never made.
+    /// Uncounts the latest attempt: it succeeded, or was not made.
     pub(super) fn give_back(&mut self, key: &K) {
         if let Some(attempts) = self.attempts.get_mut(key) {
             attempts.pop_back();
@@ -52,21 +52,21 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(60);
 
     #[test]
-    fn nobody_tries_more_often_than_the_limit_in_any_window() {
+    fn a_key_has_no_more_attempts_than_the_limit_in_any_window() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut throttle = Throttle::new(2, WINDOW);
         assert_eq!(throttle.take("a", at(0)), Ok(()));
         assert_eq!(throttle.take("a", at(10)), Ok(()));
         assert_eq!(throttle.take("a", at(20)), Err(Duration::from_secs(40)));
-        assert_eq!(throttle.take("b", at(20)), Ok(()), "another's attempts do not count");
+        assert_eq!(throttle.take("b", at(20)), Ok(()), "attempts of another key do not count");
         assert_eq!(throttle.take("a", at(59)), Err(Duration::from_secs(1)));
         assert_eq!(throttle.take("a", at(60)), Ok(()));
         assert_eq!(throttle.take("a", at(61)), Err(Duration::from_secs(9)));
     }
 
     #[test]
-    fn a_good_attempt_does_not_count() {
+    fn a_successful_attempt_does_not_count() {
         let now = Instant::now();
         let mut throttle = Throttle::new(1, WINDOW);
         for _ in 0..5 {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_tried_long_ago_are_forgotten() {
+    fn keys_without_recent_attempts_are_removed() {
         let start = Instant::now();
         let mut throttle = Throttle::new(1, WINDOW);
         for key in 0..10 * Throttle::<usize>::FORGET_FROM {

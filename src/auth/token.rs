@@ -1,7 +1,7 @@
-//! Tokens: signed claims of who somebody is, with HMAC-SHA-256 and nothing else.
+//! Tokens: JSON Web Tokens that name a user, signed with HMAC-SHA-256 only.
 //!
-//! The crate leaves cryptography to a provider. Ours knows one algorithm, so a token that names another cannot even be
-//! looked at, whatever the crate would make of it.
+//! The crate takes its cryptography from a provider. This provider has one algorithm, so a token that names another one
+//! cannot be verified, whatever the crate would accept.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,32 +18,33 @@ use crate::domain::user::UserId;
 
 const ISSUER: &str = "order-engine";
 const AUDIENCE: &str = "order-engine-api";
-/// A longer token is none of ours.
+/// The maximum length of a token. The engine makes shorter ones.
 const MAX_LENGTH: usize = 1024;
 
-/// A token may have been made so far in the future: the clock was set back since. Its end has no such leeway.
+/// A token is accepted although it was issued this far in the future: the clock may have been set back since. Its expiry has
+/// no leeway.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
-/// Signs tokens, and reads those that it has signed.
+/// Signs and reads tokens.
 pub(super) struct Signer {
-    signs: EncodingKey,
-    verifies: DecodingKey,
+    signing_key: EncodingKey,
+    verifying_key: DecodingKey,
     validation: Validation,
     ttl: TimeDelta,
 }
 
-/// A token for its user.
+/// A new token.
 #[derive(Debug)]
 pub(super) struct Issued {
     pub(super) text: Secret,
     pub(super) expires_at: DateTime<Utc>,
 }
 
-/// What a token says of itself.
+/// The content of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bearer {
     pub(super) user: UserId,
-    /// The token's identity.
+    /// The id of the token.
     pub(super) token: Uuid,
     pub(super) expires_at: DateTime<Utc>,
 }
@@ -61,21 +62,22 @@ struct Claims {
 }
 
 impl Signer {
-    /// A signer with that secret, whose tokens last so long.
+    /// A signer with this secret, for tokens with this lifetime.
     pub(super) fn new(secret: &Secret, ttl: TimeDelta) -> Self {
-        // Once a process. Where another program in it has brought a provider of its own, that one knows HMAC too.
+        // Once per process. An embedding program may have installed its own provider, which has HMAC too.
         let _ = HMAC_SHA256.install_default();
         let key = secret.expose().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // Times are judged below, by the time that is told.
+        // `read` checks the expiry, with the time that it is given.
         validation.validate_exp = false;
-        Self { signs: EncodingKey::from_secret(key), verifies: DecodingKey::from_secret(key), validation, ttl }
+        let (signing_key, verifying_key) = (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
+        Self { signing_key, verifying_key, validation, ttl }
     }
 
-    /// A token for that user, from now on.
+    /// A token for the user, valid from now on.
     pub(super) fn issue(&self, user: UserId, now: DateTime<Utc>) -> Issued {
         let exp = (now + self.ttl).timestamp();
         let claims = Claims {
@@ -87,26 +89,26 @@ impl Signer {
             nbf: now.timestamp(),
             exp,
         };
-        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signs);
+        let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key);
         Issued {
             text: Secret::new(text.expect("the provider signs with HMAC-SHA-256")),
             expires_at: DateTime::from_timestamp(exp, 0).unwrap_or(now),
         }
     }
 
-    /// Who brings a token, if it is one of ours, whole and within its time.
+    /// The content of a token, if it was signed with the secret, is unchanged and is valid at this time.
     pub(super) fn read(&self, text: &str, now: DateTime<Utc>) -> Option<Bearer> {
         if text.len() > MAX_LENGTH {
             return None;
         }
-        let token = jsonwebtoken::decode::<Claims>(text, &self.verifies, &self.validation).ok()?;
+        let token = jsonwebtoken::decode::<Claims>(text, &self.verifying_key, &self.validation).ok()?;
         let Claims { sub, jti, iat, nbf, exp, .. } = token.claims;
-        // Nothing in the header but what we write: no key of the sender's choice, nothing "critical".
+        // The header has exactly what `issue` writes: no key that the sender chose, no "crit" extension.
         let is_ours = token.header == Header::new(Algorithm::HS256);
-        let begun_by = (now + LEEWAY).timestamp();
-        let is_its_time = iat <= begun_by && nbf <= begun_by && now.timestamp() < exp;
+        let latest_start = (now + LEEWAY).timestamp();
+        let is_valid_now = iat <= latest_start && nbf <= latest_start && now.timestamp() < exp;
         let expires_at = DateTime::from_timestamp(exp, 0)?;
-        (is_ours && is_its_time).then_some(Bearer { user: UserId(sub), token: jti, expires_at })
+        (is_ours && is_valid_now).then_some(Bearer { user: UserId(sub), token: jti, expires_at })
     }
 }
 
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_by_whoever_has_its_secret_and_in_its_time() {
+    fn a_token_is_valid_with_its_secret_and_until_it_expires() {
         let now = DateTime::from_timestamp(1_800_000_000, 500_000_000).unwrap();
         let user = UserId(Uuid::now_v7());
         let signer = signer("a secret of thirty-two characters");
@@ -192,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_with_one_other_character_is_none(place in any::<Index>(), other in any::<char>()) {
+        fn a_token_with_one_changed_character_is_refused(place in any::<Index>(), other in any::<char>()) {
             let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
             let signer = signer("a secret of thirty-two characters");
             let mut text: Vec<char> = signer.issue(UserId(Uuid::nil()), now).text.expose().chars().collect();
@@ -203,14 +205,14 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_a_token_or_makes_the_reader_panic(text in "\\PC{0,60}(\\.\\PC{0,60}){0,3}") {
+        fn no_other_text_is_a_token_or_causes_a_panic(text in "\\PC{0,60}(\\.\\PC{0,60}){0,3}") {
             let signer = signer("a secret of thirty-two characters");
             prop_assert_eq!(signer.read(&text, DateTime::UNIX_EPOCH), None);
         }
     }
 
     #[test]
-    fn any_text_is_judged_and_only_the_very_token_is_one() {
+    fn of_all_texts_only_the_token_itself_is_accepted() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let signer = signer("a secret of thirty-two characters");
         let token = signer.issue(UserId(Uuid::now_v7()), now).text;
