@@ -1,6 +1,6 @@
-//! The environment: the variables that are read, and those that were probably meant to be.
+//! The environment variables with settings, and the misspelled ones.
 //!
-//! A variable that is empty counts as unset. Variables of other programs are left alone, whatever they hold.
+//! An empty variable counts as unset. Variables of other programs are ignored, whatever their values are.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -9,7 +9,7 @@ use crate::config::sources::{NamedValues, known_keys};
 
 const PREFIX: &str = "ORDER_ENGINE__";
 
-/// Environment names that are honoured as they are, weaker than `ORDER_ENGINE__…`; a later one is stronger.
+/// The short names of variables. `ORDER_ENGINE__…` overrides them, and a later one overrides an earlier one.
 const SHORT_NAMES: [(&str, &str); 11] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
@@ -24,19 +24,19 @@ const SHORT_NAMES: [(&str, &str); 11] = [
     ("RUST_LOG", "log.level"),
 ];
 
-/// What the command line reads.
-const OF_THE_COMMAND_LINE: [&str; 4] =
+/// The variables of the command line.
+const COMMAND_LINE: [&str; 4] =
     ["ORDER_ENGINE_CONFIG_DIR", "ORDER_ENGINE_PROFILE", "ORDER_ENGINE_TOKEN", "ORDER_ENGINE_URL"];
 
-/// What the tests of this project read; engines that they start inherit it.
-const OF_THE_TESTS: [&str; 2] = ["ORDER_ENGINE_TEST_", "ORDER_ENGINE_CAMPAIGN"];
+/// The prefixes of variables of this project's tests. The engines that the tests start inherit them.
+const TESTS: [&str; 2] = ["ORDER_ENGINE_TEST_", "ORDER_ENGINE_CAMPAIGN"];
 
-/// A variable's text, or why it cannot be used; `None` where it is unset or empty.
+/// The text of a variable; `None` if it is unset or empty. The error says why the text cannot be used.
 pub fn variable(name: &str) -> Result<Option<String>, String> {
     std::env::var_os(name).map_or(Ok(None), |value| text(name, value))
 }
 
-/// The settings in the environment, and every mistake in it.
+/// The settings in the environment, and all its errors.
 pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>) -> (NamedValues, Vec<String>) {
     let keys = known_keys();
     let long: BTreeMap<String, &str> = keys.iter().map(|key| (long_name(key), key.as_str())).collect();
@@ -56,13 +56,13 @@ pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>
         }
     }
     for name in others {
-        // If another variable sets the same key, this one belongs to another program.
+        // If another variable sets the same key, this one is assumed to belong to another program.
         let is_set = |key: &str| {
             SHORT_NAMES.iter().any(|(short, of)| *of == key && found.contains_key(*short))
                 || found.contains_key(&long_name(key))
         };
-        if let Some((right, _)) = nearly_short(&name).filter(|(_, key)| !is_set(key)) {
-            errors.push(format!("{name}: is no setting; did you mean {right}?"));
+        if let Some((right, _)) = similar_short_name(&name).filter(|(_, key)| !is_set(key)) {
+            errors.push(format!("{name}: is not a setting; did you mean {right}?"));
         }
     }
     let take = |name: &str, key: &str| Some((key.to_owned(), found.get(name)?.clone(), format!("environment {name}")));
@@ -71,19 +71,17 @@ pub(super) fn settings(variables: impl IntoIterator<Item = (OsString, OsString)>
     (NamedValues(short.chain(long).collect()), errors)
 }
 
-/// The variables that look like ours and are not: what they were meant to say would be ignored without a word.
+/// The errors for misspelled variables of this program. Without them, a misspelled setting would be ignored silently.
 pub fn mistakes() -> Vec<String> {
     std::env::vars_os().filter_map(|(name, value)| mistake(&name, &value)).collect()
 }
 
-/// What is wrong with a variable that no setting is read from, if it seems to be meant for this program.
+/// The error for a variable that is not a setting, if it seems to be meant for this program.
 fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
     let name = name.to_string_lossy();
-    let known = || {
-        known_keys().iter().map(|key| long_name(key)).chain(OF_THE_COMMAND_LINE.map(str::to_owned)).collect::<Vec<_>>()
-    };
-    if value.is_empty() || OF_THE_COMMAND_LINE.contains(&&*name) || OF_THE_TESTS.iter().any(|own| name.starts_with(own))
-    {
+    let known =
+        || known_keys().iter().map(|key| long_name(key)).chain(COMMAND_LINE.map(str::to_owned)).collect::<Vec<_>>();
+    if value.is_empty() || COMMAND_LINE.contains(&&*name) || TESTS.iter().any(|own| name.starts_with(own)) {
         return None;
     }
     let is_ours = letters(&name).starts_with("ORDERENGINE")
@@ -92,23 +90,24 @@ fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
         return None;
     }
     Some(match nearest(&name, known()) {
-        Some(known) => format!("{name}: is no setting; did you mean {known}?"),
-        None => format!("{name}: is no setting; settings are ORDER_ENGINE__SECTION__KEY"),
+        Some(known) => format!("{name}: is not a setting; did you mean {known}?"),
+        None => format!("{name}: is not a setting; settings have the form ORDER_ENGINE__SECTION__KEY"),
     })
 }
 
-/// The short name that was probably meant, with its key. The shortest ones resemble too much that means something else.
-fn nearly_short(name: &str) -> Option<(&'static str, &'static str)> {
-    const RESEMBLED: [&str; 3] = ["HOST", "PORT", "RUST_LOG"];
+/// The short name that was probably meant, with its key. The shortest names are left out: too many other names are similar
+/// to them.
+fn similar_short_name(name: &str) -> Option<(&'static str, &'static str)> {
+    const TOO_SHORT: [&str; 3] = ["HOST", "PORT", "RUST_LOG"];
     let text = letters(name);
     let is_near = |short: &str| similarity(name, short) > 850 || text.len() >= 10 && letters(short).starts_with(&text);
-    let candidates = SHORT_NAMES.into_iter().filter(|(short, _)| !RESEMBLED.contains(short) && is_near(short));
+    let candidates = SHORT_NAMES.into_iter().filter(|(short, _)| !TOO_SHORT.contains(short) && is_near(short));
     candidates.max_by_key(|(short, _)| similarity(name, short))
 }
 
-/// The most similar of some names, if one is similar at all.
+/// The most similar of the known names, if one is similar enough.
 pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Option<String> {
-    // A section or a prefix that was left out is the most likely mistake.
+    // A missing section or prefix is the most likely error.
     let end = letters(name).replace("ORDERENGINE", "");
     let bonus = |known: &str| if end.len() >= 3 && letters(known).ends_with(&end) { 300 } else { 0 };
     let rated = known.into_iter().map(|known| (similarity(name, &known) + bonus(&known), known));
@@ -116,7 +115,7 @@ pub(super) fn nearest(name: &str, known: impl IntoIterator<Item = String>) -> Op
     (best.0 > 600).then_some(best.1)
 }
 
-/// From 0 to 1,000; the signs between words and the case of letters make no difference.
+/// From 0 to 1,000. Separators and the case of letters are ignored.
 fn similarity(name: &str, known: &str) -> usize {
     let (name, known) = (letters(name), letters(known));
     let edits = strsim::damerau_levenshtein(&name, &known);
@@ -127,7 +126,8 @@ fn letters(name: &str) -> String {
     name.chars().filter(|letter| letter.is_ascii_alphanumeric()).map(|letter| letter.to_ascii_uppercase()).collect()
 }
 
-/// What Kubernetes tells every container of a service that is called `order-engine`, or of `order-engine-db`.
+/// Whether Kubernetes sets the variable in every container, for a service that is called `order-engine` or
+/// `order-engine-db`.
 fn is_service_link(name: &str, value: &OsStr) -> bool {
     let is_port = |rest: &str| rest.starts_with(|digit: char| digit.is_ascii_digit());
     name.ends_with("_SERVICE_HOST")
@@ -181,7 +181,7 @@ mod tests {
             ("ORDER_ENGINE_PORT", "ORDER_ENGINE__SERVER__PORT"),
         ] {
             let (_, errors) = read(&[(name, "true")]);
-            assert_eq!(errors, [format!("{name}: is no setting; did you mean {right}?")]);
+            assert_eq!(errors, [format!("{name}: is not a setting; did you mean {right}?")]);
         }
     }
 
@@ -199,7 +199,7 @@ mod tests {
             ("QUEUE_RATE_LIMIT_PER_MIN", "QUEUE_RATE_LIMIT_PER_MINUTE"),
             ("ORDER_TIMEOUT", "ORDER_TIMEOUT_MS"),
         ] {
-            assert_eq!(read(&[(name, "1")]).1, [format!("{name}: is no setting; did you mean {right}?")]);
+            assert_eq!(read(&[(name, "1")]).1, [format!("{name}: is not a setting; did you mean {right}?")]);
             assert!(read(&[(name, "1"), (right, "1")]).1.is_empty(), "{name} beside {right}");
         }
         for other in
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_and_empty_ones_are_left_alone() {
+    fn variables_of_other_programs_and_empty_ones_are_ignored() {
         for (name, value) in [
             ("AUTH__REQUIRED", "true"),
             ("ORDERS", "many"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_variables_have_to_be_utf_8() {
+    fn only_variables_of_this_program_must_be_utf_8() {
         let garbled = || OsString::from_vec(vec![b'x', 0xff]);
         let (NamedValues(found), errors) = settings([
             (OsString::from("SOMEBODY_ELSES"), garbled()),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_long_name_is_stronger_than_a_short_one_and_a_later_short_one_than_an_earlier() {
+    fn the_long_name_overrides_a_short_one_and_a_later_short_one_an_earlier_one() {
         let value = |variables: &[(&str, &str)]| read(variables).0.0.last().cloned().unwrap().1;
         assert_eq!(value(&[("ORDER_ENGINE__DATABASE__URL", "long"), ("DATABASE_URL", "short")]), "long");
         assert_eq!(value(&[("RUST_LOG", "stronger"), ("LOG_LEVEL", "weaker")]), "stronger");

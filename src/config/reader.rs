@@ -1,4 +1,4 @@
-//! From a tree of texts to values, one key at a time.
+//! Takes the values of single keys out of the merged sources, and collects the errors.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use rust_decimal::Decimal;
 
-use crate::config::ConfigEntry;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::environment::nearest;
 use crate::config::sources::{self, known_keys, place_in};
@@ -18,13 +17,27 @@ use crate::domain::secret;
 use crate::domain::token::{KnownToken, Token, TokenList};
 
 const TOKENS: &str = include_str!("../../config/tokens.toml");
-/// More decimals would not leave a whole token within 2^64 base units.
-const MOST_DECIMALS: u8 = 18;
+/// The maximum number of decimals. With more, one whole token would not fit into 2^64 base units.
+const MAX_DECIMALS: u8 = 18;
 
-/// Ten years: sums and multiples of durations stay far within what clocks can tell.
-const MOST_MILLISECONDS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+/// The maximum of a duration, ten years. Sums and multiples of durations then stay in the range of every clock.
+const MAX_MILLISECONDS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
 
-/// Takes keys out of the merged tree one by one and gathers what is wrong.
+/// The keys whose values are secrets or may have one.
+const SECRETS: [&str; 4] = ["database.url", "redis.url", "auth.secret", "metrics.token"];
+
+/// A key with its value in force, for `order-engine config`.
+#[derive(Debug)]
+pub struct ConfigEntry {
+    /// The key, such as `orders.max_concurrent`.
+    pub key: String,
+    /// Its value, without secrets.
+    pub value: String,
+    /// The source of the value.
+    pub source: String,
+}
+
+/// The keys that are not taken yet, with their texts and sources, and the errors so far.
 pub(super) struct Reader {
     left: BTreeMap<String, (String, String)>,
     pub(super) errors: Vec<String>,
@@ -37,23 +50,18 @@ impl Reader {
         Self { left, errors: Vec::new() }
     }
 
+    /// All keys as they are shown to the operator.
     pub(super) fn entries(&self) -> Vec<ConfigEntry> {
         self.left
             .iter()
             .map(|(key, (value, source))| {
-                // As it will be parsed; what cannot be parsed is not shown at all.
+                // Trimmed as for the parser. A URL that cannot be parsed is not shown at all.
                 let text = value.trim();
                 let shown = match key.as_str() {
-                    "database.url" => {
-                        text.parse::<DatabaseUrl>().map_or_else(|_| secret::HIDDEN.to_owned(), |url| url.redacted())
-                    }
-                    "auth.secret" if text.is_empty() => String::new(),
-                    "auth.secret" => "***".to_owned(),
-                    "redis.url" if text.is_empty() => String::new(),
-                    "redis.url" => {
-                        text.parse::<RedisUrl>().map_or_else(|_| secret::HIDDEN.to_owned(), |url| url.redacted())
-                    }
-                    "metrics.token" if !text.is_empty() => "***".to_owned(),
+                    _ if text.is_empty() => String::new(),
+                    "database.url" => redacted(text.parse().map(|url: DatabaseUrl| url.redacted())),
+                    "redis.url" => redacted(text.parse().map(|url: RedisUrl| url.redacted())),
+                    "auth.secret" | "metrics.token" => "***".to_owned(),
                     _ => secret::shown(value).to_owned(),
                 };
                 ConfigEntry { key: key.clone(), value: shown, source: source.clone() }
@@ -61,10 +69,12 @@ impl Reader {
             .collect()
     }
 
+    /// Adds an error of a key.
     pub(super) fn error(&mut self, key: &str, reason: impl Display) {
         self.errors.push(format!("{key}: {reason}"));
     }
 
+    /// Takes a key and parses its value. `None` after an error.
     pub(super) fn take<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
         let (text, source) = match self.left.remove(key) {
             Some(found) => found,
@@ -75,8 +85,8 @@ impl Reader {
         };
         match text.trim().parse() {
             Ok(value) => Some(value),
-            // It is a secret, or may hold one, so it is never repeated.
-            Err(error) if ["database.url", "redis.url", "auth.secret", "metrics.token"].contains(&key) => {
+            // The text is a secret or may have one, so it is not shown.
+            Err(error) if SECRETS.contains(&key) => {
                 self.error(key, format!("{error} (from {source})"));
                 None
             }
@@ -89,7 +99,7 @@ impl Reader {
         }
     }
 
-    /// Where nothing is said, nothing is meant: `Some(None)`.
+    /// As `take`; an empty text gives `Some(None)`.
     pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Option<T>> {
         match self.left.get(key) {
             Some((text, _)) if text.is_empty() => {
@@ -127,12 +137,13 @@ impl Reader {
         Some(value)
     }
 
+    /// A duration of at least one millisecond.
     pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
-        self.within(key, 1, MOST_MILLISECONDS).map(Duration::from_millis)
+        self.within(key, 1, MAX_MILLISECONDS).map(Duration::from_millis)
     }
 
     pub(super) fn duration_or_zero(&mut self, key: &str) -> Option<Duration> {
-        self.within(key, 0, MOST_MILLISECONDS).map(Duration::from_millis)
+        self.within(key, 0, MAX_MILLISECONDS).map(Duration::from_millis)
     }
 
     pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
@@ -146,6 +157,7 @@ impl Reader {
         }
     }
 
+    /// A list of values that are separated by commas.
     pub(super) fn list<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Vec<T>> {
         let text = self.take::<String>(key)?;
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -158,6 +170,7 @@ impl Reader {
         }
     }
 
+    /// The token list in the file that the key names, or the built-in one if the key is empty.
     pub(super) fn tokens(&mut self, key: &str) -> Option<TokenList> {
         let path = self.take::<PathBuf>(key)?;
         let text = match path.as_os_str().is_empty() {
@@ -179,18 +192,24 @@ impl Reader {
         }
     }
 
+    /// Adds an error for each key that was not taken: there is no such setting.
     pub(super) fn refuse_leftovers(&mut self) {
         for (key, (_, source)) in std::mem::take(&mut self.left) {
             match nearest(&key, known_keys().iter().cloned()) {
-                Some(known) => self.error(&key, format!("is no setting (from {source}); did you mean {known}?")),
-                None => self.error(&key, format!("is no setting (from {source})")),
+                Some(known) => self.error(&key, format!("is not a setting (from {source}); did you mean {known}?")),
+                None => self.error(&key, format!("is not a setting (from {source})")),
             }
         }
     }
 }
 
+/// A URL without its secrets. One that cannot be parsed is hidden completely.
+fn redacted<E>(url: Result<String, E>) -> String {
+    url.unwrap_or_else(|_| secret::HIDDEN.to_owned())
+}
+
 fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, (String, String)>) {
-    // Only the built-in defaults are parsed from a text that is no file.
+    // Only the built-in defaults have no origin: they are not parsed from a file.
     let source = |value: &Value| value.origin().unwrap_or("default").to_owned();
     match &value.kind {
         ValueKind::Table(table) => {
@@ -226,8 +245,8 @@ fn parse_tokens(text: &str) -> Result<TokenList, String> {
     }
     let file: TokenFile = toml::from_str(text).map_err(|error| place_in(text, &error))?;
     let known = |row: Row| {
-        if row.decimals > MOST_DECIMALS {
-            return Err(format!("{}: more than {MOST_DECIMALS} decimals", row.symbol));
+        if row.decimals > MAX_DECIMALS {
+            return Err(format!("{}: decimals must be at most {MAX_DECIMALS}", row.symbol));
         }
         if row.simulated_usd <= Decimal::ZERO {
             return Err(format!("{}: simulated_usd must be greater than 0", row.symbol));
@@ -237,5 +256,5 @@ fn parse_tokens(text: &str) -> Result<TokenList, String> {
         Ok(KnownToken { token, simulated_usd: row.simulated_usd })
     };
     let tokens = file.token.into_iter().map(known).collect::<Result<_, String>>()?;
-    TokenList::new(tokens, file.unknown_decimals.min(MOST_DECIMALS))
+    TokenList::new(tokens, file.unknown_decimals.min(MAX_DECIMALS))
 }

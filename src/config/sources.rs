@@ -1,4 +1,5 @@
-//! Where settings come from: the defaults, a profile's file, or the program itself; see [`crate::config::environment`] too.
+//! The sources of settings: the defaults, the file of a profile, and the embedding program. [`crate::config::environment`] is
+//! the fourth one.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -11,10 +12,10 @@ pub(super) fn defaults() -> impl Source + Send + Sync + 'static {
     File::from_str(DEFAULTS, FileFormat::Toml)
 }
 
-/// Every key that there is.
+/// All keys, as the defaults have them.
 pub(super) fn known_keys() -> &'static [String] {
     static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let table = DEFAULTS.parse().expect("the defaults are TOML, as a test has it");
+        let table = DEFAULTS.parse().expect("the defaults are valid TOML, which a test checks");
         let mut values = Vec::new();
         flatten("", &table, &mut values);
         values.into_iter().map(|(key, _)| key).collect()
@@ -22,7 +23,7 @@ pub(super) fn known_keys() -> &'static [String] {
     &KEYS
 }
 
-/// Values with keys and the name of where each came from.
+/// Values with their keys and their origins: `(key, value, origin)`.
 #[derive(Clone, Debug)]
 pub(super) struct NamedValues(pub(super) Vec<(String, String, String)>);
 
@@ -38,14 +39,14 @@ impl Source for NamedValues {
     }
 }
 
-/// The settings of `{directory}/{profile}.toml`, or why they cannot be used.
+/// The settings of `{directory}/{profile}.toml`.
 pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, String> {
-    const MOST_LETTERS: usize = 64;
+    const MAX_LETTERS: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    // Nothing that names another file than the profile's own: no dot, no slash.
-    if profile.is_empty() || profile.len() > MOST_LETTERS || !profile.bytes().all(plain) {
+    // Without dots and slashes, the name cannot lead to another file.
+    if profile.is_empty() || profile.len() > MAX_LETTERS || !profile.bytes().all(plain) {
         return Err(format!(
-            "profile: must be 1 to {MOST_LETTERS} letters, digits, '-' and '_', such as production, not {profile:?}"
+            "profile: must be 1 to {MAX_LETTERS} letters, digits, '-' and '_', such as production, not {profile:?}"
         ));
     }
     let path = directory.join(format!("{profile}.toml"));
@@ -55,7 +56,7 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, St
     let mut values = Vec::new();
     flatten("", &table, &mut values);
     if let Some((key, _)) = values.iter().find(|(key, text)| !LISTS.contains(&key.as_str()) && text.starts_with('[')) {
-        return Err(format!("{key}: is no list (from {origin})"));
+        return Err(format!("{key}: must not be a list (from {origin})"));
     }
     let is_section =
         |key: &str| known_keys().iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')));
@@ -65,7 +66,7 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, St
     Ok(NamedValues(values.into_iter().map(|(key, value)| (key, value, origin.clone())).collect()))
 }
 
-/// Where a text is no TOML, and why, without any value: it may be a secret.
+/// The position and the reason of a TOML error, without any value: a value may be a secret.
 pub(super) fn place_in(text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or_default();
@@ -74,15 +75,15 @@ pub(super) fn place_in(text: &str, error: &toml::de::Error) -> String {
     format!("line {line}, column {column}: {}", without_values(error.message()))
 }
 
-/// A message, unless it quotes more than a sign or the name of a key.
+/// The message, unless it quotes more than a single character or the name of a key.
 fn without_values(message: &str) -> &str {
     let quotes_a_key = message.starts_with("unknown field") || message.starts_with("missing field");
     let quoted = message.split(['`', '"', '\'']).skip(1).step_by(2);
     let quotes_a_value = quoted.into_iter().any(|quoted| quoted.len() > 2);
-    if quotes_a_value && !quotes_a_key { "this cannot stand here" } else { message }
+    if quotes_a_value && !quotes_a_key { "not valid here" } else { message }
 }
 
-/// The settings that are lists.
+/// The keys whose values are lists.
 const LISTS: [&str; 4] =
     ["server.allowed_hosts", "server.allowed_origins", "simulation.venues_down", "simulation.venues_silent"];
 
@@ -94,10 +95,10 @@ fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     for (key, value) in table {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
-            // An empty table where a value belongs would be ignored; a section may be empty.
+            // An empty table in place of a value would be ignored, so it is kept as a wrong value. A section may be empty.
             toml::Value::Table(table) if table.is_empty() && path.contains('.') => into.push((path, "{}".to_owned())),
             toml::Value::Table(table) => flatten(&path, table, into),
-            // Only a list may be one; elsewhere an empty one would count as unset.
+            // Elsewhere an empty list would count as unset, so it is kept as a wrong value.
             toml::Value::Array(items) if LISTS.contains(&path.as_str()) => {
                 into.push((path, items.iter().map(text).collect::<Vec<_>>().join(",")))
             }
@@ -106,10 +107,10 @@ fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     }
 }
 
-/// The text of a file of settings. Anything else than a file could have no end, or never answer.
+/// The text of a file of settings. It must be a regular file: a device or a pipe may have no end, or never answer.
 pub(super) fn text_of(path: &Path) -> std::io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
+        return Err(std::io::Error::other("it is not a regular file"));
     }
     std::fs::read_to_string(path)
 }
