@@ -50,8 +50,8 @@ impl MigrationTrait for Migration {
                     .table(Orders::Table)
                     .col(pk_uuid(Orders::Id))
                     .col(text(Orders::Type).check(Expr::col(Orders::Type).is_in(["market"])))
-                    // The final status; NULL until the order has ended. The status of an unfinished order is in its latest
-                    // event: the row is written twice per order and not once per status, which costs far less.
+                    // The final status; NULL until the order has ended. The status of an unfinished order is in its
+                    // latest event: the row is written twice per order and not once per status, which costs far less.
                     .col(ColumnDef::new(Orders::Status).text().check(Expr::col(Orders::Status).is_in(ends)))
                     .col(text(Orders::TokenIn))
                     .col(text(Orders::TokenOut))

@@ -1,6 +1,6 @@
-//! A list is read in the order of the ids of its owner's orders, and a page reads a bounded number of orders. This takes
-//! three indexes for all filters. The indexes per filter are dropped: each of them was written at every accept. An order
-//! is found by its client order id through the idempotency keys, which include it.
+//! A list is read in the order of the ids of its owner's orders, and a page reads a bounded number of orders. This
+//! takes three indexes for all filters. The indexes per filter are dropped: each of them was written at every accept.
+//! An order is found by its client order id through the idempotency keys, which include it.
 
 use sea_orm_migration::prelude::*;
 

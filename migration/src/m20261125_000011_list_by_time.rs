@@ -29,7 +29,8 @@ impl MigrationTrait for Migration {
             let mut index = Index::create();
             index.name(name).table(Orders::Table).col(Orders::UserId).col(Orders::CreatedAt).col(Orders::Id).to_owned()
         });
-        // The second one serves the lists of open orders. An order leaves it when it ends, so ended orders are not read.
+        // The second one serves the lists of open orders. An order leaves it when it ends, so ended orders are not
+        // read.
         unfinished.and_where(Expr::col(Orders::Status).is_null());
         create_indexes(manager, [all, unfinished]).await
     }

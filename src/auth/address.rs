@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The /64 network of an IPv6 address, because a client usually has all addresses of its network. An IPv4 address stands
-/// for itself.
+/// The /64 network of an IPv6 address, because a client usually has all addresses of its network. An IPv4 address
+/// stands for itself.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -11,7 +11,8 @@ use crate::store::users::{Digest, RevokedToken, StoredKey};
 /// The revoked tokens, and the API keys that are not revoked.
 #[derive(Default)]
 pub(super) struct CredentialCache {
-    // With the time at which each expires. It is bounded by `forget_at`, and its growth by the cost of a login per token.
+    // With the time at which each expires. It is bounded by `forget_at`, and its growth by the cost of a login per
+    // token.
     revoked: HashMap<Uuid, DateTime<Utc>>,
     // Above this number, tokens that expired long ago are forgotten.
     forget_at: usize,
@@ -20,11 +21,11 @@ pub(super) struct CredentialCache {
 }
 
 impl CredentialCache {
-    /// Up to this number nothing is forgotten. It costs a few megabytes, and a clock that runs ahead cannot make a token
-    /// valid again whose revocation was forgotten.
+    /// Up to this number nothing is forgotten. It costs a few megabytes, and a clock that runs ahead cannot make a
+    /// token valid again whose revocation was forgotten.
     const FORGET_FROM: usize = 50_000;
-    /// Above that number, tokens are forgotten that expired this long ago. It allows for a wall clock that runs ahead by
-    /// days: there is no other clock to compare it with.
+    /// Above that number, tokens are forgotten that expired this long ago. It allows for a wall clock that runs ahead
+    /// by days: there is no other clock to compare it with.
     const FORGET_AFTER: TimeDelta = TimeDelta::days(60);
 
     /// The cache of what the database has.
@@ -61,8 +62,8 @@ impl CredentialCache {
         removed && self.live_keys.remove(&id.0)
     }
 
-    /// Adds a revoked token. If old ones are forgotten because there are too many, returns the time: those that expired at
-    /// this time or earlier.
+    /// Adds a revoked token. If old ones are forgotten because there are too many, returns the time: those that expired
+    /// at this time or earlier.
     pub(super) fn revoke_token(
         &mut self,
         id: Uuid,

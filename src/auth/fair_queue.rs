@@ -1,5 +1,5 @@
-//! A bounded queue in which addresses take turns, whatever the number of entries of each is. It only decides the order; it
-//! knows no time and no threads.
+//! A bounded queue in which addresses take turns, whatever the number of entries of each is. It only decides the order;
+//! it knows no time and no threads.
 
 use std::net::IpAddr;
 
@@ -32,8 +32,8 @@ impl<T> FairQueue<T> {
         Self { capacity, waiting: Vec::new(), round: 0 }
     }
 
-    /// Adds an item. If the queue is full, returns the item that loses its place: the newest one of the name with the most
-    /// places, or the added one.
+    /// Adds an item. If the queue is full, returns the item that loses its place: the newest one of the name with the
+    /// most places, or the added one.
     pub(super) fn push(&mut self, from: IpAddr, name: &str, item: T) -> Option<T> {
         let mut displaced = None;
         if self.waiting.len() >= self.capacity {
@@ -60,7 +60,8 @@ impl<T> FairQueue<T> {
         let of_address = self.waiting.iter().enumerate().filter(|(_, entry)| entry.from == from);
         let (index, _) = of_address.min_by_key(|(_, entry)| entry.ahead)?;
         self.round = round;
-        // The address has used its turn of this round, so the entry that had this round gets the round of the removed one.
+        // The address has used its turn of this round, so the entry that had this round gets the round of the removed
+        // one.
         let own = self.waiting[index].round;
         if let Some(other) = self.waiting.iter_mut().find(|other| other.from == from && other.round == round) {
             other.round = own;

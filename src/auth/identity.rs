@@ -26,8 +26,8 @@ pub struct Credential {
     pub id: Uuid,
     /// When the token expires, by the wall clock; `None` for a key.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The same time on the monotonic clock, as of the moment at which the token was presented. A socket that was opened
-    /// with it ends then, even if the wall clock is set meanwhile.
+    /// The same time on the monotonic clock, as of the moment at which the token was presented. A socket that was
+    /// opened with it ends then, even if the wall clock is set meanwhile.
     pub ends: Option<Instant>,
 }
 

@@ -1,9 +1,9 @@
 //! Authentication: accounts, tokens, API keys and tickets, and what each of them may do.
 //!
-//! A password is checked once, at the login; afterwards a token identifies the user. Tokens, keys and tickets are checked
-//! in memory, so a request does not read the database. That is complete because one engine uses the database: what this
-//! process read at its start, and changed since, is all there is. A revocation is stored first and then takes effect in
-//! memory.
+//! A password is checked once, at the login; afterwards a token identifies the user. Tokens, keys and tickets are
+//! checked in memory, so a request does not read the database. That is complete because one engine uses the database:
+//! what this process read at its start, and changed since, is all there is. A revocation is stored first and then takes
+//! effect in memory.
 //!
 //! - `token` signs and reads tokens, with the secret of `secret_file`. `cache` has the revoked tokens and the API keys.
 //! - `tickets`: one-time credentials for a socket.
@@ -61,8 +61,8 @@ pub struct Auth {
     users: UserAccess,
     cache: RwLock<CredentialCache>,
     tickets: Mutex<Tickets>,
-    // Keys are created one at a time: concurrent creations for one user wait for each other in the database, and each would
-    // occupy a connection that commits need.
+    // Keys are created one at a time: concurrent creations for one user wait for each other in the database, and each
+    // would occupy a connection that commits need.
     key_turn: tokio::sync::Mutex<()>,
     attempts: Mutex<LoginAttempts>,
 }
@@ -74,8 +74,8 @@ impl Auth {
 
     /// Reads or creates the secret, and reads the revoked tokens and the API keys.
     ///
-    /// The store is used on the thread of `home`, and each answer may take up to `answer_timeout`. Without a store there are no
-    /// users.
+    /// The store is used on the thread of `home`, and each answer may take up to `answer_timeout`. Without a store
+    /// there are no users.
     pub async fn start(
         settings: AuthSettings,
         clock: Clock,
@@ -206,7 +206,8 @@ impl Auth {
 
     /// Creates an API key. The secret key is returned here and never again.
     pub async fn create_key(&self, user: UserId, name: String, scopes: Scopes) -> Result<(ApiKey, Secret), AuthError> {
-        /// The length of the prefix that identifies a key to its user. It has too few random characters to guess the rest.
+        /// The length of the prefix that identifies a key to its user. It has too few random characters to guess the
+        /// rest.
         const SHOWN: usize = Auth::KEY_PREFIX.len() + 6;
         let text = Secret::new(format!("{}{}", Self::KEY_PREFIX, random_text().expose()));
         let prefix = text.expose().chars().take(SHOWN).collect();

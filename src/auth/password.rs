@@ -22,8 +22,8 @@ pub(super) struct Passwords {
     timeout: Duration,
 }
 
-/// The hash against which the password of an unknown user is checked, so that the answer takes as long as for a known one.
-/// No password matches it.
+/// The hash against which the password of an unknown user is checked, so that the answer takes as long as for a known
+/// one. No password matches it.
 const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 

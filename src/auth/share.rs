@@ -1,5 +1,5 @@
-//! Decides who loses a place when a bounded resource is full: the holder of the most places, so that one holder cannot keep
-//! the others out.
+//! Decides who loses a place when a bounded resource is full: the holder of the most places, so that one holder cannot
+//! keep the others out.
 //!
 //! Places are counted by address first and then by holder, because one address can use any number of names.
 

@@ -13,8 +13,8 @@ use crate::store::users::Digest;
 #[derive(Default)]
 pub(super) struct Tickets {
     open: HashMap<Digest, Ticket>,
-    // The created tickets with their expiry, oldest first, including some that are redeemed. All have the same lifetime, so
-    // they expire in this order.
+    // The created tickets with their expiry, oldest first, including some that are redeemed. All have the same
+    // lifetime, so they expire in this order.
     created: VecDeque<(Digest, Instant)>,
     of_users: HashMap<UserId, usize>,
 }
@@ -30,8 +30,8 @@ impl Tickets {
     pub(super) const TTL: Duration = Duration::from_secs(30);
     /// The maximum number of open tickets of one user.
     const MAX_PER_USER: usize = 64;
-    /// The maximum number of open tickets of all users. At the maximum, the user with the most tickets loses its oldest one to
-    /// a user with fewer.
+    /// The maximum number of open tickets of all users. At the maximum, the user with the most tickets loses its oldest
+    /// one to a user with fewer.
     const MAX: usize = 16 * 1024;
 
     /// Adds a new ticket that was requested from this address. Returns whether there was room for it.

@@ -21,8 +21,8 @@ const AUDIENCE: &str = "order-engine-api";
 /// The maximum length of a token. The engine makes shorter ones.
 const MAX_LENGTH: usize = 1024;
 
-/// A token is accepted although it was issued this far in the future: the clock may have been set back since. Its expiry has
-/// no leeway.
+/// A token is accepted although it was issued this far in the future: the clock may have been set back since. Its
+/// expiry has no leeway.
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 
 /// Signs and reads tokens.

@@ -95,8 +95,8 @@ fn mistake(name: &OsStr, value: &OsStr) -> Option<String> {
     })
 }
 
-/// The short name that was probably meant, with its key. The shortest names are left out: too many other names are similar
-/// to them.
+/// The short name that was probably meant, with its key. The shortest names are left out: too many other names are
+/// similar to them.
 fn similar_short_name(name: &str) -> Option<(&'static str, &'static str)> {
     const TOO_SHORT: [&str; 3] = ["HOST", "PORT", "RUST_LOG"];
     let text = letters(name);

@@ -1,5 +1,5 @@
-//! The sources of settings: the defaults, the file of a profile, and the embedding program. [`crate::config::environment`] is
-//! the fourth one.
+//! The sources of settings: the defaults, the file of a profile, and the embedding program.
+//! [`crate::config::environment`] is the fourth one.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -95,7 +95,8 @@ fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     for (key, value) in table {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match value {
-            // An empty table in place of a value would be ignored, so it is kept as a wrong value. A section may be empty.
+            // An empty table in place of a value would be ignored, so it is kept as a wrong value. A section may be
+            // empty.
             toml::Value::Table(table) if table.is_empty() && path.contains('.') => into.push((path, "{}".to_owned())),
             toml::Value::Table(table) => flatten(&path, table, into),
             // Elsewhere an empty list would count as unset, so it is kept as a wrong value.

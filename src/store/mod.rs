@@ -1,7 +1,7 @@
 //! The database: the port through which the engine stores orders and users, and its adapter.
 //!
-//! [`port`], [`mod@write`], [`users`] and [`error`] are the port. `sea` is the adapter: SeaORM on SQLite or PostgreSQL. It
-//! alone names the rows of `entity`. [`lock`] allows one engine per database.
+//! [`port`], [`mod@write`], [`users`] and [`error`] are the port. `sea` is the adapter: SeaORM on SQLite or PostgreSQL.
+//! It alone names the rows of `entity`. [`lock`] allows one engine per database.
 
 mod encoding;
 pub mod error;

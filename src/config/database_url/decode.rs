@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Percent-decodes a part of a URL. An incomplete percent sign is an error, and so is a control character, which no name
-/// has.
+/// Percent-decodes a part of a URL. An incomplete percent sign is an error, and so is a control character, which no
+/// name has.
 pub(super) fn decode(part: &str) -> Result<String, String> {
     let mut after = part.split('%');
     let _before_the_first = after.next();
@@ -17,8 +17,8 @@ pub(super) fn decode(part: &str) -> Result<String, String> {
     Ok(decoded.into_owned())
 }
 
-/// The name of a parameter, for an error. A text that does not look like a name is left out: it may be part of a password
-/// that was not percent-encoded.
+/// The name of a parameter, for an error. A text that does not look like a name is left out: it may be part of a
+/// password that was not percent-encoded.
 pub(super) fn parameter_name(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-[]".contains(&byte);
     match name.is_empty() || name.len() > 32 || !name.bytes().all(plain) {

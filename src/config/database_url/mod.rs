@@ -1,4 +1,5 @@
-//! The URL of the database. It is parsed completely at the start, so that no part of it is ignored or misunderstood later.
+//! The URL of the database. It is parsed completely at the start, so that no part of it is ignored or misunderstood
+//! later.
 
 mod decode;
 mod place;

@@ -34,7 +34,7 @@ const POSTGRES_PARAMETERS: [&str; 19] = [
 /// Checks that a PostgreSQL URL names a database, and has nothing that would be ignored.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(
-        |_| "is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE, and percent-encode # / ? @ : and % in each part",
+        |_| "is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE and percent-encode # / ? @ : and % in each part",
     )?;
     if url.fragment().is_some() {
         return Err("write # as %23".to_owned());

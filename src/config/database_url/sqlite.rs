@@ -24,8 +24,8 @@ pub(super) fn parse(rest: &str) -> Result<DatabasePlace, String> {
     Ok(DatabasePlace::File(SqliteFile { path, create }))
 }
 
-/// Whether the file is created. Only `mode=rw` and `mode=rwc` are accepted: the engine writes to its database, and the other
-/// parameters of SQLite (`cache`, `immutable`, `vfs`, …) would break the guarantees of the engine.
+/// Whether the file is created. Only `mode=rw` and `mode=rwc` are accepted: the engine writes to its database, and the
+/// other parameters of SQLite (`cache`, `immutable`, `vfs`, …) would break the guarantees of the engine.
 fn parse_create(parameters: &str) -> Result<bool, String> {
     let mut create = None;
     for parameter in parameters.split('&') {

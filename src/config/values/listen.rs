@@ -15,7 +15,8 @@ pub enum ListenHost {
 }
 
 impl ListenHost {
-    /// Whether only this machine can reach it. A name counts as reachable from others: its addresses are not known here.
+    /// Whether only this machine can reach it. A name counts as reachable from others: its addresses are not known
+    /// here.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Address(address) => address.to_canonical().is_loopback(),

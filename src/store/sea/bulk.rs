@@ -1,13 +1,13 @@
 //! Many rows of many tables in one statement.
 //!
-//! SeaORM's `insert_many` writes one placeholder per value, so the text of a statement depends on the number of its rows,
-//! and PostgreSQL parses and plans thousands of placeholders again for each batch. Here PostgreSQL gets one array per
-//! column instead (`UNNEST`): the text is always the same, so each connection prepares it once. SQLite has no arrays and
-//! gets plain rows; the rest of each statement is the same on both.
+//! SeaORM's `insert_many` writes one placeholder per value, so the text of a statement depends on the number of its
+//! rows, and PostgreSQL parses and plans thousands of placeholders again for each batch. Here PostgreSQL gets one array
+//! per column instead (`UNNEST`): the text is always the same, so each connection prepares it once. SQLite has no
+//! arrays and gets plain rows; the rest of each statement is the same on both.
 //!
-//! PostgreSQL also gets all statements of a batch in one round trip, as parts of one `WITH`: measured on two cores, a round
-//! trip costs more than the rows in it. The parts do not see each other's rows. If later statements must see the rows of
-//! earlier ones, [`Statements::start_round`] separates them.
+//! PostgreSQL also gets all statements of a batch in one round trip, as parts of one `WITH`: measured on two cores, a
+//! round trip costs more than the rows in it. The parts do not see each other's rows. If later statements must see the
+//! rows of earlier ones, [`Statements::start_round`] separates them.
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Value};
 use sea_orm::{
@@ -82,7 +82,8 @@ pub(super) struct Statements {
 struct Part {
     text: String,
     values: Vec<Value>,
-    // The number of rows that it must write. A trigger or a rule in the database can make it write fewer without an error.
+    // The number of rows that it must write. A trigger or a rule in the database can make it write fewer without an
+    // error.
     rows: usize,
 }
 
@@ -165,8 +166,9 @@ impl Statements {
             if parts.is_empty() {
                 continue;
             }
-            // One statement for the whole round. It fails, and is rolled back, if a part writes too few rows: the statement
-            // is its own transaction, so a count that is checked after its answer would come after its commit.
+            // One statement for the whole round. It fails, and is rolled back, if a part writes too few rows: the
+            // statement is its own transaction, so a count that is checked after its answer would come after its
+            // commit.
             let texts = joined(
                 parts.iter().enumerate().map(|(index, part)| format!("part{index} AS ({} RETURNING 1)", part.text)),
             );

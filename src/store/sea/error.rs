@@ -47,8 +47,8 @@ pub(super) fn is_failure(error: &DbErr) -> bool {
     error.sql_err().is_none() && !is_data_error(error)
 }
 
-/// Whether a statement that is a transaction of its own is certainly rolled back: it was not sent, or the server reports
-/// what was wrong with it. A server that shuts down or is broken may report an error after the commit.
+/// Whether a statement that is a transaction of its own is certainly rolled back: it was not sent, or the server
+/// reports what was wrong with it. A server that shuts down or is broken may report an error after the commit.
 fn is_rolled_back(error: &DbErr) -> bool {
     // Connection exceptions, operator intervention by a shutdown, system errors, internal errors.
     const OUTCOME_UNKNOWN: [&str; 4] = ["08", "57P", "58", "XX"];

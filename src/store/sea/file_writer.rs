@@ -1,10 +1,11 @@
 //! The one connection that writes to a SQLite file, and its transactions.
 //!
-//! On a full disk or an I/O error SQLite rolls a transaction back by itself. sqlx counts transactions separately and does
-//! not notice it: its next commit would release a savepoint inside a transaction that is never committed, and report
-//! success. Therefore the transaction consists of plain statements here. `BEGIN IMMEDIATE` fails inside a transaction and
-//! `COMMIT` fails outside of one, so SQLite itself decides. A connection is used again only after its `COMMIT` succeeded;
-//! after any other end, including a dropped future, it is closed and the next transaction opens a new one.
+//! On a full disk or an I/O error SQLite rolls a transaction back by itself. sqlx counts transactions separately and
+//! does not notice it: its next commit would release a savepoint inside a transaction that is never committed, and
+//! report success. Therefore the transaction consists of plain statements here. `BEGIN IMMEDIATE` fails inside a
+//! transaction and `COMMIT` fails outside of one, so SQLite itself decides. A connection is used again only after its
+//! `COMMIT` succeeded; after any other end, including a dropped future, it is closed and the next transaction opens a
+//! new one.
 
 use std::sync::Arc;
 
@@ -81,8 +82,8 @@ impl FileWriter {
     }
 }
 
-/// A transaction on the connection of the writer. If it is dropped without a commit, the connection is closed, and SQLite
-/// rolls the transaction back.
+/// A transaction on the connection of the writer. If it is dropped without a commit, the connection is closed, and
+/// SQLite rolls the transaction back.
 pub(super) struct FileTransaction<'a> {
     writer: &'a FileWriter,
     slot: MutexGuard<'a, Option<SqliteConnection>>,

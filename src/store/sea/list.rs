@@ -16,10 +16,11 @@ use crate::store::sea::rows::{Loaded, id_of};
 use crate::store::sea::store::SeaStore;
 use crate::store::sea::write::scope;
 
-/// The maximum number of orders that a page reads to find those that match its filters. At the maximum the page ends with
-/// the orders found so far, and the next page continues after the last order that was read. The alternatives cost more: an
-/// index per combination of filters would be written at every accept, and a page without a maximum reads a million orders
-/// to find none. Measured on SQLite, reading 4,000 orders took about 10 ms, and in one of a hundred cases up to 28 ms.
+/// The maximum number of orders that a page reads to find those that match its filters. At the maximum the page ends
+/// with the orders found so far, and the next page continues after the last order that was read. The alternatives cost
+/// more: an index per combination of filters would be written at every accept, and a page without a maximum reads a
+/// million orders to find none. Measured on SQLite, reading 4,000 orders took about 10 ms, and in one of a hundred
+/// cases up to 28 ms.
 const MAX_READ: u64 = 2_000;
 
 /// The maximum for filters that need the latest event of each order. Open orders among a million others are stored far
@@ -29,8 +30,8 @@ const MAX_READ_WITH_EVENTS: u64 = 500;
 /// The number of rows at the end of a full page that are searched for a readable id, at which the next page begins.
 const LAST_ROWS: u64 = 8;
 
-/// The position of an order in a list: the time of its acceptance, then its id. The id alone is not enough for a list that
-/// begins or ends at a time: if the clock is set back, times go back but ids do not.
+/// The position of an order in a list: the time of its acceptance, then its id. The id alone is not enough for a list
+/// that begins or ends at a time: if the clock is set back, times go back but ids do not.
 #[derive(Clone, Copy, Debug)]
 struct Position {
     // `None` if the time in the row is damaged. Then the stored value is compared as it is.
@@ -71,8 +72,8 @@ impl SeaStore {
         Ok(Page { orders: orders.into_iter().map(|stored| stored.order).collect(), next, unreadable })
     }
 
-    /// The position of an order in the lists of its owner. An id of no order of the owner has the position of the time in
-    /// the id.
+    /// The position of an order in the lists of its owner. An id of no order of the owner has the position of the time
+    /// in the id.
     async fn position_of(&self, owner: Owner, id: OrderId) -> Result<Position, ReadError> {
         let mut query = Query::select();
         query.column(orders::Column::CreatedAt).from(orders::Entity);
@@ -146,8 +147,8 @@ fn candidates(filter: &ListFilter, before: Option<Position>, max_read: u64) -> S
     if let Some(from) = filter.from {
         query.and_where(orders::Column::CreatedAt.gte(from));
     }
-    // Only the lower one of the two upper bounds: with both, a database may use the other one to find the first row, and then
-    // read and skip the rows between.
+    // Only the lower one of the two upper bounds: with both, a database may use the other one to find the first row,
+    // and then read and skip the rows between.
     let cursor = before.filter(|before| filter.to.is_none_or(|to| before.accepted.is_none_or(|at| at < to)));
     let to = filter.to.filter(|to| before.is_none_or(|before| before.accepted.is_none_or(|at| at >= *to)));
     if let Some(cursor) = cursor {

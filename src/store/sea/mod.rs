@@ -1,7 +1,7 @@
 //! The adapter of the store: SeaORM on SQLite or PostgreSQL, with the same statements on both.
 //!
-//! - `store`: the connections, and how statements are run on them. `pool` opens the pools, `session` has the settings of
-//!   each connection, `suspects` knows which connections must be replaced, `schema` migrates.
+//! - `store`: the connections, and how statements are run on them. `pool` opens the pools, `session` has the settings
+//!   of each connection, `suspects` knows which connections must be replaced, `schema` migrates.
 //! - `commit`: commits a batch. `write` makes its rows, `bulk` its statements; `file_writer` is the one connection that
 //!   writes to a SQLite file.
 //! - `read` and `list`: queries. `rows` rebuilds orders from their rows.

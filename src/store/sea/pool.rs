@@ -27,8 +27,8 @@ pub(super) fn postgres(
     let postgres = session::postgres(&settings.url).map_err(|error| invalid(&error))?;
     let mut options = options(settings, connections);
     let mut limits = session::postgres_limits(settings);
-    // Binds the connection to the schema that was found at the start: a search_path that is changed while the engine runs
-    // would lead new connections to other tables. A name with other characters would have to be escaped; then new
+    // Binds the connection to the schema that was found at the start: a search_path that is changed while the engine
+    // runs would lead new connections to other tables. A name with other characters would have to be escaped; then new
     // connections find the schema as the first one did.
     if schema.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_') {
         limits.push(("search_path", format!("\"{schema}\"")));
@@ -119,8 +119,8 @@ fn checked(
                 // Its rollback is not sent yet, and the server may still be working on the transaction.
                 return Err(sqlx::Error::Protocol("a transaction was abandoned".to_owned()));
             }
-            // The pool pings each returned connection without a timeout, which never ends on a dead connection. An error
-            // makes the pool close it instead.
+            // The pool pings each returned connection without a timeout, which never ends on a dead connection. An
+            // error makes the pool close it instead.
             if needs_test && !answers(connection).await {
                 return Err(sqlx::Error::Protocol("a statement was abandoned".to_owned()));
             }

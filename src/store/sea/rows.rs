@@ -55,7 +55,8 @@ impl SeaStore {
             }
         }
         let unfinished = readable.iter().filter(|row| row.status.is_none()).map(|row| row.id).collect();
-        // Read before the histories: a swap is stored together with the event that names it, so the history has that event.
+        // Read before the histories: a swap is stored together with the event that names it, so the history has that
+        // event.
         let swaps = self.live_signatures(unfinished).await?;
         let mut histories = self.histories(&readable).await?;
         let mut orders = Vec::with_capacity(readable.len());

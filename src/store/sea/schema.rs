@@ -65,3 +65,75 @@ async fn refuse_tables_in_another_schema(connection: &DatabaseConnection) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::Settings;
+
+    /// The start of the SHA-256 of the SQLite schema after each released migration.
+    ///
+    /// A released migration must not change: databases that have it would differ from new ones. A new migration adds a
+    /// line.
+    const RELEASED: [(&str, &str); 11] = [
+        ("m20261121_000001_create_orders", ""),
+        ("m20261121_000002_create_order_events", ""),
+        ("m20261121_000003_create_transactions", ""),
+        ("m20261121_000004_create_idempotency_keys", ""),
+        ("m20261121_000005_orders_belong_to_users", ""),
+        ("m20261121_000006_create_users", ""),
+        ("m20261121_000007_create_api_keys", ""),
+        ("m20261121_000008_create_revoked_tokens", ""),
+        ("m20261125_000009_index_lists_by_owner", ""),
+        ("m20261125_000010_number_dispatches", ""),
+        ("m20261125_000011_list_by_time", ""),
+    ];
+
+    async fn in_memory() -> DatabaseConnection {
+        connect(&Settings::with([("database.url", "sqlite::memory:")]).unwrap().database).await.unwrap()
+    }
+
+    /// The statements that create the tables and indexes, and a short digest of them.
+    async fn schema_of(database: &DatabaseConnection) -> (String, String) {
+        let query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'seaql%' ORDER BY name";
+        let rows = database.query_all_raw(Statement::from_string(DbBackend::Sqlite, query)).await.unwrap();
+        let schema: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+        let schema = schema.join("\n");
+        let digest = Sha256::digest(&schema).iter().take(8).fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").unwrap();
+            text
+        });
+        (schema, digest)
+    }
+
+    #[actix_web::test]
+    async fn released_migrations_do_not_change() {
+        let database = in_memory().await;
+        let migrations = Migrator::migrations();
+        assert_eq!(migrations.len(), RELEASED.len(), "a new migration needs a line in RELEASED");
+        for (migration, (name, digest)) in migrations.iter().zip(RELEASED) {
+            Migrator::up(&database, Some(1)).await.unwrap();
+            let (schema, found) = schema_of(&database).await;
+            assert_eq!((migration.name(), found.as_str()), (name, digest), "{schema}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn each_migration_goes_back_to_the_schema_before_it() {
+        let database = in_memory().await;
+        let mut before = vec![schema_of(&database).await];
+        for _ in RELEASED {
+            Migrator::up(&database, Some(1)).await.unwrap();
+            before.push(schema_of(&database).await);
+        }
+        for (name, _) in RELEASED.iter().rev() {
+            before.pop();
+            Migrator::down(&database, Some(1)).await.unwrap();
+            assert_eq!(Some(&schema_of(&database).await), before.last(), "{name}");
+        }
+    }
+}

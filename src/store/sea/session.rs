@@ -1,6 +1,7 @@
 //! How connections are opened, and the settings of their sessions. Each setting has its reason beside it.
 //!
-//! The pools, the connection that writes to a SQLite file and the connection that holds the engine's lock all use these.
+//! The pools, the connection that writes to a SQLite file and the connection that holds the engine's lock all use
+//! these.
 
 use std::time::Duration;
 
@@ -12,16 +13,16 @@ use crate::config::{DatabasePlace, DatabaseSettings, DatabaseUrl, SqliteFile};
 
 /// The maximum time of one step of a commit on PostgreSQL. After it the commit is abandoned and its outcome is unknown.
 ///
-/// The limits of the server do not help if the server hangs or the network connection is dead. Together with the longest
-/// wait of Persistence, this stays below the five seconds within which work continues after an outage.
+/// The limits of the server do not help if the server hangs or the network connection is dead. Together with the
+/// longest wait of Persistence, this stays below the five seconds within which work continues after an outage.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Settings of the query planner of PostgreSQL.
 ///
 /// Every statement of the engine has its index and reads few rows. While a table that grows fast has no statistics yet,
-/// PostgreSQL would read all of it, and first compile machine code for that. Measured with 1,000,000 orders stored within
-/// a minute, the p99 of a page was 229 ms; without sequential scans it was up to 43 ms, and without machine code (`jit`)
-/// up to 12 ms.
+/// PostgreSQL would read all of it, and first compile machine code for that. Measured with 1,000,000 orders stored
+/// within a minute, the p99 of a page was 229 ms; without sequential scans it was up to 43 ms, and without machine code
+/// (`jit`) up to 12 ms.
 pub(super) const PLANNER: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
 /// How PostgreSQL is reached: everything that the URL says.
@@ -37,22 +38,22 @@ pub(super) fn postgres_limits(settings: &DatabaseSettings) -> Vec<(&'static str,
         ("lock_timeout", settings.lock_timeout.as_millis().to_string()),
         // Rolls back a transaction whose engine no longer answers. Its rows would stay locked against the retry.
         ("idle_in_transaction_session_timeout", STEP_TIMEOUT.as_millis().to_string()),
-        // The answer to a COMMIT means that the commit is on the disk, whatever the defaults of the server, the database
-        // or the role are.
+        // The answer to a COMMIT means that the commit is on the disk, whatever the defaults of the server, the
+        // database or the role are.
         ("synchronous_commit", "on".to_owned()),
     ]
 }
 
-/// The keepalives of the connection that holds the lock. The server notices within about 11 s that this machine is gone,
-/// and frees the lock.
+/// The keepalives of the connection that holds the lock. The server notices within about 11 s that this machine is
+/// gone, and frees the lock.
 pub(super) const LOCK_KEEPALIVE: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
 
 /// How SQLite is opened, in memory or as `file`.
 pub(super) fn sqlite(options: SqliteConnectOptions, file: Option<&SqliteFile>) -> SqliteConnectOptions {
     let options = options
-        // PRAGMA busy_timeout: waits for a lock that another process holds for a moment, such as a backup or a checkpoint,
-        // instead of failing.
+        // PRAGMA busy_timeout: waits for a lock that another process holds for a moment, such as a backup or a
+        // checkpoint, instead of failing.
         .busy_timeout(Duration::from_secs(5))
         // PRAGMA synchronous = FULL: each commit is synced to the disk. With NORMAL, a power failure loses the latest
         // commits of a write-ahead log.

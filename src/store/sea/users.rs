@@ -51,8 +51,8 @@ impl UserStore for SeaStore {
         let made = match &self.writer {
             // SQLite runs one writing statement at a time.
             WriterConnection::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
-            // On PostgreSQL concurrent statements do not see each other's rows, so a lock on the row of the user makes the
-            // keys of one user one after the other.
+            // On PostgreSQL concurrent statements do not see each other's rows, so a lock on the row of the user makes
+            // the keys of one user one after the other.
             WriterConnection::Pool(pool) => {
                 let transaction =
                     self.begin(pool).await.map_err(|error| UserWriteError::Unavailable(error.to_string()))?;

@@ -82,8 +82,8 @@ pub(super) async fn plan(
     statements.insert(new_events);
     end_orders(&mut statements, steps.iter().filter_map(|step| ended_order(step)).collect());
     settle_swaps(&mut statements, steps.iter().filter_map(|step| settled_swap(step)).collect());
-    // The next swap of an order can be stored once its last one is not live any more. The engine puts one step of an order
-    // into a batch, so only a caller with a whole history has both in one.
+    // The next swap of an order can be stored once its last one is not live any more. The engine puts one step of an
+    // order into a batch, so only a caller with a whole history has both in one.
     let settled: HashSet<_> =
         steps.iter().filter(|step| matches!(step.swap, SwapWrite::Settled { .. })).map(|step| step.order_id).collect();
     if steps.iter().any(|step| matches!(step.swap, SwapWrite::Signed(_)) && settled.contains(&step.order_id)) {

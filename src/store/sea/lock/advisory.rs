@@ -55,7 +55,8 @@ impl Drop for LockSession {
 
 impl LockSession {
     /// Acquires the lock. While another engine holds it, retries until `database.connect_timeout_ms` has passed: the
-    /// connection of an engine that has just ended may remain for a moment, and a server that starts needs a moment too.
+    /// connection of an engine that has just ended may remain for a moment, and a server that starts needs a moment
+    /// too.
     pub(super) async fn begin(settings: &DatabaseSettings) -> Result<Self, LockError> {
         // Distinguishes the connections of this engine from those of others, in the same process and after a restart.
         let instance = format!("{:08x} process {}", Uuid::new_v4().as_fields().0, std::process::id());
@@ -154,8 +155,8 @@ struct LockRequest {
 }
 
 impl LockRequest {
-    /// Opens a connection, acquires the lock on it, and ends the pool connections of other engines. Returns the connection
-    /// and its backend on the server.
+    /// Opens a connection, acquires the lock on it, and ends the pool connections of other engines. Returns the
+    /// connection and its backend on the server.
     async fn try_acquire(&self) -> Result<(PgConnection, i32), AcquireError> {
         let acquired = timeout(ANSWER_TIMEOUT, async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
@@ -172,8 +173,8 @@ impl LockRequest {
         acquired.await.unwrap_or_else(|_| Err(AcquireError::Unavailable("no answer".to_owned())))
     }
 
-    /// Finds the holder of the lock. If it is an earlier connection of this engine, which the server has not yet noticed
-    /// to be lost, that connection is ended.
+    /// Finds the holder of the lock. If it is an earlier connection of this engine, which the server has not yet
+    /// noticed to be lost, that connection is ended.
     async fn find_holder(&self, connection: &mut PgConnection) -> Result<AcquireError, sqlx::Error> {
         let backend: Option<i32> = sqlx::query_scalar(HOLDERS).bind(KEY).fetch_optional(&mut *connection).await?;
         let holder: Option<(i32, String, String, String)> = sqlx::query_as(

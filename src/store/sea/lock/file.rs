@@ -1,15 +1,15 @@
 //! The lock of a SQLite database: an exclusive `flock` on the database file itself.
 //!
-//! The lock belongs to the file (device and inode) and not to a path, so a symbolic link, a bind mount or another spelling
-//! of the path leads to the same lock. On Linux a `flock` is independent of the POSIX locks that SQLite uses.
+//! The lock belongs to the file (device and inode) and not to a path, so a symbolic link, a bind mount or another
+//! spelling of the path leads to the same lock. On Linux a `flock` is independent of the POSIX locks that SQLite uses.
 //!
-//! POSIX locks have a trap: when a process closes *any* descriptor of a file, the kernel releases all its POSIX locks on
-//! that file, including those of SQLite, and a second writer could enter. Therefore this descriptor is opened before SQLite
-//! opens the file and closed after SQLite has closed it, and nothing else in the process opens the file: a table has the
-//! locked files, and each path is compared with it by `stat` before anything is opened.
+//! POSIX locks have a trap: when a process closes *any* descriptor of a file, the kernel releases all its POSIX locks
+//! on that file, including those of SQLite, and a second writer could enter. Therefore this descriptor is opened before
+//! SQLite opens the file and closed after SQLite has closed it, and nothing else in the process opens the file: a table
+//! has the locked files, and each path is compared with it by `stat` before anything is opened.
 //!
-//! `{file}.lock` beside the database names the process. It is locked too, because earlier versions of the engine lock only
-//! that file. It may be removed at any time.
+//! `{file}.lock` beside the database names the process. It is locked too, because earlier versions of the engine lock
+//! only that file. It may be removed at any time.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -48,14 +48,15 @@ impl FileLock {
         create(&path, database)?;
         let wrong = |reason: String| LockError::Setting(format!("{} {reason}", path.display()));
         let held = |holder: String| LockError::Held { holder, what: format!("{path:?}") };
-        // The table is locked until the file is in it, so that no other thread of this process opens the file meanwhile.
+        // The table is locked until the file is in it, so that no other thread of this process opens the file
+        // meanwhile.
         let mut locked = LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
         let locked = locked.get_or_insert_default();
         let seen = fs::metadata(&path).map_err(|error| wrong(format!("cannot be used: {error}")))?;
         check_usable(&seen).map_err(wrong)?;
         if is_mount_point(&path) {
             return Err(wrong(
-                "is mounted as a single file: its write-ahead log would be outside the mount, and the orders in the log \
+                "is mounted as a single file: its write-ahead log would be outside the mount, and the orders in it \
                  are lost when that place is removed; mount its folder instead"
                     .to_owned(),
             ));
@@ -147,8 +148,8 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Unlocked explicitly: a child process that is being started shares the descriptor for a moment, so closing it here
-        // does not release the lock yet.
+        // Unlocked explicitly: a child process that is being started shares the descriptor for a moment, so closing it
+        // here does not release the lock yet.
         let _ = self.file.unlock();
         if let Some(companion) = &self.companion {
             let _ = companion.unlock();

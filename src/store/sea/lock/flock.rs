@@ -39,8 +39,8 @@ fn holder(found: &Metadata) -> String {
     }
 }
 
-/// The process of a line such as `3: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`, if the line is about this inode. The
-/// device is not compared: on some file systems the kernel's list has another one than `stat`.
+/// The process of a line such as `3: FLOCK  ADVISORY  WRITE 1234 fe:01:5678 0 EOF`, if the line is about this inode.
+/// The device is not compared: on some file systems the kernel's list has another one than `stat`.
 fn holder_in(line: &str, inode: u64) -> Option<u32> {
     let words: Vec<_> = line.split_whitespace().collect();
     let [_, "FLOCK", _, _, process, file, ..] = words.as_slice() else { return None };

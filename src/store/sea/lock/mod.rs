@@ -6,17 +6,17 @@
 //!
 //! # What holds on PostgreSQL
 //! *Only the holder of the lock writes.* A connection joins the pool of an engine only after the server has confirmed
-//! that this engine holds the lock (`LockGuard::check`). An engine that acquires the lock first ends all pool connections
-//! of other engines (`end_other_pools`). The server already knows every connection that has passed the check, so none is
-//! missed.
+//! that this engine holds the lock (`LockGuard::check`). An engine that acquires the lock first ends all pool
+//! connections of other engines (`end_other_pools`). The server already knows every connection that has passed the
+//! check, so none is missed.
 //!
 //! *Only recorded steps have effects.* An order is dispatched, and a swap is sent, only after that step was committed.
 //! While another engine holds the lock, every write waits for a connection that is not granted, and nothing is
 //! dispatched. Only the bytes of a swap that was recorded before may be sent again; the chain accepts them once.
 //!
-//! *A lost connection does not stop the engine.* If PostgreSQL restarts or the connection breaks, the engine acquires the
-//! lock again as soon as possible, and the waiting work continues. If another engine holds the lock by then, that engine
-//! has the orders, and this one stops.
+//! *A lost connection does not stop the engine.* If PostgreSQL restarts or the connection breaks, the engine acquires
+//! the lock again as soon as possible, and the waiting work continues. If another engine holds the lock by then, that
+//! engine has the orders, and this one stops.
 //!
 //! One case is left to the protection of the single order. To end the connections of another engine, the database user
 //! needs the right to do so; the same user has it. Without it, two engines may write until the loser notices. Even then
@@ -101,8 +101,8 @@ impl EngineLock {
         }
     }
 
-    /// Whether this path leads to the locked SQLite file. If the process opened and closed that file for another purpose,
-    /// the kernel would release SQLite's own locks on it.
+    /// Whether this path leads to the locked SQLite file. If the process opened and closed that file for another
+    /// purpose, the kernel would release SQLite's own locks on it.
     pub fn covers(&self, path: &Path) -> bool {
         match &self.0 {
             HeldLock::File(file) => file.is_at(path),

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::store::sea::lock::path::{FileId, id, is_gone};
 
-/// The write-ahead log as it was last seen. It is part of the database: a commit is in the log before it is in the file.
+/// The write-ahead log as it was last seen. It is part of the database: a commit is in the log before it is in the
+/// file.
 #[derive(Debug)]
 pub(super) struct WriteAheadLog {
     // SQLite has no locks on this file, so it may be opened and closed here.
