@@ -16,8 +16,6 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn addresses_of_one_ipv6_network_count_as_one() {
         let network = |text: &str| super::network(text.parse().unwrap());

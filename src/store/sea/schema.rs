@@ -80,17 +80,17 @@ mod tests {
     /// A released migration must not change: databases that have it would differ from new ones. A new migration adds a
     /// line.
     const RELEASED: [(&str, &str); 11] = [
-        ("m20261121_000001_create_orders", ""),
-        ("m20261121_000002_create_order_events", ""),
-        ("m20261121_000003_create_transactions", ""),
-        ("m20261121_000004_create_idempotency_keys", ""),
-        ("m20261121_000005_orders_belong_to_users", ""),
-        ("m20261121_000006_create_users", ""),
-        ("m20261121_000007_create_api_keys", ""),
-        ("m20261121_000008_create_revoked_tokens", ""),
-        ("m20261125_000009_index_lists_by_owner", ""),
-        ("m20261125_000010_number_dispatches", ""),
-        ("m20261125_000011_list_by_time", ""),
+        ("m20261121_000001_create_orders", "f815b4f0bbc50dde"),
+        ("m20261121_000002_create_order_events", "4cb8082fc243b6e1"),
+        ("m20261121_000003_create_transactions", "a56b5cb64568ea74"),
+        ("m20261121_000004_create_idempotency_keys", "762d5bd72f74efee"),
+        ("m20261121_000005_orders_belong_to_users", "f6b2740fcd2d1153"),
+        ("m20261121_000006_create_users", "f1f12fd22ef40ef7"),
+        ("m20261121_000007_create_api_keys", "685115e1193195ac"),
+        ("m20261121_000008_create_revoked_tokens", "a70f8552d4e12a66"),
+        ("m20261125_000009_index_lists_by_owner", "40178609c96e3185"),
+        ("m20261125_000010_number_dispatches", "31136296de5e3554"),
+        ("m20261125_000011_list_by_time", "1b825f497a9e1a35"),
     ];
 
     async fn in_memory() -> DatabaseConnection {
