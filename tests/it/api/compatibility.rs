@@ -1,4 +1,4 @@
-//! The requests, answers and sockets that clients of other engines are used to.
+//! Compatibility with clients of other engines: their requests, field names and socket paths.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ const SOL: &str = "So11111111111111111111111111111111111111112";
 const USDC: &str = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v";
 
 #[actix::test]
-async fn the_requests_that_other_clients_send_are_understood() {
+async fn requests_of_other_engines_clients_are_accepted() {
     let server = Server::start(SWIFT);
     for (path, body, amount, slippage) in [
         (
@@ -35,12 +35,12 @@ async fn the_requests_that_other_clients_send_are_understood() {
         assert_eq!(answer.status, 201, "{body}: {answer:?}");
         assert_eq!(answer.body["order"]["amountIn"], amount);
         assert_eq!(answer.body["order"]["slippage"], slippage);
-        assert_eq!(server.client.until_ended(&answer.order_id()).await["status"], "confirmed");
+        server.client.until_confirmed(&answer.order_id()).await;
     }
 }
 
 #[actix::test]
-async fn a_submit_is_answered_with_every_name_that_clients_look_for() {
+async fn an_answer_to_a_submit_has_every_field_name_that_clients_use() {
     let server = Server::start(SWIFT);
     let answer = server.client.submit(json!({})).await.body;
     let id = answer["orderId"].as_str().unwrap();
@@ -66,7 +66,7 @@ async fn the_history_holds_open_and_ended_orders_and_is_paged() {
     assert_eq!((&whole["success"], ids_of(&whole)), (&json!(true), ids.clone()));
     let first = server.client.get("/api/orders/history?limit=2").await.body;
     let cursor = first["nextCursor"].as_str().unwrap();
-    // A new order moves no page that comes after.
+    // A new order does not change the later pages.
     server.client.submit(json!({})).await;
     let second = server.client.get(&format!("/api/orders/history?limit=2&cursor={cursor}")).await.body;
     assert_eq!([ids_of(&first), ids_of(&second)].concat(), ids);
@@ -74,7 +74,7 @@ async fn the_history_holds_open_and_ended_orders_and_is_paged() {
 }
 
 #[actix::test]
-async fn every_path_under_which_clients_look_for_a_socket_follows_the_order() {
+async fn every_socket_path_that_clients_use_follows_the_order() {
     let server = Server::start(SWIFT);
     let id = server.client.submit(json!({})).await.order_id();
     let closing =
@@ -86,7 +86,7 @@ async fn every_path_under_which_clients_look_for_a_socket_follows_the_order() {
     }
     let mut by_query = server.client.socket(&format!("/ws?orderId={id}")).await;
     let mut by_message = server.client.socket("/ws").await;
-    by_message.say(&json!({ "type": "subscribe", "orderId": id })).await;
+    by_message.send(&json!({ "type": "subscribe", "orderId": id })).await;
     for socket in [&mut by_query, &mut by_message] {
         assert_eq!(socket.next().await.unwrap(), json!({ "type": "subscribed", "orderId": id }));
         assert_eq!(socket.next().await.unwrap()["status"], "confirmed");

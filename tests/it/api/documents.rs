@@ -1,15 +1,17 @@
-//! The documents against what is really served, said and told.
+//! The documents (OpenAPI, AsyncAPI, Postman, `/docs`) against what is served.
 
 use std::collections::BTreeSet;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, Socket, order};
+use crate::support::client::{Client, order};
+use crate::support::os::free_address;
 use crate::support::process::{SWIFT, Server};
+use crate::support::socket::Socket;
 
 #[actix::test]
-async fn every_document_is_served_and_the_page_asks_nobody_else() {
+async fn every_document_is_served_and_the_docs_page_loads_nothing_from_other_servers() {
     let server = Server::start(SWIFT);
     for (path, name, version) in [
         ("/api/openapi.json", "openapi", "3.1.0"),
@@ -34,7 +36,7 @@ async fn every_document_is_served_and_the_page_asks_nobody_else() {
 }
 
 #[actix::test]
-async fn the_page_is_for_whoever_has_the_operators_token() {
+async fn the_docs_page_requires_the_operators_token() {
     let server = Server::start(SWIFT.into_iter().chain([("metrics.token", "a-token-of-the-operator")]));
     for path in ["/docs", "/docs/start.js"] {
         let refused = server.client.get(path).await;
@@ -46,8 +48,8 @@ async fn the_page_is_for_whoever_has_the_operators_token() {
 }
 
 #[actix::test]
-async fn the_page_works_at_the_operators_own_address_and_is_not_served_elsewhere() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+async fn the_docs_page_is_served_at_the_operators_address_only() {
+    let free = free_address();
     let server = Server::start(SWIFT.into_iter().chain([("metrics.bind", free.to_string().as_str())]));
     let operator = Client::of(&format!("http://{free}"));
     for path in ["/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/openapi.json"] {
@@ -57,14 +59,14 @@ async fn the_page_works_at_the_operators_own_address_and_is_not_served_elsewhere
 }
 
 #[actix::test]
-async fn a_method_that_a_path_does_not_take_is_answered_with_those_that_it_takes() {
+async fn a_method_that_is_not_allowed_is_answered_with_the_allowed_ones() {
     let server = Server::start(SWIFT);
-    let answer = server.client.send("PUT", "/api/orders", &[], String::new()).await.unwrap();
+    let answer = server.client.request("PUT", "/api/orders", &[], "").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, GET, DELETE, HEAD")));
 }
 
 #[actix::test]
-async fn a_dry_run_that_is_neither_true_nor_false_is_refused_whatever_else_is_said() {
+async fn a_dry_run_that_is_neither_true_nor_false_is_refused_also_where_it_is_given_twice() {
     let server = Server::start(SWIFT);
     for (path, field) in [("/api/orders?dryRun=null", true), ("/api/orders?dryRun=true&dryRun=null", false)] {
         let answer = server.client.post(path, &order(json!({ "dryRun": field }))).await;
@@ -72,9 +74,9 @@ async fn a_dry_run_that_is_neither_true_nor_false_is_refused_whatever_else_is_sa
     }
 }
 
-/// A conversation in which every message that the document knows is said and told, each as the document has it.
+/// A conversation in which every message of the document occurs, each valid by its schema.
 #[actix::test]
-async fn what_is_said_and_told_on_sockets_is_what_the_document_says() {
+async fn every_socket_message_is_in_the_asyncapi_document_and_valid_by_its_schema() {
     let server = Server::start(SWIFT);
     let talk = &mut Conversation::of(&server).await;
     let submitted = talk.ask("submit", json!({ "order": order(json!({})), "idempotencyKey": "one" })).await;
@@ -91,27 +93,27 @@ async fn what_is_said_and_told_on_sockets_is_what_the_document_says() {
     server.client.submit(json!({})).await;
     talk.until("order:update").await;
     talk.ask("unsubscribe", json!({ "channel": "orders" })).await;
-    talk.say_nonsense().await;
+    talk.send_an_unknown_type().await;
 
-    // One that can be cancelled, for its only slot is taken.
-    let standing = Server::start([("orders.max_concurrent", "1"), ("simulation.quote_latency_ms", "600000")]);
-    standing.client.submit(json!({})).await;
-    let waiting = standing.client.submit(json!({})).await.order_id();
-    let mut other = Conversation::of(&standing).await;
+    // An order that can be cancelled, because the only slot is taken.
+    let busy = Server::start([("orders.max_concurrent", "1"), ("simulation.quote_latency_ms", "600000")]);
+    busy.client.submit(json!({})).await;
+    let waiting = busy.client.submit(json!({})).await.order_id();
+    let mut other = Conversation::of(&busy).await;
     other.ask("cancel", json!({ "orderId": waiting })).await;
 
-    talk.heard.append(&mut other.heard);
-    assert_eq!(talk.heard, talk.known);
+    talk.seen.append(&mut other.seen);
+    assert_eq!(talk.seen, talk.known);
 }
 
-/// A socket for many orders whose every message is held against the document.
+/// A socket for many orders that checks every message against the document.
 struct Conversation {
     socket: Socket,
     document: Value,
     /// The types of all messages of the document.
     known: BTreeSet<String>,
-    /// The types of the messages that were said and told so far.
-    heard: BTreeSet<String>,
+    /// The types of the messages that were sent or received so far.
+    seen: BTreeSet<String>,
 }
 
 impl Conversation {
@@ -120,46 +122,46 @@ impl Conversation {
         let messages = document["components"]["messages"].as_object().unwrap();
         let known = messages.values().map(|message| message["examples"][0]["payload"]["type"].as_str().unwrap());
         let known = known.map(str::to_owned).collect();
-        Self { socket: server.client.socket("/ws").await, document, known, heard: BTreeSet::new() }
+        Self { socket: server.client.socket("/ws").await, document, known, seen: BTreeSet::new() }
     }
 
     async fn ask(&mut self, r#type: &str, mut message: Value) -> Value {
         let request_id = json!(uuid::Uuid::new_v4().to_string());
         (message["type"], message["requestId"]) = (json!(r#type), request_id.clone());
-        self.hold(&message);
-        self.socket.say(&message).await;
-        self.told(|told| told["requestId"] == request_id).await
+        self.check(&message);
+        self.socket.send(&message).await;
+        self.receive(|received| received["requestId"] == request_id).await
     }
 
     async fn until(&mut self, r#type: &str) {
-        self.told(|told| told["type"] == r#type).await;
+        self.receive(|received| received["type"] == r#type).await;
     }
 
-    async fn say_nonsense(&mut self) {
-        self.socket.say(&json!({ "type": "dance" })).await;
+    async fn send_an_unknown_type(&mut self) {
+        self.socket.send(&json!({ "type": "dance" })).await;
         self.until("error").await;
     }
 
-    async fn told(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
+    async fn receive(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let told = self.socket.next().await.unwrap();
-            self.hold(&told);
-            if condition(&told) {
-                return told;
+            let received = self.socket.next().await.unwrap();
+            self.check(&received);
+            if condition(&received) {
+                return received;
             }
         }
     }
 
-    /// Fails unless the document has a message that is just like that.
+    /// Fails unless the document has a message of that type whose schema is satisfied.
     #[track_caller]
-    fn hold(&mut self, message: &Value) {
+    fn check(&mut self, message: &Value) {
         let r#type = message["type"].as_str().unwrap();
         let messages = self.document["components"]["messages"].as_object().unwrap();
         let known = messages.values().find(|known| known["examples"][0]["payload"]["type"] == r#type);
         let known = known.unwrap_or_else(|| panic!("the document does not know {message}"));
         let errors: Vec<_> = self.schema(known).iter_errors(message).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{message}: {errors:?}");
-        self.heard.insert(r#type.to_owned());
+        self.seen.insert(r#type.to_owned());
     }
 
     fn schema(&self, message: &Value) -> Validator {

@@ -1,18 +1,16 @@
-//! What bad input gets: a problem with the field and the reason, and nothing stored.
+//! Invalid input is answered with a problem that names the field and the reason, and nothing is stored.
 
 use serde_json::json;
 
-use crate::support::client::order;
+use crate::support::client::{Client, JSON, order};
 use crate::support::process::{SWIFT, Server};
 
-const JSON: (&str, &str) = ("content-type", "application/json");
-
 #[actix::test]
-async fn bad_input_is_answered_with_its_reason_and_nothing_is_stored() {
+async fn invalid_input_is_answered_with_its_field_and_nothing_is_stored() {
     let server = Server::start([]);
     let post = |headers: Vec<(&'static str, &'static str)>, body: String| {
         let client = server.client.clone();
-        async move { client.send("POST", "/api/orders/execute", &headers, body).await.unwrap() }
+        async move { client.request("POST", "/api/orders/execute", &headers, body).await }
     };
     for (body, field) in [
         (order(json!({ "amountIn": 0 })), "amountIn"),
@@ -47,18 +45,15 @@ async fn bad_input_is_answered_with_its_reason_and_nothing_is_stored() {
 }
 
 #[actix::test]
-async fn an_unknown_order_is_404_and_an_id_that_is_no_uuid_400() {
+async fn an_unknown_order_is_answered_404_and_an_id_that_is_not_a_uuid_400() {
     let server = Server::start([]);
     let unknown = "01890000-0000-7000-8000-000000000000";
     for (id, status) in [(unknown, 404), ("xyz", 400)] {
         for path in [format!("/api/orders/{id}"), format!("/api/orders/{id}/events")] {
             assert_eq!(server.client.get(&path).await.status, status, "{path}");
         }
-        assert_eq!(server.client.post(&format!("/api/orders/{id}/cancel"), &json!({})).await.status, status);
-        assert_eq!(
-            server.client.send("DELETE", &format!("/api/orders/{id}"), &[], String::new()).await.unwrap().status,
-            status
-        );
+        assert_eq!(server.client.cancel(id).await.status, status);
+        assert_eq!(server.client.request("DELETE", &format!("/api/orders/{id}"), &[], "").await.status, status);
     }
     assert_eq!(server.client.get("/ws/orders/xyz").await.status, 400);
 }
@@ -90,7 +85,7 @@ async fn a_list_is_paged_newest_first_without_gaps_or_repeats() {
 }
 
 #[actix::test]
-async fn a_misspelled_dry_run_does_not_buy() {
+async fn a_misspelled_dry_run_makes_no_order() {
     let server = Server::start([]);
     for query in [
         "dryrun=true",
@@ -123,8 +118,8 @@ async fn a_misspelled_dry_run_does_not_buy() {
     ] {
         assert_eq!(server.client.submit(fields.clone()).await.status, 400, "{fields}");
         let mut socket = server.client.socket("/ws").await;
-        let told = socket.ask(json!({ "type": "submit", "order": order(fields.clone()) })).await;
-        assert_eq!((&told["type"], &told["code"]), (&json!("error"), &json!("invalid_request")), "{fields}");
+        let answer = socket.ask(json!({ "type": "submit", "order": order(fields.clone()) })).await;
+        assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!("invalid_request")), "{fields}");
     }
     assert_eq!(server.client.get("/api/orders").await.body["orders"], json!([]));
     let dry = server.client.post("/api/orders?dryRun=true", &order(json!({}))).await;
@@ -148,7 +143,7 @@ async fn a_filter_without_a_value_cancels_nothing() {
         "status=pending&status=pending",
     ] {
         for (method, path) in [("DELETE", "/api/orders"), ("POST", "/api/orders/cancel")] {
-            let answer = server.client.send(method, &format!("{path}?{query}"), &[], String::new()).await.unwrap();
+            let answer = server.client.request(method, &format!("{path}?{query}"), &[], "").await;
             assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_request")), "{query}: {answer:?}");
         }
     }
@@ -167,16 +162,16 @@ async fn a_filter_without_a_value_cancels_nothing() {
         json!(""),
     ] {
         assert_eq!(server.client.post("/api/orders/cancel", &body).await.status, 400, "{body}");
-        let answer = server.client.send("DELETE", "/api/orders", &[JSON], body.to_string()).await.unwrap();
+        let answer = server.client.request("DELETE", "/api/orders", &[JSON], body.to_string()).await;
         assert_eq!(answer.status, 400, "{body}");
     }
-    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
+    assert_eq!(server.client.order(&id).await["status"], "pending");
     assert_eq!(server.client.post("/api/orders/cancel", &json!({})).await.status, 200);
-    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "cancelled");
+    assert_eq!(server.client.order(&id).await["status"], "cancelled");
 }
 
 #[actix::test]
-async fn a_request_that_says_more_than_its_route_understands_is_refused_and_does_nothing() {
+async fn unknown_parameters_and_unexpected_bodies_are_refused_on_every_route_and_do_nothing() {
     let server = Server::start([("orders.rate_limit_per_minute", "1")]);
     server.client.submit(json!({})).await;
     let id = server.client.submit(json!({})).await.order_id();
@@ -208,9 +203,9 @@ async fn a_request_that_says_more_than_its_route_understands_is_refused_and_does
         ("POST", "/api/auth/register"),
     ];
     let of_users_too = [("GET", "/api/auth/me"), ("GET", "/api/auth/keys"), ("POST", "/api/auth/keys")];
-    let asked = |client: &crate::support::client::Client, method: &'static str, target: String, body: &'static str| {
+    let asked = |client: &Client, method: &'static str, target: String, body: &'static str| {
         let client = client.clone();
-        async move { client.send(method, &target, &[JSON], body.to_owned()).await.unwrap() }
+        async move { client.request(method, &target, &[JSON], body.to_owned()).await }
     };
     for (client, routes) in
         [(&server.client, [&bodiless[..], &others].concat()), (&alice, [&of_users[..], &of_users_too].concat())]
@@ -248,10 +243,10 @@ async fn a_request_that_says_more_than_its_route_understands_is_refused_and_does
 }
 
 #[actix::test]
-async fn a_byte_order_mark_and_an_unencoded_plus_sign_are_understood() {
+async fn a_byte_order_mark_and_an_unencoded_plus_sign_are_accepted() {
     let server = Server::start([]);
     let body = format!("\u{feff}{}", order(json!({})));
-    let answer = server.client.send("POST", "/api/orders", &[JSON], body).await.unwrap();
+    let answer = server.client.request("POST", "/api/orders", &[JSON], body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let listed = |query: &'static str| {
         let client = server.client.clone();
@@ -277,33 +272,33 @@ async fn a_byte_order_mark_and_an_unencoded_plus_sign_are_understood() {
 }
 
 #[actix::test]
-async fn a_filter_that_was_lost_on_the_way_cancels_nothing() {
+async fn a_json_body_that_is_announced_and_missing_cancels_nothing() {
     let server = Server::start(SWIFT.into_iter().chain([("orders.backoff_initial_ms", "600000")]));
     let id = server.client.submit(json!({ "minAmountOut": "1000000" })).await.order_id();
     server.client.until(&id, |order| order["retryCount"] == 1).await;
     let announced = [("content-type", "application/json")];
     for (method, path) in [("POST", "/api/orders/cancel"), ("DELETE", "/api/orders")] {
-        let answer = server.client.send(method, path, &announced, String::new()).await.unwrap();
+        let answer = server.client.request(method, path, &announced, "").await;
         assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_json")), "{}", answer.body);
     }
-    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
-    // An empty filter, or no body that is announced, means every order.
-    let answer = server.client.send("DELETE", "/api/orders", &[], String::new()).await.unwrap();
+    assert_eq!(server.client.order(&id).await["status"], "pending");
+    // Without a content type there is no filter, which means every order.
+    let answer = server.client.delete("/api/orders").await;
     assert_eq!(answer.body["cancelled"], 1, "{}", answer.body);
 }
 
 #[actix::test]
-async fn a_body_that_is_said_to_be_compressed_or_in_another_charset_is_refused_by_name() {
+async fn a_compressed_body_or_another_charset_is_refused_by_name() {
     let server = Server::start(SWIFT);
     for (headers, named) in [
         ([("content-type", "application/json"), ("content-encoding", "gzip")], "gzip"),
         ([("content-type", "application/json; charset=utf-16"), ("accept", "*/*")], "utf-16"),
     ] {
-        let answer = server.client.send("POST", "/api/orders", &headers, order(json!({})).to_string()).await.unwrap();
+        let answer = server.client.request("POST", "/api/orders", &headers, order(json!({})).to_string()).await;
         assert_eq!((answer.status, &answer.body["code"]), (415, &json!("unsupported_media_type")), "{}", answer.body);
         assert!(answer.body["detail"].as_str().unwrap().contains(named), "{}", answer.body);
     }
     let plain = [("content-type", "application/json; charset=UTF-8"), ("content-encoding", "identity")];
-    let answer = server.client.send("POST", "/api/orders", &plain, order(json!({})).to_string()).await.unwrap();
+    let answer = server.client.request("POST", "/api/orders", &plain, order(json!({})).to_string()).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
 }

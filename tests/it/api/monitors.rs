@@ -1,35 +1,22 @@
-//! What monitors, load balancers and proxies ask, and by which names.
+//! Requests of monitors, load balancers and proxies: probes, HEAD, host names and the operator's address.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
 
 use crate::support::client::{Answer, Client};
-use crate::support::process::{PATIENCE, SWIFT, Server};
+use crate::support::os::free_address;
+use crate::support::process::{SWIFT, Server};
+use crate::support::raw;
 
 const PROBES: [&str; 6] = ["/live", "/ready", "/health", "/api/live", "/api/ready", "/api/health"];
 
 async fn ask(client: &Client, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    client.send(method, path, headers, String::new()).await.unwrap()
-}
-
-/// Sends a head and reads all that is answered until the server closes.
-fn raw(address: &str, head: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn address(server: &Server) -> &str {
-    server.client.url().trim_start_matches("http://")
+    client.request(method, path, headers, "").await
 }
 
 #[actix::test]
-async fn head_is_answered_as_get_is_without_the_body() {
+async fn head_is_answered_like_get_without_the_body() {
     let server = Server::start(SWIFT);
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until_ended(&id).await;
@@ -51,10 +38,10 @@ async fn head_is_answered_as_get_is_without_the_body() {
         for name in ["content-type", "cache-control", "content-security-policy"] {
             assert_eq!(head.header(name), get.header(name), "{path}: {name}");
         }
-        // On the wire, too, nothing follows the head.
-        let said =
-            raw(address(&server), &format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"));
-        assert!(said.ends_with("\r\n\r\n") && said.to_lowercase().contains("content-length: "), "{path}: {said:?}");
+        // Nor is there a body on the wire.
+        let request = format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let wire = raw::answer_to_close(&server.client, request.as_bytes());
+        assert!(wire.ends_with("\r\n\r\n") && wire.to_lowercase().contains("content-length: "), "{path}: {wire:?}");
     }
     for path in ["/ws", &format!("/ws/orders/{id}"), &format!("{order}/stream"), "/api/orders/execute"] {
         let answer = ask(&server.client, "HEAD", path, &[]).await;
@@ -64,7 +51,7 @@ async fn head_is_answered_as_get_is_without_the_body() {
 }
 
 #[actix::test]
-async fn probes_are_answered_by_whatever_name_they_ask_or_by_none() {
+async fn probes_are_answered_for_any_host_name_and_without_one() {
     let server = Server::start(SWIFT);
     for path in PROBES {
         for method in ["GET", "HEAD"] {
@@ -75,11 +62,12 @@ async fn probes_are_answered_by_whatever_name_they_ask_or_by_none() {
                     "{method} {path} {host:?}"
                 );
             }
-            // HTTP/1.1 without a Host is no HTTP, which the server answers with 400 before anything else.
-            let said = raw(address(&server), &format!("{method} {path} HTTP/1.0\r\n\r\n"));
-            assert!(said.contains(" 200 OK"), "{method} {path}: {said}");
+            // HTTP/1.1 requires a Host, so only HTTP/1.0 can leave it out.
+            let request = format!("{method} {path} HTTP/1.0\r\n\r\n");
+            let answer = raw::answer_to_close(&server.client, request.as_bytes());
+            assert!(answer.contains(" 200 OK"), "{method} {path}: {answer}");
         }
-        // Pages of other servers, and whatever is no probe, get no further than before.
+        // Pages of other origins and requests that are no probes are still refused.
         let page = [("host", "evil.example"), ("origin", "http://evil.example")];
         assert_eq!(ask(&server.client, "GET", path, &page).await.status, 421, "{path}");
         assert_eq!(ask(&server.client, "POST", path, &[("host", "evil.example")]).await.status, 421, "{path}");
@@ -91,8 +79,8 @@ async fn probes_are_answered_by_whatever_name_they_ask_or_by_none() {
 }
 
 #[actix::test]
-async fn the_operators_address_may_be_a_name_and_is_asked_by_it() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+async fn the_operators_address_may_be_a_host_name() {
+    let port = free_address().port();
     let server = Server::start([("metrics.bind", format!("localhost:{port}").as_str())]);
     let operator = Client::of(&format!("http://127.0.0.1:{port}"));
     for host in ["localhost", "127.0.0.1", "[::1]"] {
@@ -105,8 +93,8 @@ async fn the_operators_address_may_be_a_name_and_is_asked_by_it() {
 }
 
 #[actix::test]
-async fn a_monitor_with_the_operators_token_asks_by_any_name() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+async fn a_monitor_with_the_operators_token_may_use_any_host_name() {
+    let port = free_address().port();
     let bind = format!("127.0.0.1:{port}");
     let _server = Server::start([("metrics.bind", bind.as_str()), ("metrics.token", "a-token-of-the-operator")]);
     let operator = Client::of(&format!("http://{bind}"));
@@ -116,11 +104,11 @@ async fn a_monitor_with_the_operators_token_asks_by_any_name() {
 }
 
 #[actix::test]
-async fn localhost_is_answered_by_whichever_address_a_client_takes_it_for() {
+async fn localhost_is_served_on_ipv4_and_on_ipv6() {
     let server = Server::start(SWIFT);
-    let port = address(&server).parse::<SocketAddr>().unwrap().port();
+    let port = server.client.port();
     let mut addresses = vec![format!("127.0.0.1:{port}")];
-    // A machine without IPv6 goes on with the other one.
+    // A machine may have no IPv6.
     if TcpListener::bind("[::1]:0").is_ok() {
         addresses.push(format!("[::1]:{port}"));
     }
@@ -131,12 +119,12 @@ async fn localhost_is_answered_by_whichever_address_a_client_takes_it_for() {
         assert_eq!(ask(&client, "GET", "/api/orders", &[("host", &host)]).await.status, 200, "{address}");
     }
     let only = Server::start([("server.host", "127.0.0.1")]);
-    let port = address(&only).parse::<SocketAddr>().unwrap().port();
-    assert!(TcpStream::connect(format!("[::1]:{port}")).is_err(), "an address is that address alone");
+    let port = only.client.port();
+    assert!(TcpStream::connect(format!("[::1]:{port}")).is_err(), "127.0.0.1 does not include ::1");
 }
 
 #[actix::test]
-async fn basic_credentials_of_a_proxy_are_refused_with_words_that_name_them() {
+async fn basic_credentials_of_a_proxy_are_refused_with_an_explanation() {
     let server = Server::start([]);
     for basic in ["Basic bWU6aHVudGVyMg==", "basic x"] {
         let answer = ask(&server.client, "GET", "/api/orders", &[("authorization", basic)]).await;

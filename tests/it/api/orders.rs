@@ -1,27 +1,27 @@
-//! What can be asked of orders over HTTP beyond submitting and following one.
+//! Orders over HTTP: cancelling all, lookups, timelines, dry runs, price impact, quotes, tokens and statistics.
 
 use serde_json::{Value, json};
 
-use crate::support::client::{at_once, order};
+use crate::support::client::order;
 use crate::support::process::{SWIFT, Server};
 
 #[actix::test]
-async fn all_open_orders_are_cancelled_at_once_and_each_is_accounted_for() {
+async fn a_cancel_of_all_reports_the_outcome_of_each_open_order() {
     let server = Server::start([("orders.max_concurrent", "1")]);
     let ended = server.client.submit(json!({})).await.order_id();
     server.client.until_ended(&ended).await;
     let live = server.client.submit(json!({})).await.order_id();
     server.client.until(&live, |order| order["status"] == "submitted").await;
-    let waiting: Vec<_> = at_once(20, (0..250).map(|_| server.client.submit(json!({})))).await;
-    let answer = server.client.send("DELETE", "/api/orders", &[], String::new()).await.unwrap();
+    let waiting = server.client.submit_many(250).await;
+    let answer = server.client.delete("/api/orders").await;
     assert_eq!((answer.status, &answer.body["success"]), (200, &json!(true)));
     let results = answer.body["results"].as_array().unwrap();
     let outcome =
         |id: &str| results.iter().find(|result| result["orderId"] == id).map(|result| result["outcome"].clone());
-    assert_eq!(outcome(&ended), None, "an ended order is left alone");
+    assert_eq!(outcome(&ended), None, "an ended order is not listed");
     assert_eq!(outcome(&live), Some(json!("too_late")));
-    for answer in &waiting {
-        assert_eq!(outcome(&answer.order_id()), Some(json!("cancelled")));
+    for id in &waiting {
+        assert_eq!(outcome(id), Some(json!("cancelled")));
     }
     assert_eq!((&answer.body["cancelled"], &answer.body["more"]), (&json!(250), &json!(false)));
     let open = server.client.get("/api/orders?status=pending").await.body;
@@ -29,7 +29,7 @@ async fn all_open_orders_are_cancelled_at_once_and_each_is_accounted_for() {
 }
 
 #[actix::test]
-async fn a_cancel_of_all_takes_the_filters_of_the_list_and_no_others() {
+async fn a_cancel_of_all_accepts_the_filters_of_the_list_and_no_others() {
     let server = Server::start([("orders.max_concurrent", "1"), ("orders.rate_limit_per_minute", "1")]);
     server.client.submit(json!({})).await;
     let sol = server.client.submit(json!({})).await.order_id();
@@ -40,32 +40,32 @@ async fn a_cancel_of_all_takes_the_filters_of_the_list_and_no_others() {
         json!([{ "orderId": usdt, "outcome": "cancelled", "status": "cancelled" }]),
         "{answer:?}"
     );
-    let answer = server.client.send("POST", "/api/orders/cancel?status=pending&tokenIn=SOL", &[], String::new()).await;
+    let answer = server.client.try_request("POST", "/api/orders/cancel?status=pending&tokenIn=SOL", &[], "").await;
     assert_eq!(answer.unwrap().body["results"][0]["orderId"], sol);
     for body in [json!({ "status": "confirmed" }), json!({ "status": "odd" }), json!({ "everything": true })] {
         assert_eq!(server.client.post("/api/orders/cancel", &body).await.status, 400, "{body}");
     }
-    let plain = server.client.send("POST", "/api/orders/cancel", &[("content-type", "text/plain")], "{}".into()).await;
+    let plain = server.client.try_request("POST", "/api/orders/cancel", &[("content-type", "text/plain")], "{}").await;
     assert_eq!(plain.unwrap().status, 415);
 }
 
 #[actix::test]
-async fn a_cancel_of_all_leaves_the_orders_of_others_alone() {
+async fn a_cancel_of_all_does_not_touch_the_orders_of_other_users() {
     let server = Server::start([("orders.max_concurrent", "1")]);
     let (alice, bob) = (server.client.registered("alice").await, server.client.registered("bobby").await);
     alice.submit(json!({})).await;
     let (hers, his) = (alice.submit(json!({})).await.order_id(), bob.submit(json!({})).await.order_id());
-    let answer = bob.send("DELETE", "/api/orders", &[], String::new()).await.unwrap();
+    let answer = bob.delete("/api/orders").await;
     assert_eq!(
         answer.body["results"],
         json!([{ "orderId": his, "outcome": "cancelled", "status": "cancelled" }]),
         "{answer:?}"
     );
-    assert_ne!(alice.get(&format!("/api/orders/{hers}")).await.body["status"], "cancelled");
+    assert_ne!(alice.order(&hers).await["status"], "cancelled");
 }
 
 #[actix::test]
-async fn an_order_is_found_by_its_clients_own_name() {
+async fn an_order_is_found_by_its_client_order_id() {
     let server = Server::start(SWIFT);
     let id = server.client.submit(json!({ "clientOrderId": "bot/7:a" })).await.order_id();
     let found = server.client.get("/api/orders/by-client-id/bot%2F7:a").await;
@@ -76,7 +76,7 @@ async fn an_order_is_found_by_its_clients_own_name() {
 }
 
 #[actix::test]
-async fn a_timeline_holds_every_quote_the_reason_of_the_choice_and_how_long_each_step_took() {
+async fn a_timeline_has_every_quote_the_reason_of_the_route_and_the_duration_of_each_step() {
     let server = Server::start(SWIFT.into_iter().chain([("simulation.quote_latency_ms", "20")]));
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until_ended(&id).await;
@@ -86,11 +86,11 @@ async fn a_timeline_holds_every_quote_the_reason_of_the_choice_and_how_long_each
     assert_eq!(building["quotes"].as_array().unwrap().len(), 2);
     let reason = building["reason"].as_str().unwrap();
     assert!(reason.starts_with(building["dexUsed"].as_str().unwrap()) && reason.contains("more than"), "{reason}");
-    assert!(confirmed.get("durationMs").is_none(), "it stands there for good");
+    assert!(confirmed.get("durationMs").is_none(), "the last status has no duration");
 }
 
 #[actix::test]
-async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
+async fn a_dry_run_shows_the_expected_swap_and_stores_nothing() {
     let server = Server::start(SWIFT);
     let dry = order(json!({ "dryRun": true, "clientOrderId": "later", "slippage": "0.02" }));
     let by_body = server.client.post("/api/orders/execute", &dry).await;
@@ -108,7 +108,7 @@ async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     let floor = exact.round_dp_with_strategy(6, rust_decimal::RoundingStrategy::ToPositiveInfinity).normalize();
     assert_eq!(number("minAmountOut"), floor);
     assert_eq!(server.client.get("/api/orders").await.body["orders"], json!([]));
-    // The name is still free.
+    // The client order id is still free.
     let other = server.client.submit(json!({ "clientOrderId": "later", "amountIn": "7" })).await;
     assert_eq!(other.status, 201);
     let impossible = server.client.post("/api/orders?dryRun=true", &order(json!({ "minAmountOut": "1000000" }))).await;
@@ -119,7 +119,7 @@ async fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
 }
 
 #[actix::test]
-async fn an_order_that_would_move_the_price_too_far_fails_for_good_instead_of_being_confirmed_at_a_loss() {
+async fn an_order_with_too_high_a_price_impact_fails_without_a_retry() {
     let server = Server::start(SWIFT);
     let everything = |fields: Value| {
         let mut order = json!({ "amountIn": "1000000000" });
@@ -132,13 +132,13 @@ async fn an_order_that_would_move_the_price_too_far_fails_for_good_instead_of_be
     assert_eq!(failed["error"]["code"], "price_impact_too_high", "{failed}");
     let dry = server.client.submit(everything(json!({ "dryRun": true }))).await;
     assert_eq!((&dry.body["success"], &dry.body["error"]["code"]), (&json!(false), &json!("price_impact_too_high")));
-    // Whoever says so gets it.
+    // The client may allow it.
     let id = server.client.submit(everything(json!({ "maxPriceImpact": "1" }))).await.order_id();
-    assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+    server.client.until_confirmed(&id).await;
 }
 
 #[actix::test]
-async fn one_base_unit_is_never_confirmed_with_nothing_to_show_for_it() {
+async fn an_order_of_one_base_unit_is_never_confirmed_with_an_amount_of_zero() {
     let server = Server::start(SWIFT);
     for (sold, bought) in [("SOL", "USDC"), ("USDC", "SOL")] {
         let smallest = if sold == "SOL" { "0.000000001" } else { "0.000001" };
@@ -147,7 +147,7 @@ async fn one_base_unit_is_never_confirmed_with_nothing_to_show_for_it() {
         let ended = server.client.until_ended(&id).await;
         match ended["status"].as_str().unwrap() {
             "confirmed" => assert_ne!(ended["amountOut"], "0", "{ended}"),
-            // A floor of so few units is missed by the smallest move of the price.
+            // The smallest price movement misses a minimum of so few units.
             _ => assert!(
                 ["no_liquidity", "slippage_exceeded"].contains(&ended["error"]["code"].as_str().unwrap()),
                 "{ended}"
@@ -169,7 +169,7 @@ async fn a_slippage_of_half_is_answered_with_a_warning() {
 }
 
 #[actix::test]
-async fn quotes_stand_side_by_side_with_all_that_speaks_for_them() {
+async fn every_venues_quote_is_listed_with_its_price_fee_impact_and_latency() {
     let server = Server::start(SWIFT);
     let answer = server.client.get("/api/quotes?tokenIn=SOL&tokenOut=USDC&amountIn=1.5").await.body;
     let quotes = answer["quotes"].as_array().unwrap();
@@ -184,7 +184,7 @@ async fn quotes_stand_side_by_side_with_all_that_speaks_for_them() {
 }
 
 #[actix::test]
-async fn the_known_tokens_are_told() {
+async fn the_known_tokens_are_listed() {
     let server = Server::start([]);
     let tokens = server.client.get("/api/tokens").await.body;
     let sol = json!({ "symbol": "SOL", "mint": "So11111111111111111111111111111111111111112", "decimals": 9 });
@@ -192,7 +192,7 @@ async fn the_known_tokens_are_told() {
 }
 
 #[actix::test]
-async fn the_figures_count_what_happened_since_the_start_and_what_waits() {
+async fn the_statistics_count_ended_and_waiting_orders_since_the_start() {
     let mut server = Server::start(SWIFT.into_iter().chain([("orders.max_attempts", "1")]));
     for _ in 0..5 {
         let id = server.client.submit(json!({})).await.order_id();
@@ -200,7 +200,7 @@ async fn the_figures_count_what_happened_since_the_start_and_what_waits() {
     }
     let id = server.client.submit(json!({ "minAmountOut": "1000000" })).await.order_id();
     server.client.until_ended(&id).await;
-    // What is told of an order is counted just before.
+    // An order is counted before its end is published.
     let stats = server.client.get("/api/stats").await.body;
     assert_eq!((&stats["orders"]["confirmed"], &stats["orders"]["failed"]), (&json!(5), &json!(1)));
     assert_eq!((&stats["successRate"], &stats["errors"]), (&json!("0.8333"), &json!({ "below_minimum": 1 })));
@@ -212,7 +212,7 @@ async fn the_figures_count_what_happened_since_the_start_and_what_waits() {
     server.set("simulation.quote_latency_ms", "2000");
     server.restart();
     let first = server.client.submit(json!({})).await.order_id();
-    at_once(3, (0..3).map(|_| server.client.submit(json!({})))).await;
+    server.client.submit_many(3).await;
     server.client.until(&first, |order| order["status"] == "routing").await;
     let stats = server.client.get("/api/stats").await.body;
     assert_eq!((&stats["open"], &stats["running"], &stats["queueDepth"]), (&json!(4), &json!(1), &json!(3)));
@@ -223,8 +223,5 @@ async fn the_figures_count_what_happened_since_the_start_and_what_waits() {
     server.restart();
     let stats = server.client.get("/api/stats").await.body;
     assert_eq!(stats["open"], json!(4));
-    assert_eq!(
-        server.client.send("DELETE", "/api/orders", &[], String::new()).await.unwrap().body["cancelled"],
-        json!(4)
-    );
+    assert_eq!(server.client.delete("/api/orders").await.body["cancelled"], json!(4));
 }

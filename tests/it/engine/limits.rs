@@ -1,17 +1,14 @@
-//! Never an eleventh running, never a 101st dispatch within any sixty seconds, none lost.
+//! Limits of dispatch: at most 10 running orders, and at most 100 dispatches in every 60 seconds.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::order::{OrderRequest, Priority, RecordedEvent};
-use order_engine::{Engine, Settings};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::client::at_once;
-use crate::support::embedded::{request, settings};
-use crate::support::memory_store::MemoryStore;
+use crate::support::embedded::{request, settings, start_on_paused_time};
 use crate::support::process::Server;
 
-/// When an order began to hold a slot and when it gave it back.
+/// The time at which an order got its slot, and the time at which it gave the slot back.
 type Run = (DateTime<Utc>, DateTime<Utc>);
 
 #[track_caller]
@@ -27,17 +24,10 @@ fn assert_within_limits(runs: &[Run], dispatches: &[DateTime<Utc>]) {
     }
 }
 
-/// An engine on paused time.
-async fn on_this_thread(settings: &Settings) -> Engine {
-    let engine = Engine::builder(settings.clone()).store(MemoryStore::new()).without_http().on_this_thread();
-    engine.start().await.unwrap()
-}
-
 #[actix::test]
-async fn a_burst_keeps_every_limit_and_loses_nothing() {
-    tokio::time::pause();
+async fn a_burst_stays_within_every_limit_and_loses_no_order() {
     let settings = settings([]);
-    let engine = on_this_thread(&settings).await;
+    let engine = start_on_paused_time(&settings).await;
     let mut subscriptions = Vec::new();
     for _ in 0..150 {
         let order = engine.submit(request(&settings), None).await.unwrap().order;
@@ -62,10 +52,9 @@ async fn a_burst_keeps_every_limit_and_loses_nothing() {
 }
 
 #[actix::test]
-async fn waiting_priorities_are_dispatched_four_two_one() {
-    tokio::time::pause();
+async fn waiting_priorities_share_the_dispatches_4_to_2_to_1() {
     let settings = settings([("orders.max_concurrent", "1"), ("orders.rate_limit_per_minute", "0")]);
-    let engine = on_this_thread(&settings).await;
+    let engine = start_on_paused_time(&settings).await;
     let mut orders = Vec::new();
     for number in 0..43 {
         let priority = [Priority::Low, Priority::Normal, Priority::High][number % 3];
@@ -81,25 +70,23 @@ async fn waiting_priorities_are_dispatched_four_two_one() {
         }
     }
     dispatched.sort_by_key(|(at, _)| *at);
-    // The first found nobody else waiting. After it come three rounds of seven in which all three wait.
+    // The first order is dispatched before any other waits. Then all three priorities wait in three rounds of seven.
     let share = |wanted| dispatched[1..22].iter().filter(|(_, priority)| *priority == wanted).count();
     assert_eq!((share(Priority::High), share(Priority::Normal), share(Priority::Low)), (12, 6, 3));
 }
 
 #[actix::test]
-async fn a_burst_that_is_killed_in_the_middle_keeps_the_limits_too() {
+async fn a_burst_with_a_kill_in_the_middle_stays_within_the_limits() {
     let mut server = Server::start([]);
-    let answers = at_once(32, (0..150).map(|_| server.client.submit(json!({})))).await;
-    assert!(answers.iter().all(|answer| answer.status == 201));
-    server.client.until(&answers[30].order_id(), |order| order["status"] == "submitted").await;
+    let ids = server.client.submit_many(150).await;
+    server.client.until(&ids[30], |order| order["status"] == "submitted").await;
     server.kill();
     server.restart();
     let (mut runs, mut dispatches) = (Vec::new(), Vec::new());
-    for answer in &answers {
-        let id = answer.order_id();
-        assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+    for id in &ids {
+        server.client.until_confirmed(id).await;
         let mut began = None;
-        for event in server.client.events(&id).await {
+        for event in server.client.events(id).await {
             let at = time(&event["timestamp"]);
             match event["status"].as_str().unwrap() {
                 "routing" => {
@@ -112,7 +99,7 @@ async fn a_burst_that_is_killed_in_the_middle_keeps_the_limits_too() {
         }
     }
     assert_within_limits(&runs, &dispatches);
-    assert_eq!(server.ledger().iter().filter(|entry| entry["outcome"] == "landed").count(), 150);
+    assert_eq!(server.landed_swaps(), 150);
     server.assert_no_second_swap();
 }
 

@@ -1,48 +1,49 @@
-//! Settings that are misspelled, garbled, or in the wrong place, and secrets among them.
+//! Invalid settings: misspelled, malformed or misplaced. They are refused by name, and their secrets are not shown.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::os::{run, run_aside};
 use crate::support::process::{SWIFT, Server};
 
-/// What a command says, on standard output and standard error, and its exit code.
-fn said_by(command: &mut Command) -> (Option<i32>, String) {
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+/// The exit code of a command, and everything that it printed.
+#[track_caller]
+fn printed_by(command: &mut Command) -> (Option<i32>, String) {
+    let finished = run(command);
+    (finished.code, finished.printed())
 }
 
-/// Fails unless the settings are refused with these words.
+/// Fails unless the settings are refused with a message that contains these texts.
 #[track_caller]
-fn assert_refused(command: &mut Command, words: &[&str]) {
-    let (code, said) = said_by(command);
-    assert_eq!(code, Some(78), "{said}");
-    for word in words {
-        assert!(said.contains(word), "{word} is not in:\n{said}");
+fn assert_refused(command: &mut Command, texts: &[&str]) {
+    let (code, printed) = printed_by(command);
+    assert_eq!(code, Some(78), "{printed}");
+    for text in texts {
+        assert!(printed.contains(text), "{text} is not in:\n{printed}");
     }
 }
 
-/// What `config` prints of one key.
+/// The value of one key in the output of `config`.
 #[track_caller]
 fn setting(command: &mut Command, key: &str) -> String {
-    let (code, said) = said_by(command);
-    assert_eq!(code, Some(0), "{said}");
-    let line = said.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in:\n{said}"));
-    line.trim().to_owned()
+    let (code, printed) = printed_by(command);
+    assert_eq!(code, Some(0), "{printed}");
+    let line = printed.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap_or_else(|| panic!("no {key} in:\n{printed}")).trim().to_owned()
 }
 
 #[test]
 fn a_log_level_that_would_log_nothing_is_refused_by_name() {
-    let server = Server::idle([]);
+    let server = Server::stopped([]);
     for level in
         ["warning", "verbose", "infos", "order_engine", "info,warning", "info,sqlx=warning", "sqlx=", ",", "2x"]
     {
         for variable in ["LOG_LEVEL", "RUST_LOG", "ORDER_ENGINE__LOG__LEVEL"] {
-            let words = ["log.level: ", "error, warn, info, debug, trace or off", variable];
-            assert_refused(server.command(&["config"]).env_remove("LOG_LEVEL").env(variable, level), &words);
+            let texts = ["log.level: ", "error, warn, info, debug, trace or off", variable];
+            assert_refused(server.command(&["config"]).env_remove("LOG_LEVEL").env(variable, level), &texts);
         }
     }
     for level in ["warn", "INFO", "off", "info,sqlx=off", "order_engine[order{id=1}]=trace,warn", " debug , sqlx=warn"]
@@ -53,7 +54,7 @@ fn a_log_level_that_would_log_nothing_is_refused_by_name() {
 
 #[test]
 fn a_misspelled_variable_stops_every_command_with_the_right_spelling() {
-    let server = Server::idle([]);
+    let server = Server::stopped([]);
     let right = "did you mean ORDER_ENGINE__AUTH__REQUIRED?";
     for name in [
         "ORDER_ENGINE_AUTH__REQUIRED",
@@ -66,14 +67,14 @@ fn a_misspelled_variable_stops_every_command_with_the_right_spelling() {
             assert_refused(server.command(arguments).env(name, "true"), &[name, right]);
         }
     }
-    // All that is wrong is said at once.
+    // Every error is reported, not only the first.
     let both = [("ORDER_ENGINE_AUTH__REQUIRED", "true"), ("PORT", "70000")];
     assert_refused(server.command(&["config"]).envs(both), &[right, "server.port: "]);
 }
 
 #[test]
-fn a_profile_means_exactly_its_own_file() {
-    let server = Server::idle([]);
+fn a_profile_reads_exactly_its_own_file() {
+    let server = Server::stopped([]);
     let folder = server.file("config");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("desk.toml"), "[orders]\nmax_open = 7\n").unwrap();
@@ -85,9 +86,9 @@ fn a_profile_means_exactly_its_own_file() {
     assert!(setting(&mut server.command(&["config", "--profile", "desk"]), "orders.max_open").starts_with("7 "));
     assert_refused(server.command(&["config"]).env("ORDER_ENGINE_PROFILE", "desk.eu"), &["profile: must be"]);
     std::fs::write(folder.join("near.toml"), "[orders]\nmax_opne = 7\n[auth]\nrequired = \"yes\"\n").unwrap();
-    let words =
+    let texts =
         ["orders.max_opne: ", "config/near.toml", "did you mean orders.max_open?", "auth.required: must be true or"];
-    assert_refused(&mut server.command(&["config", "--profile", "near"]), &words);
+    assert_refused(&mut server.command(&["config", "--profile", "near"]), &texts);
     std::fs::write(folder.join("flat.toml"), "orders = 7\n").unwrap();
     assert_refused(&mut server.command(&["config", "--profile", "flat"]), &["orders: is a section"]);
 }
@@ -98,39 +99,39 @@ async fn an_empty_variable_counts_as_unset() {
     let id = server.client.submit(json!({})).await.order_id();
     let mut command = server.command(&["watch", &id]);
     command.env("ORDER_ENGINE_URL", server.client.url()).env("ORDER_ENGINE_TOKEN", "");
-    let (code, said) = actix_web::rt::task::spawn_blocking(move || said_by(&mut command)).await.unwrap();
-    assert!(code == Some(0) && said.contains("confirmed"), "{said}");
+    let watch = run_aside(command).await;
+    assert!(watch.code == Some(0) && watch.stdout.contains("confirmed"), "{watch:?}");
     let empty =
         ["PROFILE", "CONFIG_DIR", "URL", "TOKEN", "_AUTH__REQUIRED"].map(|name| (format!("ORDER_ENGINE_{name}"), ""));
     assert!(setting(server.command(&["config"]).envs(empty), "auth.required").starts_with("false"));
-    let (code, said) = said_by(server.command(&["orders", "--help"]).env("ORDER_ENGINE_URL", ""));
-    assert!(code == Some(0) && said.contains("[default: http://127.0.0.1:3000]"), "{said}");
+    let (code, printed) = printed_by(server.command(&["orders", "--help"]).env("ORDER_ENGINE_URL", ""));
+    assert!(code == Some(0) && printed.contains("[default: http://127.0.0.1:3000]"), "{printed}");
 }
 
 #[test]
-fn a_token_that_cannot_be_sent_is_refused_and_not_shown() {
-    let server = Server::idle([]);
+fn a_token_that_no_header_can_have_is_refused_and_not_shown() {
+    let server = Server::stopped([]);
     for token in ["hunter2\n", "hun\nter2", "hunter2\r\nx: y", "hünter2", "hun ter2", "\thunter2"] {
         for arguments in [&["orders"][..], &["submit", "SOL", "USDC", "1"], &["watch", "x"], &["cancel", "x"]] {
-            let (code, said) = said_by(server.command(arguments).env("ORDER_ENGINE_TOKEN", token));
-            assert!(code == Some(78) && said.contains("ORDER_ENGINE_TOKEN: "), "{token:?}: {said}");
-            assert!(!said.contains("ter2") && !said.contains("panic"), "{said}");
+            let (code, printed) = printed_by(server.command(arguments).env("ORDER_ENGINE_TOKEN", token));
+            assert!(code == Some(78) && printed.contains("ORDER_ENGINE_TOKEN: "), "{token:?}: {printed}");
+            assert!(!printed.contains("ter2") && !printed.contains("panic"), "{printed}");
         }
-        let (code, said) = said_by(&mut server.command(&["orders", "--token", token]));
-        assert!(code == Some(78) && said.contains("--token: ") && !said.contains("ter2"), "{said}");
+        let (code, printed) = printed_by(&mut server.command(&["orders", "--token", token]));
+        assert!(code == Some(78) && printed.contains("--token: ") && !printed.contains("ter2"), "{printed}");
     }
     let token = ("ORDER_ENGINE__METRICS__TOKEN", "hunter2\nhunter2-hunter2");
-    let (code, said) = said_by(server.command(&["serve"]).envs([token]));
-    assert!(code == Some(78) && said.contains("metrics.token: ") && !said.contains("hunter2"), "{said}");
+    let (code, printed) = printed_by(server.command(&["serve"]).envs([token]));
+    assert!(code == Some(78) && printed.contains("metrics.token: ") && !printed.contains("hunter2"), "{printed}");
 }
 
 #[test]
-fn a_variable_that_is_no_text_matters_only_if_it_is_ours() {
-    let server = Server::idle([]);
+fn a_variable_that_is_not_utf_8_is_refused_only_if_it_is_a_setting() {
+    let server = Server::stopped([]);
     let garbled = OsStr::from_bytes(b"hunter2\xff");
     let mut command = server.command(&["config"]);
-    command.env("SOMEBODY_ELSES", garbled).env(OsStr::from_bytes(b"NO\xffNAME"), "x");
-    assert_eq!(said_by(&mut command).0, Some(0));
+    command.env("UNRELATED", garbled).env(OsStr::from_bytes(b"NO\xffNAME"), "x");
+    assert_eq!(printed_by(&mut command).0, Some(0));
     for name in ["DATABASE_URL", "ORDER_ENGINE__SERVER__PORT", "ORDER_ENGINE_PROFILE"] {
         assert_refused(server.command(&["serve"]).env(name, garbled), &[&format!("{name}: is not UTF-8")]);
     }
@@ -141,7 +142,7 @@ fn a_variable_that_is_no_text_matters_only_if_it_is_ours() {
 
 #[test]
 fn numbers_with_units_and_booleans_of_other_kinds_are_refused_by_name() {
-    let server = Server::idle([]);
+    let server = Server::stopped([]);
     for (key, wrong) in [
         ("orders.timeout_ms", "10s"),
         ("orders.timeout_ms", "1e3"),
@@ -164,8 +165,8 @@ fn numbers_with_units_and_booleans_of_other_kinds_are_refused_by_name() {
 }
 
 #[test]
-fn a_password_in_a_url_that_cannot_be_taken_apart_is_shown_nowhere() {
-    let server = Server::idle([]);
+fn a_password_in_a_malformed_url_is_not_shown() {
+    let server = Server::stopped([]);
     for url in [
         "postgres://me:hun?ter2@h/db",
         "postgres://me:12?ter2@h/db",
@@ -182,8 +183,8 @@ fn a_password_in_a_url_that_cannot_be_taken_apart_is_shown_nowhere() {
         "hunter2",
     ] {
         for name in ["DATABASE_URL", "ORDER_ENGINE__DATABASE__URL"] {
-            let (_, said) = said_by(server.command(&["config"]).env(name, url));
-            assert!(!said.contains("ter2"), "{url}:\n{said}");
+            let (_, printed) = printed_by(server.command(&["config"]).env(name, url));
+            assert!(!printed.contains("ter2"), "{url}:\n{printed}");
         }
     }
     for url in [
@@ -194,10 +195,10 @@ fn a_password_in_a_url_that_cannot_be_taken_apart_is_shown_nowhere() {
         "redis://:hunter2@h/x",
         "h:hunter2",
     ] {
-        let (_, said) = said_by(server.command(&["config"]).env("REDIS_URL", url));
-        assert!(!said.contains("ter2"), "{url}:\n{said}");
+        let (_, printed) = printed_by(server.command(&["config"]).env("REDIS_URL", url));
+        assert!(!printed.contains("ter2"), "{url}:\n{printed}");
     }
-    // A URL in the place of something else.
+    // A URL as the value of another setting.
     for name in [
         "HOST",
         "PORT",
@@ -206,14 +207,14 @@ fn a_password_in_a_url_that_cannot_be_taken_apart_is_shown_nowhere() {
         "ORDER_ENGINE__SIMULATION__LEDGER",
         "ORDER_ENGINE__AUTH__REQUIRED",
     ] {
-        let (_, said) = said_by(server.command(&["config"]).env(name, "postgres://me:hunter2@h/db"));
-        assert!(!said.contains("hunter2"), "{name}:\n{said}");
+        let (_, printed) = printed_by(server.command(&["config"]).env(name, "postgres://me:hunter2@h/db"));
+        assert!(!printed.contains("hunter2"), "{name}:\n{printed}");
     }
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_named_by_line_and_column_without_its_secret() {
-    let server = Server::idle([]);
+fn a_toml_error_is_reported_by_line_and_column_without_the_secret() {
+    let server = Server::stopped([]);
     std::fs::create_dir(server.file("config")).unwrap();
     for secret in [
         "secret = \"hunter2",
@@ -236,16 +237,16 @@ fn a_file_that_is_no_toml_is_named_by_line_and_column_without_its_secret() {
         "secret = \"hunter2\\q\"",
     ] {
         std::fs::write(server.file("config/desk.toml"), format!("[auth]\n{secret}\n")).unwrap();
-        let (code, said) = said_by(&mut server.command(&["config", "--profile", "desk"]));
-        assert!(code == Some(78) && !said.contains("hunter2") && !said.contains("7777"), "{secret}:\n{said}");
+        let (code, printed) = printed_by(&mut server.command(&["config", "--profile", "desk"]));
+        assert!(code == Some(78) && !printed.contains("hunter2") && !printed.contains("7777"), "{secret}:\n{printed}");
     }
     std::fs::write(server.file("config/desk.toml"), "[auth]\nsecret = \"hunter2\n").unwrap();
     assert_refused(&mut server.command(&["serve", "--profile", "desk"]), &["config/desk.toml: line 2, column 1"]);
 }
 
 #[test]
-fn the_password_in_the_clients_url_is_shown_by_neither_help_nor_errors() {
-    let server = Server::idle([]);
+fn a_password_in_the_clients_url_is_shown_neither_in_help_nor_in_errors() {
+    let server = Server::stopped([]);
     for url in [
         "http://me:hunter2@127.0.0.1:9",
         "http://me:hun?ter2@127.0.0.1",
@@ -256,10 +257,18 @@ fn the_password_in_the_clients_url_is_shown_by_neither_help_nor_errors() {
         for arguments in
             [&["orders"][..], &["orders", "--help"], &["help", "orders"], &["orders", "--dance"], &["watch", "x"]]
         {
-            let (_, said) = said_by(server.command(arguments).env("ORDER_ENGINE_URL", url));
-            assert!(!said.contains("ter2"), "{url} {arguments:?}:\n{said}");
+            let (_, printed) = printed_by(server.command(arguments).env("ORDER_ENGINE_URL", url));
+            assert!(!printed.contains("ter2"), "{url} {arguments:?}:\n{printed}");
         }
-        let (code, said) = said_by(&mut server.command(&["orders", "--url", url]));
-        assert!(code == Some(78) && said.contains("--url: ") && !said.contains("ter2"), "{url}:\n{said}");
+        let (code, printed) = printed_by(&mut server.command(&["orders", "--url", url]));
+        assert!(code == Some(78) && printed.contains("--url: ") && !printed.contains("ter2"), "{url}:\n{printed}");
     }
+}
+
+#[actix::test]
+async fn wrong_settings_stop_the_start_and_each_is_named() {
+    let server = Server::start([]);
+    let refused = run(server.command(&["serve"]).env("PORT", "99999").env("MAX_CONCURRENT_ORDERS", "many"));
+    assert_eq!(refused.code, Some(78), "{refused:?}");
+    assert!(refused.stderr.contains("server.port") && refused.stderr.contains("orders.max_concurrent"), "{refused:?}");
 }

@@ -1,4 +1,4 @@
-//! The process ended at every moment that [`order_engine::runtime::crash_points`] names, and what may not be said when it dies.
+//! The process ends at each of the [`order_engine::runtime::crash_points`].
 
 use std::time::Duration;
 
@@ -6,23 +6,25 @@ use order_engine::runtime::crash_points::CRASH_POINTS;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::faults::kills::rough;
-use crate::support::client::{at_once, order};
-use crate::support::crowd::{Crowd, full, seed};
+use crate::faults::kills::failing;
+use crate::support::campaign;
+use crate::support::client::concurrently;
+use crate::support::crowd::Crowd;
 use crate::support::history::History;
-use crate::support::process::{PATIENCE, SWIFT, Server, postgres_for_all};
+use crate::support::process::{SWIFT, Server, shared_postgres};
+use crate::support::wait::TIMEOUT;
 
 #[actix::test]
-async fn an_engine_that_crashes_at_any_named_moment_loses_nothing_and_swaps_nothing_twice() {
-    let rounds = if full() { 20 } else { 1 };
-    let seed = seed();
+async fn a_crash_at_any_crash_point_loses_no_order_and_causes_no_second_swap() {
+    let rounds = campaign::size(20, 1);
+    let seed = campaign::seed();
     for (index, (point, _)) in CRASH_POINTS.iter().enumerate() {
-        if *point == "store.written" && postgres_for_all().is_some() {
-            eprintln!("{point}: does not come on PostgreSQL, where a group is written and committed by one statement");
+        if *point == "store.written" && shared_postgres().is_some() {
+            eprintln!("{point}: not reached on PostgreSQL, which writes and commits a batch with one statement");
             continue;
         }
         let crowd = Crowd::new(seed + index as u64);
-        let mut server = rough([("simulation.quote_latency_ms", "5"), ("simulation.swap_latency_max_ms", "40")]);
+        let mut server = failing([("simulation.quote_latency_ms", "5"), ("simulation.swap_latency_max_ms", "40")]);
         for round in 0..rounds {
             crash_once(&mut server, &crowd, point, round).await;
         }
@@ -31,10 +33,10 @@ async fn an_engine_that_crashes_at_any_named_moment_loses_nothing_and_swaps_noth
     }
 }
 
-/// Arms a crash point, trades until the process is gone, and starts it again unarmed.
+/// Arms a crash point, trades until the process has ended, and starts it again without the crash point.
 async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str, round: u32) {
-    crowd.meet(server);
-    // Some moments come once a process, some only to orders that are cancelled or broken, most to every order.
+    crowd.connect_to(server);
+    // Some points are reached once in a process, some only by cancelled or panicking orders, most by every order.
     let hits = match point {
         "manager.draining" | "persistence.flushing" | "engine.recovering" => 0,
         "order.cancelling" | "manager.reloading" | "manager.reloaded" => crowd.draw(3),
@@ -45,57 +47,57 @@ async fn crash_once(server: &mut Server, crowd: &std::rc::Rc<Crowd>, point: &str
         armed.push_str(";order=2*off->20*panic->off");
         crowd.poison_one_in(2);
     }
-    let at_the_stop = ["manager.draining", "persistence.flushing"].contains(&point);
-    // What stands open when the armed process starts is taken up by it, and may end it before it says where it listens.
-    crowd.trade(10);
-    crowd.some_moment(30).await;
+    let in_shutdown = ["manager.draining", "persistence.flushing"].contains(&point);
+    // The armed process recovers the open orders, which may end it before it listens.
+    crowd.start_trades(10);
+    crowd.random_pause(30).await;
     server.kill();
     server.set("FAILPOINTS", &armed);
-    let mut stands = server.try_restart();
-    crowd.meet(server);
-    if at_the_stop {
-        crowd.trade(10);
-        crowd.some_moment(40).await;
-        server.ask_to_stop();
+    let mut listens = server.try_restart();
+    crowd.connect_to(server);
+    if in_shutdown {
+        crowd.start_trades(10);
+        crowd.random_pause(40).await;
+        server.send_sigterm();
     }
     let started = Instant::now();
     while server.ended().is_none() {
-        let late = started.elapsed() > PATIENCE;
-        assert!(!late, "{point}, round {round}: the process never came to that moment, clients are {}", crowd.doing());
-        // More than that at once, and a busy machine is not done with them before patience is.
-        if !at_the_stop && crowd.trading() < 200 {
-            crowd.trade(3);
+        let late = started.elapsed() > TIMEOUT;
+        assert!(
+            !late,
+            "{point}, round {round}: the process never reaches the point, clients are {}",
+            crowd.activities()
+        );
+        // A busy machine does not finish more concurrent orders before the timeout.
+        if !in_shutdown && crowd.trading() < 200 {
+            crowd.start_trades(3);
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-        if point == "engine.recovering" && stands {
-            // Nothing was open. In no time at all nobody gets an order in either, and so it would go on.
-            crowd.some_moment(300).await;
+        if point == "engine.recovering" && listens {
+            // No order was open, so the point was not reached. The pause lets clients submit some.
+            crowd.random_pause(300).await;
             server.kill();
-            stands = server.try_restart();
-            crowd.meet(server);
+            listens = server.try_restart();
+            crowd.connect_to(server);
         }
     }
     server.set("FAILPOINTS", "");
     crowd.poison_one_in(0);
     server.restart();
-    crowd.meet(server);
+    crowd.connect_to(server);
 }
 
 #[actix::test]
-async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
-    // Persistence panics between its commit and its answers.
+async fn a_panic_after_the_commit_is_never_answered_with_not_accepted() {
+    // Persistence panics after its commit and before its answers.
     let mut server = Server::start(SWIFT.into_iter().chain([("FAILPOINTS", "persistence.answering=3*off->panic")]));
     let mut history = History::default();
     let keys: Vec<_> = (0..40).map(|number| format!("key-{number}")).collect();
-    let posts = keys.iter().map(|key| {
-        let client = server.client.clone();
-        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
-        async move { client.send("POST", "/api/orders", &headers, order(json!({})).to_string()).await }
-    });
-    for (key, answer) in keys.iter().zip(at_once(40, posts).await) {
-        history.asked(key);
+    let posts = keys.iter().map(|key| server.client.try_submit_with_key(key, json!({})));
+    for (key, answer) in keys.iter().zip(concurrently(40, posts).await) {
+        history.submit_sent(key);
         if let Ok(answer) = answer {
-            history.answered(Some(key), &answer);
+            history.submit_answered(Some(key), &answer);
         }
     }
     assert_eq!(server.wait().code(), Some(70));

@@ -1,5 +1,5 @@
-//! The process killed at random moments, stopped under load, its chain's answers lost, its blocks gone: whatever happens,
-//! the history stays one that [`crate::support::history`] accepts.
+//! Kills at random times, stops under load, lost answers of the chain, expired swaps: the history checker accepts every
+//! resulting history.
 
 use std::io::Write as _;
 use std::rc::Rc;
@@ -13,28 +13,24 @@ use order_engine::Engine;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
 use order_engine::chain::{Chain, ChainError};
-use order_engine::domain::id::{ClientKey, OrderId};
 use order_engine::domain::lifecycle::Status;
 use order_engine::domain::swap::{Observation, Signature};
 use order_engine::domain::user::Owner;
 use order_engine::service::orders::CancelRefused;
-use order_engine::store::{
-    CommitError, DispatchRecord, ListFilter, OrderStore, Page, ReadError, StoredOrder, Unfinished, UnfinishedFrom,
-    Write, Written,
-};
+use order_engine::store::OrderStore;
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::support::client::at_once;
-use crate::support::crowd::{Crowd, full, seed};
-use crate::support::databases::Postgres;
+use crate::support::campaign;
+use crate::support::client::concurrently;
+use crate::support::crowd::Crowd;
 use crate::support::embedded::{request, settings};
 use crate::support::history::{Findings, History};
 use crate::support::memory_store::MemoryStore;
+use crate::support::postgres::Postgres;
 use crate::support::process::{SWIFT, Server};
 
-/// Settings under which much goes wrong, and swaps expire within a second.
-pub const ROUGH: [(&str, &str); 10] = [
+/// Settings with many failures of venues and chain, under which swaps expire within a second.
+pub const FAILURES: [(&str, &str); 10] = [
     ("orders.max_attempts", "6"),
     ("chain.resend_ms", "40"),
     ("simulation.block_ms", "5"),
@@ -47,13 +43,13 @@ pub const ROUGH: [(&str, &str); 10] = [
     ("simulation.lost_answer_rate", "0.3"),
 ];
 
-/// An engine in rough weather.
-pub fn rough<'a>(more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
-    Server::start(SWIFT.into_iter().chain(ROUGH).chain(more))
+/// An engine with many failures of venues and chain.
+pub fn failing<'a>(more: impl IntoIterator<Item = (&'a str, &'a str)>) -> Server {
+    Server::start(SWIFT.into_iter().chain(FAILURES).chain(more))
 }
 
-/// Draws other latencies for the next start, so that kills meet orders at all stages.
-fn change_the_weather(server: &mut Server, crowd: &Crowd) {
+/// Draws other latencies for the next start, so that kills find orders in every status.
+fn redraw_latencies(server: &mut Server, crowd: &Crowd) {
     let quote = crowd.draw(20);
     let least = crowd.draw(30);
     server.set("simulation.quote_latency_ms", &quote.to_string());
@@ -63,21 +59,21 @@ fn change_the_weather(server: &mut Server, crowd: &Crowd) {
     server.set("orders.threads", ["0", "1", "2"][crowd.draw(3) as usize]);
 }
 
-async fn killed_again_and_again(mut server: Server, crowd: Rc<Crowd>, kills: usize, orders: usize) -> Findings {
-    crowd.meet(&server);
+async fn kill_repeatedly(mut server: Server, crowd: Rc<Crowd>, kills: usize, orders: usize) -> Findings {
+    crowd.connect_to(&server);
     for kill in 0..kills {
-        crowd.trade(orders / kills);
-        crowd.some_moment(80).await;
+        crowd.start_trades(orders / kills);
+        crowd.random_pause(80).await;
         server.kill();
-        change_the_weather(&mut server, &crowd);
+        redraw_latencies(&mut server, &crowd);
         if crowd.draw(8) == 0 {
-            // Killed again before it stands.
+            // Killed again during the start.
             server.spawn();
-            crowd.some_moment(40).await;
+            crowd.random_pause(40).await;
             server.kill();
         }
         server.restart();
-        crowd.meet(&server);
+        crowd.connect_to(&server);
         if (kill + 1) % 10 == 0 {
             eprintln!("{} kills", kill + 1);
         }
@@ -88,62 +84,62 @@ async fn killed_again_and_again(mut server: Server, crowd: Rc<Crowd>, kills: usi
 }
 
 #[actix::test]
-async fn an_engine_that_is_killed_again_and_again_loses_nothing_and_swaps_nothing_twice() {
-    let crowd = Crowd::new(seed());
-    let (kills, orders) = if full() { (100, 2_500) } else { (8, 200) };
-    let findings = killed_again_and_again(rough([]), crowd, kills, orders).await;
+async fn repeated_kills_lose_no_order_and_cause_no_second_swap() {
+    let crowd = Crowd::new(campaign::seed());
+    let (kills, orders) = campaign::size((100, 2_500), (8, 200));
+    let findings = kill_repeatedly(failing([]), crowd, kills, orders).await;
     assert!(findings.orders >= orders * 4 / 5 && findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
 #[actix::test]
-async fn an_engine_on_postgres_that_is_killed_again_and_again_loses_nothing_either() {
+async fn repeated_kills_on_postgres_lose_no_order_and_cause_no_second_swap() {
     let postgres = Postgres::start();
     let url = postgres.create_database("faults");
-    let crowd = Crowd::new(seed());
-    let (kills, orders) = if full() { (40, 1_000) } else { (8, 200) };
-    let findings = killed_again_and_again(rough([("database.url", url.as_str())]), crowd, kills, orders).await;
+    let crowd = Crowd::new(campaign::seed());
+    let (kills, orders) = campaign::size((40, 1_000), (8, 200));
+    let findings = kill_repeatedly(failing([("database.url", url.as_str())]), crowd, kills, orders).await;
     assert!(findings.orders >= orders * 4 / 5 && findings.confirmed > findings.orders / 2, "{findings:?}");
 }
 
 #[actix::test]
-async fn orders_at_every_stage_survive_a_stop_under_load() {
-    let crowd = Crowd::new(seed());
-    let mut server = rough([]);
-    crowd.meet(&server);
-    let stops = if full() { 40 } else { 4 };
+async fn orders_in_every_status_survive_a_stop_under_load() {
+    let crowd = Crowd::new(campaign::seed());
+    let mut server = failing([]);
+    crowd.connect_to(&server);
+    let stops = campaign::size(40, 4);
     for stop in 0..stops {
-        crowd.trade(25);
-        crowd.some_moment(60).await;
-        server.ask_to_stop();
+        crowd.start_trades(25);
+        crowd.random_pause(60).await;
+        server.send_sigterm();
         let status = loop {
             if let Some(status) = server.ended() {
                 break status;
             }
-            crowd.some_moment(5).await;
+            crowd.random_pause(5).await;
         };
         assert!(status.success(), "stop {stop}: {status}");
-        change_the_weather(&mut server, &crowd);
+        redraw_latencies(&mut server, &crowd);
         server.set("server.shutdown_timeout_ms", ["1", "50", "400"][crowd.draw(3) as usize]);
         server.restart();
-        crowd.meet(&server);
+        crowd.connect_to(&server);
     }
     let findings = crowd.check(&server).await;
     eprintln!("{stops} stops: 0 violations in {findings:?}");
 }
 
 #[actix::test]
-async fn no_answer_that_the_chain_loses_leads_to_a_second_swap() {
-    let answers = if full() { 1_000 } else { 100 };
+async fn lost_answers_of_the_chain_cause_no_second_swap() {
+    let answers = campaign::size(1_000, 100);
     let mut server = Server::start(SWIFT.into_iter().chain([
         ("simulation.lost_answer_rate", "1"),
         ("simulation.swap_latency_max_ms", "200"),
         ("chain.resend_ms", "20"),
     ]));
     let mut history = History::default();
-    for answer in at_once(50, (0..answers).map(|_| server.client.submit(json!({})))).await {
-        history.answered(None, &answer);
+    for answer in concurrently(50, (0..answers).map(|_| server.client.submit(json!({})))).await {
+        history.submit_answered(None, &answer);
     }
-    // Half of what is lost is lost together with the process that waited for it.
+    // Some of the answers are lost together with the process that waited for them.
     server.kill();
     server.restart();
     let findings = history.check(&server).await;
@@ -151,26 +147,26 @@ async fn no_answer_that_the_chain_loses_leads_to_a_second_swap() {
 }
 
 #[actix::test]
-async fn a_swap_is_signed_anew_when_its_blocks_have_gone_by_and_not_before() {
+async fn a_new_swap_is_signed_only_after_the_last_one_has_expired() {
     let mut server = Server::start(SWIFT.into_iter().chain([
         ("simulation.swap_latency_min_ms", "600000"),
         ("simulation.swap_latency_max_ms", "600000"),
         ("chain.resend_ms", "20"),
     ]));
     let mut history = History::default();
-    let answers = at_once(20, (0..20).map(|_| server.client.submit(json!({})))).await;
+    let answers = concurrently(20, (0..20).map(|_| server.client.submit(json!({})))).await;
     for answer in &answers {
-        history.answered(None, answer);
+        history.submit_answered(None, answer);
         server.client.until(&answer.order_id(), |order| order["status"] == "submitted").await;
     }
-    // Restarted on the same height: they are asked for again, and nothing is signed.
+    // After a restart at the same block height the swaps are watched again, and none is signed.
     server.kill();
     server.set("simulation.swap_latency_min_ms", "0");
     server.set("simulation.swap_latency_max_ms", "0");
     server.restart();
     let other = server.client.submit(json!({})).await;
     server.client.until_ended(&other.order_id()).await;
-    history.answered(None, &other);
+    history.submit_answered(None, &other);
     assert_eq!(server.ledger().len(), 21);
     server.kill();
     let jump = json!({ "line": "jump", "at": Utc::now(), "blocks": 1_000 });
@@ -184,39 +180,35 @@ async fn a_swap_is_signed_anew_when_its_blocks_have_gone_by_and_not_before() {
 }
 
 #[actix::test]
-async fn a_client_that_never_got_its_answer_repeats_with_its_key_and_has_one_order() {
+async fn a_submit_repeated_after_a_kill_makes_one_order() {
     let mut server = Server::start(SWIFT);
     let mut history = History::default();
-    for round in 0..if full() { 40 } else { 5 } {
+    for round in 0..campaign::size(40, 5) {
         let keys: Vec<_> = (0..10).map(|number| format!("key-{round}-{number}")).collect();
         let posts = keys.iter().map(|key| {
-            history.asked(key);
+            history.submit_sent(key);
             let (client, key) = (server.client.clone(), key.clone());
-            actix::spawn(async move { post(&client, &key).await })
+            actix::spawn(async move { client.try_submit_with_key(&key, json!({})).await })
         });
         let posts: Vec<_> = posts.collect();
+        // The moment of the kill is what is tested; each round has another one.
         tokio::time::sleep(Duration::from_micros(700 * round % 8_000)).await;
         server.kill();
         server.restart();
         for (key, first) in keys.iter().zip(posts) {
             let first = first.await.unwrap();
-            let again = post(&server.client, key).await.unwrap();
+            let again = server.client.submit_with_key(key, json!({})).await;
             assert!(first.is_err() || again.status == 200, "{key}: {first:?}, {again:?}");
             for answer in [first, Ok(again)].iter().flatten() {
-                history.answered(Some(key), answer);
+                history.submit_answered(Some(key), answer);
             }
         }
     }
     history.check(&server).await;
 }
 
-async fn post(client: &crate::support::client::Client, key: &str) -> Result<crate::support::client::Answer, String> {
-    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
-    client.send("POST", "/api/orders", &headers, crate::support::client::order(json!({})).to_string()).await
-}
-
 #[actix::test]
-async fn a_swap_that_expired_is_stored_as_expired_also_when_its_order_ran_out_of_time() {
+async fn an_expired_swap_is_stored_as_expired_also_where_its_order_times_out() {
     let server = Server::start(SWIFT.into_iter().chain([
         ("simulation.drop_rate", "1"),
         ("simulation.block_ms", "10"),
@@ -225,68 +217,26 @@ async fn a_swap_that_expired_is_stored_as_expired_also_when_its_order_ran_out_of
     ]));
     let mut history = History::default();
     let answer = server.client.submit(json!({})).await;
-    history.answered(None, &answer);
+    history.submit_answered(None, &answer);
     let order = server.client.until_ended(&answer.order_id()).await;
     assert_eq!(order["error"]["code"], "timeout");
     history.check(&server).await;
 }
 
-/// A store whose first commit of a new order happens, and panics before it can say so.
-struct DiesBeforeItAnswers(Arc<MemoryStore>);
-
-#[async_trait]
-impl OrderStore for DiesBeforeItAnswers {
-    fn parallel_commits(&self) -> usize {
-        1
-    }
-
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {
-        self.0.commit(batch).await?;
-        panic!("committed, and gone");
-    }
-
-    async fn writer_of(&self, order: OrderId, seq: u32) -> Result<Option<Uuid>, ReadError> {
-        self.0.writer_of(order, seq).await
-    }
-
-    async fn order(&self, id: OrderId) -> Result<Option<StoredOrder>, ReadError> {
-        self.0.order(id).await
-    }
-
-    async fn order_by_key(&self, owner: Owner, key: &ClientKey) -> Result<Option<OrderId>, ReadError> {
-        self.0.order_by_key(owner, key).await
-    }
-
-    async fn unfinished(&self, from: UnfinishedFrom, limit: u64) -> Result<Unfinished, ReadError> {
-        self.0.unfinished(from, limit).await
-    }
-
-    async fn list(&self, filter: &ListFilter) -> Result<Page, ReadError> {
-        self.0.list(filter).await
-    }
-
-    async fn latest_dispatches(&self, limit: u64) -> Result<Vec<DispatchRecord>, ReadError> {
-        self.0.latest_dispatches(limit).await
-    }
-
-    async fn close(&self) {}
-}
-
 #[actix::test]
-async fn a_client_is_never_told_that_nothing_is_stored_of_an_order_that_is() {
-    let store = MemoryStore::new();
-    let dying = Arc::new(DiesBeforeItAnswers(store.clone()));
+async fn a_panic_after_the_commit_is_answered_with_outcome_unknown() {
+    let store = MemoryStore::panicking_after_commit();
     let settings = settings([]);
-    let engine = Engine::builder(settings.clone()).store(dying).without_http().start().await.unwrap();
+    let engine = Engine::builder(settings.clone()).store(store.clone()).without_http().start().await.unwrap();
     let answer = engine.submit(request(&settings), None).await;
     let Err(SubmitError::OutcomeUnknown(id)) = answer else { panic!("{answer:?}") };
     assert!(store.order(id).await.unwrap().is_some());
     assert!(engine.finished().await.contains("Persistence"));
 }
 
-/// A chain that never decides, and counts how often one swap is waited for at once.
+/// A chain that never settles a swap, and counts the concurrent watches.
 #[derive(Default)]
-struct NeverDecides {
+struct NeverSettles {
     watching: AtomicUsize,
     most: AtomicUsize,
 }
@@ -300,7 +250,7 @@ impl Drop for Watching<'_> {
 }
 
 #[async_trait]
-impl Chain for NeverDecides {
+impl Chain for NeverSettles {
     async fn block_height(&self) -> Result<u64, ChainError> {
         Ok(1)
     }
@@ -309,18 +259,18 @@ impl Chain for NeverDecides {
         Ok(())
     }
 
-    async fn watch(&self, _: Signature, patience: Duration) -> Result<Observation, ChainError> {
+    async fn watch(&self, _: Signature, timeout: Duration) -> Result<Observation, ChainError> {
         let watching = Watching(&self.watching);
         self.most.fetch_max(self.watching.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        tokio::time::sleep(patience.max(Duration::from_millis(20))).await;
+        tokio::time::sleep(timeout.max(Duration::from_millis(20))).await;
         drop(watching);
         Ok(Observation { height: 1, outcome: None })
     }
 }
 
 #[actix::test]
-async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
-    let chain = Arc::new(NeverDecides::default());
+async fn repeated_cancels_do_not_start_a_second_watch_of_a_swap() {
+    let chain = Arc::new(NeverSettles::default());
     let settings = settings([("simulation.quote_latency_ms", "0")]);
     let builder = Engine::builder(settings.clone()).store(MemoryStore::new()).chain(chain.clone()).without_http();
     let engine = builder.start().await.unwrap();
@@ -331,7 +281,7 @@ async fn a_swap_whose_order_is_cancelled_again_and_again_is_waited_for_once() {
         let refused = engine.service().cancel(Owner::Shared, order.id).await.unwrap_err();
         assert!(matches!(refused, CancelRefused::ByOrder(CancelError::TooLate(_))), "{refused}");
     }
-    // The last cancel's turn is over once the order answers again.
+    // The order answers again after it has handled the last cancel.
     engine.service().order(Owner::Shared, order.id).await.unwrap();
     assert_eq!(chain.most.load(Ordering::SeqCst), 1);
     engine.shutdown().await;

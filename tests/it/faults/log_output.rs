@@ -1,28 +1,31 @@
-//! Standard output and standard error that nobody reads, that are full, or that stand still.
+//! Standard output and standard error that are closed, full or not read.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
+use crate::support::client::Client;
+use crate::support::os::{Finished, free_address, run_printing_to, signal};
 use crate::support::process::{SWIFT, Server};
+use crate::support::wait::until;
 
 /// A disk that is always full.
 fn full_disk() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
 
-/// A pipe whose reader has gone.
+/// A pipe whose reader is closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// An engine that logs everything.
-fn talkative() -> Server {
-    let mut server = Server::idle(SWIFT);
+/// An engine with the lowest log level.
+fn verbose_engine() -> Server {
+    let mut server = Server::stopped(SWIFT);
     server.set("LOG_LEVEL", "trace");
     server
 }
@@ -30,18 +33,15 @@ fn talkative() -> Server {
 async fn confirm_orders(server: &Server, orders: usize) {
     for _ in 0..orders {
         let id = server.client.submit(json!({})).await.order_id();
-        assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+        server.client.until_confirmed(&id).await;
     }
 }
 
 async fn dropped_lines(server: &Server) -> u64 {
-    let metrics = server.client.get("/metrics").await;
-    let lines = metrics.body.as_str().unwrap().lines();
-    let figure = lines.filter_map(|line| line.strip_prefix("order_engine_log_lines_dropped_total ")).next();
-    figure.expect("dropped log lines are counted").parse().unwrap()
+    server.client.metric("order_engine_log_lines_dropped_total").await
 }
 
-async fn assert_lives_without_logs(mut server: Server) {
+async fn check_without_a_log(mut server: Server) {
     confirm_orders(&server, 20).await;
     assert!(dropped_lines(&server).await > 0);
     let ready = server.client.get("/ready").await;
@@ -51,25 +51,25 @@ async fn assert_lives_without_logs(mut server: Server) {
 }
 
 #[actix::test]
-async fn orders_are_confirmed_and_sigterm_ends_with_0_when_the_reader_of_the_log_is_gone() {
-    let mut server = talkative();
+async fn with_a_closed_log_pipe_orders_are_confirmed_and_sigterm_exits_with_0() {
+    let mut server = verbose_engine();
     server.restart_logging_to(closed_pipe());
-    assert_lives_without_logs(server).await;
+    check_without_a_log(server).await;
 }
 
 #[actix::test]
-async fn orders_are_confirmed_and_sigterm_ends_with_0_when_the_disk_of_the_log_is_full() {
-    let mut server = talkative();
+async fn with_the_log_on_a_full_disk_orders_are_confirmed_and_sigterm_exits_with_0() {
+    let mut server = verbose_engine();
     server.restart_logging_to(full_disk());
-    assert_lives_without_logs(server).await;
+    check_without_a_log(server).await;
 }
 
 #[actix::test]
-async fn orders_are_confirmed_and_sigterm_ends_with_0_when_the_reader_of_the_log_has_stalled() {
+async fn with_an_unread_log_pipe_orders_are_confirmed_and_sigterm_exits_with_0() {
     let (reader, writer) = pipe().unwrap();
-    let mut server = talkative();
+    let mut server = verbose_engine();
     server.restart_logging_to(writer);
-    // Far more than a pipe takes.
+    // Far more than the capacity of a pipe.
     confirm_orders(&server, 100).await;
     assert_eq!(server.client.get("/ready").await.status, 200);
     assert_eq!(server.terminate().code(), Some(0));
@@ -77,20 +77,18 @@ async fn orders_are_confirmed_and_sigterm_ends_with_0_when_the_reader_of_the_log
 }
 
 #[actix::test]
-async fn lines_are_dropped_and_counted_when_the_reader_of_the_log_has_stalled() {
+async fn with_an_unread_log_pipe_lines_are_dropped_and_counted() {
     let (reader, writer) = pipe().unwrap();
-    let mut server = talkative();
+    let mut server = verbose_engine();
     server.restart_logging_to(writer);
     while dropped_lines(&server).await == 0 {
         confirm_orders(&server, 50).await;
     }
     let ready = server.client.get("/ready").await;
     assert!(ready.status == 200 && ready.body["reasons"].to_string().contains("log lines"), "{ready:?}");
-    // Once the reader reads again, all is well.
+    // Once the pipe is read again the engine recovers.
     std::thread::spawn(move || drain(reader));
-    while server.client.get("/ready").await.body["status"] != "ok" {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    server.client.until_ready_status("ok").await;
     assert_eq!(server.terminate().code(), Some(0));
 }
 
@@ -99,8 +97,8 @@ fn drain(reader: PipeReader) {
 }
 
 #[actix::test]
-async fn the_log_is_whole_and_in_order_at_the_end_of_the_process() {
-    let mut server = talkative();
+async fn the_log_is_complete_when_the_process_has_exited() {
+    let mut server = verbose_engine();
     let log = server.file("log");
     server.restart_logging_to(File::create(&log).unwrap());
     confirm_orders(&server, 5).await;
@@ -112,8 +110,8 @@ async fn the_log_is_whole_and_in_order_at_the_end_of_the_process() {
 
 #[cfg(feature = "failpoints")]
 #[actix::test]
-async fn an_order_whose_actor_panics_is_mended_when_nobody_reads_the_log() {
-    let mut server = talkative();
+async fn a_panicking_order_is_restarted_without_a_readable_log() {
+    let mut server = verbose_engine();
     server.set("FAILPOINTS", "order=2*panic->off");
     let log = server.file("log");
     for (index, stderr) in
@@ -121,7 +119,7 @@ async fn an_order_whose_actor_panics_is_mended_when_nobody_reads_the_log() {
     {
         server.restart_logging_to(stderr);
         let id = server.client.submit(json!({ "clientOrderId": format!("poison-{index}") })).await.order_id();
-        assert_eq!(server.client.until_ended(&id).await["status"], "confirmed");
+        server.client.until_confirmed(&id).await;
         assert_eq!(server.terminate().code(), Some(0));
     }
     let log = std::fs::read_to_string(log).unwrap();
@@ -133,24 +131,24 @@ async fn an_order_whose_actor_panics_is_mended_when_nobody_reads_the_log() {
 }
 
 #[test]
-fn a_start_that_fails_ends_when_the_reader_of_the_log_has_stalled() {
+fn a_failing_start_exits_with_an_unread_log_pipe() {
     let (reader, mut writer) = pipe().unwrap();
-    // As much as a pipe takes.
+    // The capacity of a pipe.
     writer.write_all(&[b'x'; 64 * 1024]).unwrap();
-    let mut server = Server::idle([("server.port", "no-port")]);
+    let mut server = Server::stopped([("server.port", "no-port")]);
     server.spawn_logging_to(writer);
     assert_eq!(server.wait().code(), Some(78));
     drop(reader);
 }
 
-/// Runs a command with its standard output in other hands; what it says on standard error must be no panic.
-async fn run(server: &Server, arguments: &[&str], stdout: impl Into<Stdio>) -> Output {
+/// Runs a command with another standard output, and fails if it panics.
+async fn run(server: &Server, arguments: &[&str], stdout: impl Into<Stdio>) -> Finished {
     let mut command = server.command(arguments);
-    command.env("ORDER_ENGINE_URL", server.client.url()).stdout(stdout).stderr(Stdio::piped());
-    let output = actix_web::rt::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!said.contains("panic"), "{arguments:?}: {said}");
-    output
+    command.env("ORDER_ENGINE_URL", server.client.url());
+    let stdout = stdout.into();
+    let finished = actix_web::rt::task::spawn_blocking(move || run_printing_to(&mut command, stdout)).await.unwrap();
+    assert!(!finished.stderr.contains("panic"), "{arguments:?}: {finished:?}");
+    finished
 }
 
 const COMMANDS: [&[&str]; 11] = [
@@ -168,49 +166,47 @@ const COMMANDS: [&[&str]; 11] = [
 ];
 
 #[actix::test]
-async fn a_command_ends_quietly_when_nobody_reads_what_it_prints() {
+async fn a_command_with_a_closed_output_exits_without_an_error() {
     let server = Server::start(SWIFT);
     confirm_orders(&server, 1).await;
     for arguments in COMMANDS {
-        let output = run(&server, arguments, closed_pipe()).await;
-        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments:?}");
+        let finished = run(&server, arguments, closed_pipe()).await;
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 
 #[actix::test]
-async fn a_command_names_the_full_disk_that_its_output_is_lost_on() {
+async fn a_command_with_its_output_on_a_full_disk_reports_the_error() {
     let server = Server::start(SWIFT);
     confirm_orders(&server, 1).await;
     for arguments in COMMANDS {
-        let output = run(&server, arguments, full_disk()).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(74), "{arguments:?}: {said}");
-        assert!(said.contains("standard output cannot be written: No space left"), "{arguments:?}: {said}");
+        let Finished { code, stderr, .. } = run(&server, arguments, full_disk()).await;
+        assert_eq!(code, Some(74), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("standard output cannot be written: No space left"), "{arguments:?}: {stderr}");
     }
 }
 
 #[actix::test]
-async fn an_order_that_is_not_seen_to_its_end_is_not_said_to_be_confirmed() {
+async fn watch_does_not_exit_with_0_if_its_output_is_lost_before_the_end() {
     let server = Server::start(SWIFT);
     let id = server.client.submit(json!({})).await.order_id();
-    let output = run(&server, &["watch", &id], closed_pipe()).await;
-    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(141), &b""[..]));
-    assert_eq!(run(&server, &["watch", &id], full_disk()).await.status.code(), Some(74));
+    let closed = run(&server, &["watch", &id], closed_pipe()).await;
+    assert_eq!((closed.code, closed.stderr.as_str()), (Some(141), ""));
+    assert_eq!(run(&server, &["watch", &id], full_disk()).await.code, Some(74));
 }
 
 #[actix::test]
-async fn a_submit_whose_output_is_lost_says_on_standard_error_which_order_is_accepted() {
+async fn a_submit_whose_output_is_lost_names_its_order_on_standard_error() {
     let server = Server::start(SWIFT);
-    let output = run(&server, &["submit", "SOL", "USDC", "1"], full_disk()).await;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let finished = run(&server, &["submit", "SOL", "USDC", "1"], full_disk()).await;
     let orders = server.client.get("/api/orders").await.body;
     let id = orders["orders"][0]["orderId"].as_str().unwrap();
-    assert!(output.status.code() == Some(74) && said.contains(id), "{said}");
+    assert!(finished.code == Some(74) && finished.stderr.contains(id), "{finished:?}");
 }
 
 #[test]
-fn a_command_that_cannot_even_say_what_is_wrong_ends_with_its_own_exit_code() {
-    let server = Server::idle([("server.port", "no-port")]);
+fn a_command_that_cannot_print_its_error_keeps_its_exit_code() {
+    let server = Server::stopped([("server.port", "no-port")]);
     for (arguments, code) in [(&["config"][..], 78), (&["serve"], 78), (&["orders"], 1), (&["dance"], 2)] {
         for stderr in [closed_pipe(), full_disk().into()] {
             let mut command = server.command(arguments);
@@ -218,4 +214,29 @@ fn a_command_that_cannot_even_say_what_is_wrong_ends_with_its_own_exit_code() {
             assert_eq!(command.status().unwrap().code(), Some(code), "{arguments:?}");
         }
     }
+}
+
+#[actix::test]
+async fn an_engine_whose_standard_output_is_closed_runs() {
+    let other = Server::start(SWIFT);
+    let port = free_address().port();
+    let mut engine = other
+        .command(&["serve"])
+        .env("DATABASE_URL", "sqlite::memory:")
+        .env("ORDER_ENGINE__SIMULATION__LEDGER", "memory")
+        .env("PORT", port.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(engine.stdout.take());
+    let client = Client::of(&format!("http://127.0.0.1:{port}"));
+    until("the engine was served", async || {
+        assert!(engine.try_wait().unwrap().is_none(), "the engine has ended");
+        client.is_served().await
+    })
+    .await;
+    let id = client.submit(json!({})).await.order_id();
+    client.until_confirmed(&id).await;
+    signal("TERM", &[engine.id()]);
+    assert_eq!(engine.wait().unwrap().code(), Some(0));
 }

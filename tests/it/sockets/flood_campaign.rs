@@ -1,9 +1,9 @@
-//! Ten thousand hostile frames a second, beside clients that follow their own orders.
+//! Ten thousand hostile frames a second, while healthy clients follow their own orders.
 //!
-//! The flood is every kind of frame that costs its sender little, at one steady total rate, on sockets for many orders and
-//! for one. A connection that the engine ends is opened again at once. Beside it users submit orders at a steady rate, each
-//! with many sockets that are told every step. What they feel is measured on the client's side: the time from the submit
-//! to each step at each socket.
+//! The flood has every kind of frame that costs its sender little, at a constant total rate, on sockets for many orders
+//! and for one order. A connection that the engine ends is opened again immediately. Meanwhile users submit orders at a
+//! constant rate and follow them on many sockets each. The test measures, on the client's side, the time from the
+//! submit to the arrival of each step at each socket.
 
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
@@ -19,33 +19,35 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use crate::support::client::{Client, at_once, client_frame};
-use crate::support::crowd::full;
-use crate::support::process::{PATIENCE, SWIFT, Server};
+use crate::support::campaign;
+use crate::support::client::{Client, concurrently};
+use crate::support::process::{SWIFT, Server};
+use crate::support::raw;
+use crate::support::wait::TIMEOUT;
 
-/// Each order is told in so many steps.
+/// The number of steps of each order.
 const STEPS: usize = 5;
 
-/// Memory that the flood may add, in KiB.
+/// The memory that the flood may add, in KiB.
 const MAY_ADD_KIB: u64 = 64 * 1024;
 
-/// Who is healthy, and for how long that is watched.
+/// The number of healthy clients, and the length of the run.
 #[derive(Clone, Copy)]
 struct Size {
     users: usize,
     sockets_per_user: usize,
-    /// A user's orders in one round, and the time from one to the next.
+    /// The orders of a user in one round, and the time from one to the next.
     orders: usize,
     pause: Duration,
-    /// Pairs of rounds, one without the flood and one beside it.
+    /// Pairs of rounds, one without the flood and one with it.
     pairs: usize,
-    /// Rounds of flood until memory is looked at, and again as many after that.
+    /// Rounds of flood before memory is measured, and the same number after that.
     rounds: usize,
 }
 
 impl Size {
-    fn of_this_run() -> Self {
-        if full() {
+    fn of_campaign() -> Self {
+        if campaign::is_full() {
             // Rounds of one minute; 150,000 measurements in each.
             Self { users: 20, sockets_per_user: 50, orders: 30, pause: Duration::from_secs(2), pairs: 5, rounds: 10 }
         } else {
@@ -54,53 +56,47 @@ impl Size {
     }
 }
 
-/// What a hostile client sends first, and what it sends again and again.
+/// The first bytes of a hostile client, and the frame that it repeats.
 struct Kind {
     first: Vec<u8>,
     frame: Vec<u8>,
 }
 
-/// Every kind of frame: those that mean nothing, those that never end, and those that are not WebSocket.
+/// Every kind of frame: without meaning, without an end, and invalid in the WebSocket protocol.
 fn kinds() -> Vec<Kind> {
-    // Without the bit that ends a message.
-    let unfinished = |opcode, payload: &[u8]| {
-        let mut frame = client_frame(opcode, payload);
-        frame[0] &= 0x7f;
-        frame
-    };
     let garbage = &b"{\"type\":\"subscribe\",\"orderId\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{{{{{\\u0000"[..];
     let long = [b'x'; 120];
     let alone = [
-        client_frame(0x1, b""),
-        client_frame(0x2, b""),
-        client_frame(0x1, b"x"),
-        client_frame(0x1, garbage),
-        client_frame(0x2, &long),
-        client_frame(0x1, br#"{"type":"ping"}"#),
-        client_frame(0x1, br#"{"type":"submit","order":{"tokenIn":7}}"#),
-        client_frame(0x9, b""),
-        client_frame(0x9, &[b'x'; 125]),
-        client_frame(0xa, b""),
+        raw::client_frame(0x1, b""),
+        raw::client_frame(0x2, b""),
+        raw::client_frame(0x1, b"x"),
+        raw::client_frame(0x1, garbage),
+        raw::client_frame(0x2, &long),
+        raw::client_frame(0x1, br#"{"type":"ping"}"#),
+        raw::client_frame(0x1, br#"{"type":"submit","order":{"tokenIn":7}}"#),
+        raw::client_frame(0x9, b""),
+        raw::client_frame(0x9, &[b'x'; 125]),
+        raw::client_frame(0xa, b""),
         // Text that is not UTF-8.
-        client_frame(0x1, &[0xff, 0xfe]),
-        // Codes that nobody may send, and half a code.
-        client_frame(0x8, &[0, 0]),
-        client_frame(0x8, &[0xff, 0xff]),
-        client_frame(0x8, &[3]),
+        raw::client_frame(0x1, &[0xff, 0xfe]),
+        // Close codes that are not allowed, and half a code.
+        raw::client_frame(0x8, &[0, 0]),
+        raw::client_frame(0x8, &[0xff, 0xff]),
+        raw::client_frame(0x8, &[3]),
         // Without a mask.
         vec![0x81, 2, b'h', b'i'],
         // Reserved bits, a reserved opcode, and a ping in parts.
-        [&[0xf1][..], &client_frame(0x1, b"")[1..]].concat(),
-        client_frame(0x3, b""),
-        unfinished(0x9, b""),
-        // More than may be, and more than there can be.
+        [&[0xf1][..], &raw::client_frame(0x1, b"")[1..]].concat(),
+        raw::client_frame(0x3, b""),
+        raw::unfinished_frame(0x9, b""),
+        // A length above the limit, and the largest length.
         [&[0x82, 0xff][..], &(1_u64 << 20).to_be_bytes(), &[0; 4]].concat(),
         [&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat(),
     ];
     let continued = [
-        (unfinished(0x1, b""), unfinished(0x0, b"")),
-        (unfinished(0x2, &long), unfinished(0x0, &long)),
-        (unfinished(0x1, b""), unfinished(0x1, b"")),
+        (raw::unfinished_frame(0x1, b""), raw::unfinished_frame(0x0, b"")),
+        (raw::unfinished_frame(0x2, &long), raw::unfinished_frame(0x0, &long)),
+        (raw::unfinished_frame(0x1, b""), raw::unfinished_frame(0x1, b"")),
     ];
     alone
         .into_iter()
@@ -109,41 +105,41 @@ fn kinds() -> Vec<Kind> {
         .collect()
 }
 
-/// What the flood has done so far.
+/// What the flood did so far.
 #[derive(Default)]
 struct Counts {
     frames: AtomicU64,
-    // Connections that became a socket, those that did not, and those that the engine has ended.
+    // Connections that became a socket, that did not, and that the engine ended.
     opened: AtomicU64,
     refused: AtomicU64,
     ended: AtomicU64,
 }
 
-/// One hostile client. It has no more than one connection.
+/// One hostile client, with at most one connection.
 struct Hostile {
     client: Client,
     path: String,
     first: Vec<u8>,
-    // The frame, often enough for one turn and one more.
+    // The frame, repeated for one turn and once more.
     frames: Vec<u8>,
     frame_bytes: usize,
     stream: Option<TcpStream>,
-    // How much of a frame was sent when the connection took no more.
+    // The bytes of the last frame that were sent before the connection was full.
     sent_bytes: usize,
-    // Whether the answer to the upgrade has come.
+    // Whether the answer to the upgrade has arrived.
     answered: bool,
 }
 
 impl Hostile {
     /// The most frames that it sends in one turn.
-    const AT_ONCE: u64 = 250;
+    const MAX_FRAMES: u64 = 250;
 
     fn new(client: &Client, path: &str, kind: Kind) -> Self {
         Self {
             client: client.clone(),
             path: path.to_owned(),
             first: kind.first,
-            frames: kind.frame.repeat(usize::try_from(Self::AT_ONCE).unwrap() + 1),
+            frames: kind.frame.repeat(usize::try_from(Self::MAX_FRAMES).unwrap() + 1),
             frame_bytes: kind.frame.len(),
             stream: None,
             sent_bytes: 0,
@@ -151,7 +147,7 @@ impl Hostile {
         }
     }
 
-    /// Takes what it was answered, and sends so many frames; on a new connection if the last one was ended.
+    /// Reads the answers and sends frames; on a new connection if the engine ended the last one.
     fn turn(&mut self, frames: u64, counts: &Counts) {
         if self.is_ended(counts) {
             self.stream = None;
@@ -162,7 +158,7 @@ impl Hostile {
             None => self.open(),
         };
         let bytes = usize::try_from(frames).unwrap() * self.frame_bytes;
-        // Otherwise it is held back, or was ended, which the next turn finds.
+        // An error means that the connection is full or was ended, which the next turn detects.
         if let Ok(written) = stream.write(&self.frames[self.sent_bytes..self.sent_bytes + bytes]) {
             let sent = self.sent_bytes + written;
             counts.frames.fetch_add((sent / self.frame_bytes) as u64, Ordering::Relaxed);
@@ -172,7 +168,7 @@ impl Hostile {
     }
 
     fn open(&mut self) -> TcpStream {
-        let mut stream = self.client.raw_socket(&self.path);
+        let mut stream = raw::upgrade(&self.client, &self.path);
         (self.answered, self.sent_bytes) = (false, 0);
         // The engine may have ended it already.
         let _ = stream.write_all(&self.first);
@@ -203,17 +199,17 @@ impl Hostile {
     }
 }
 
-/// Whether a close frame is among these answers. It waits for no more than that: the flood goes on elsewhere, while the
-/// engine waits for the client to end the connection. All else that the engine says is ASCII or a longer length.
+/// Whether a close frame is among these answers. The hostile client then opens another connection, while the engine
+/// waits for the end of this one. All other bytes of the engine are ASCII or longer lengths.
 fn has_close(answers: &[u8]) -> bool {
     answers.windows(2).any(|head| head[0] == 0x88 && head[1] < 100)
 }
 
-/// Hostile clients on a thread of their own, until it is dropped.
+/// Hostile clients on a separate thread, until this is dropped.
 struct Flood {
     counts: Arc<Counts>,
     thread: Option<JoinHandle<()>>,
-    // The thread ends when this does.
+    // The thread ends when this is dropped.
     stop: Option<Sender<()>>,
 }
 
@@ -233,7 +229,7 @@ impl Flood {
         let clients = hostile.len() as u128;
         while stopped.recv_timeout(Self::TICK) == Err(RecvTimeoutError::Timeout) {
             let due = begun.elapsed().as_millis() * u128::from(Self::FRAMES_PER_SECOND) / 1_000 / clients;
-            let frames = u64::try_from(due).unwrap().saturating_sub(sent).min(Hostile::AT_ONCE);
+            let frames = u64::try_from(due).unwrap().saturating_sub(sent).min(Hostile::MAX_FRAMES);
             sent += frames;
             hostile.iter_mut().for_each(|one| one.turn(frames, counts));
         }
@@ -250,7 +246,10 @@ impl Drop for Flood {
     fn drop(&mut self) {
         self.stop = None;
         let ended = self.thread.take().map(JoinHandle::join);
-        assert!(std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the flood went on to its end");
+        assert!(
+            std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()),
+            "the thread of the flood panicked"
+        );
     }
 }
 
@@ -258,11 +257,11 @@ impl Drop for Flood {
 struct Healthy {
     client: Client,
     sockets: usize,
-    // When the present order was submitted.
+    // The time of the last submit.
     submitted: Rc<Cell<Instant>>,
-    // One permit for each step that has arrived at a socket.
+    // One permit for each step that arrived at a socket.
     arrived: Rc<Semaphore>,
-    told: Rc<RefCell<Vec<Duration>>>,
+    delays: Rc<RefCell<Vec<Duration>>>,
     accepted: RefCell<Vec<Duration>>,
 }
 
@@ -273,17 +272,16 @@ impl Healthy {
             sockets,
             submitted: Rc::new(Cell::new(Instant::now())),
             arrived: Rc::new(Semaphore::new(0)),
-            told: Rc::default(),
+            delays: Rc::default(),
             accepted: RefCell::default(),
         };
         for _ in 0..sockets {
-            let mut socket = this.client.socket("/ws").await;
-            assert_eq!(socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await["type"], "subscribed");
-            let (submitted, arrived, told) = (this.submitted.clone(), this.arrived.clone(), this.told.clone());
+            let mut socket = this.client.follow_all().await;
+            let (submitted, arrived, delays) = (this.submitted.clone(), this.arrived.clone(), this.delays.clone());
             actix::spawn(async move {
                 loop {
                     socket.until(|message| message["type"] == "order:update").await;
-                    told.borrow_mut().push(submitted.get().elapsed());
+                    delays.borrow_mut().push(submitted.get().elapsed());
                     arrived.add_permits(1);
                 }
             });
@@ -291,7 +289,7 @@ impl Healthy {
         this
     }
 
-    /// Submits so many orders, and waits for each until every socket was told all of it.
+    /// Submits orders one after the other; each when every socket has received every step of the one before.
     async fn trade(&self, orders: usize, pause: Duration) {
         let mut tick = interval(pause);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -303,45 +301,45 @@ impl Healthy {
             self.accepted.borrow_mut().push(submitted.elapsed());
             assert_eq!(answer.status, 201, "{answer:?}");
             let steps = u32::try_from(self.sockets * STEPS).unwrap();
-            let all = timeout(PATIENCE, self.arrived.acquire_many(steps)).await;
-            all.expect("every socket is told every step").unwrap().forget();
+            let all = timeout(TIMEOUT, self.arrived.acquire_many(steps)).await;
+            all.expect("every socket receives every step").unwrap().forget();
         }
     }
 }
 
-/// What users felt in one round, in microseconds.
-struct Felt {
-    told_p50: u128,
-    told_p99: u128,
+/// The latencies of one round, in microseconds: from the submit to each step at each socket, and to the answer.
+struct Latencies {
+    step_p50: u128,
+    step_p99: u128,
     accepted_p99: u128,
 }
 
-/// One round of all users' orders, evenly spread over time.
-async fn round(users: &[Healthy], size: &Size) -> Felt {
+/// One round of all users' orders, spread evenly over time.
+async fn round(users: &[Healthy], size: &Size) -> Latencies {
     let all = users.iter().zip(0_u32..).map(|(user, number)| async move {
         sleep(size.pause * number / u32::try_from(size.users).unwrap()).await;
         user.trade(size.orders, size.pause).await;
-        (user.told.take(), user.accepted.take())
+        (user.delays.take(), user.accepted.take())
     });
-    let (told, accepted): (Vec<_>, Vec<_>) = at_once(size.users, all).await.into_iter().unzip();
-    let (mut told, mut accepted) = (told.concat(), accepted.concat());
-    assert_eq!(told.len(), size.users * size.orders * size.sockets_per_user * STEPS);
-    told.sort_unstable();
+    let (delays, accepted): (Vec<_>, Vec<_>) = concurrently(size.users, all).await.into_iter().unzip();
+    let (mut delays, mut accepted) = (delays.concat(), accepted.concat());
+    assert_eq!(delays.len(), size.users * size.orders * size.sockets_per_user * STEPS);
+    delays.sort_unstable();
     accepted.sort_unstable();
     let of = |sorted: &[Duration], hundredths: usize| sorted[sorted.len() * hundredths / 100].as_micros();
-    Felt { told_p50: of(&told, 50), told_p99: of(&told, 99), accepted_p99: of(&accepted, 99) }
+    Latencies { step_p50: of(&delays, 50), step_p99: of(&delays, 99), accepted_p99: of(&accepted, 99) }
 }
 
-/// The load of the machine, as everybody on it makes it.
+/// The load average of the machine.
 fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 #[actix::test]
-async fn ten_thousand_hostile_frames_a_second_eat_no_memory_and_healthy_sockets_are_told_everything_in_time() {
-    let size = Size::of_this_run();
-    // An order that is tried again every few minutes, for longer than this takes, keeps the sockets for one order open.
+async fn ten_thousand_hostile_frames_a_second_use_little_memory_and_do_not_delay_healthy_sockets() {
+    let size = Size::of_campaign();
+    // The order waits for its next attempt for longer than this test takes, which keeps its sockets open.
     let settings =
         [("orders.backoff_initial_ms", "86400000"), ("orders.timeout_ms", "86400000"), ("orders.max_attempts", "100")];
     let server = Server::start(SWIFT.into_iter().chain(settings));
@@ -353,10 +351,10 @@ async fn ten_thousand_hostile_frames_a_second_eat_no_memory_and_healthy_sockets_
         let client = server.client.registered(&format!("healthy{number}")).await;
         users.push(Healthy::new(client, size.sockets_per_user).await);
     }
-    let tell = |what: &str, felt: &Felt| {
-        let (Felt { told_p50, told_p99, accepted_p99 }, memory) = (felt, server.memory_kib());
+    let report = |what: &str, latencies: &Latencies| {
+        let (Latencies { step_p50, step_p99, accepted_p99 }, memory) = (latencies, server.memory_kib());
         eprintln!(
-            "{what}: told p50 {told_p50} us, p99 {told_p99} us; accepted p99 {accepted_p99} us; {memory} KiB; load {}",
+            "{what}: steps p50 {step_p50} us, p99 {step_p99} us; accepted p99 {accepted_p99} us; {memory} KiB; load {}",
             load()
         );
     };
@@ -367,53 +365,53 @@ async fn ten_thousand_hostile_frames_a_second_eat_no_memory_and_healthy_sockets_
     };
     let beside = async |flood: &Flood, what: &str| {
         let (begun, start) = (Instant::now(), flood.so_far());
-        let felt = round(&users, &size).await;
+        let latencies = round(&users, &size).await;
         let (now, took) = (flood.so_far(), begun.elapsed().as_millis());
         let [frames, opened, ended, _] = [0, 1, 2, 3].map(|at| u128::from(now[at] - start[at]) * 1_000 / took);
-        tell(&format!("{what}: {frames} frames/s, {opened} opened and {ended} ended a second"), &felt);
-        // Otherwise it would not show what it says.
+        report(&format!("{what}: {frames} frames/s, {opened} opened and {ended} ended a second"), &latencies);
+        // A slower flood, or one that is refused, would prove nothing.
         assert!(frames >= 7_500, "the flood is only {frames} frames a second");
         assert!(ended > 0 && now[3] == 0, "no connection is ended, or {} upgrades were refused", now[3]);
-        felt
+        latencies
     };
 
-    // What is new only once (pages of memory, the database's cache) belongs to neither measure.
-    tell("warming up", &round(&users, &Size { orders: 3, ..size }).await);
-    // In turn, because the machine may have other work meanwhile.
+    // Costs that occur once (memory pages, the database's cache) belong to neither measurement.
+    report("warming up", &round(&users, &Size { orders: 3, ..size }).await);
+    // The rounds alternate, because the machine may have other work meanwhile.
     let mut pairs = Vec::new();
     let before = server.memory_kib();
     for number in 1..=size.pairs {
         let alone = round(&users, &size).await;
-        tell(&format!("alone {number}"), &alone);
+        report(&format!("alone {number}"), &alone);
         let flood = begin();
         let beside = beside(&flood, &format!("beside {number}")).await;
-        pairs.push((beside.told_p99 * 1_000 / alone.told_p99, alone.told_p99, beside.told_p99));
+        pairs.push((beside.step_p99 * 1_000 / alone.step_p99, alone.step_p99, beside.step_p99));
     }
 
     let flood = begin();
-    let until_then = async |part: &str| {
+    let memory_after = async |part: &str| {
         for number in 1..=size.rounds {
             beside(&flood, &format!("{part} {number}")).await;
         }
         server.memory_kib()
     };
-    let then = until_then("flood").await;
-    let at_last = until_then("flood goes on").await;
+    let first = memory_after("flood").await;
+    let last = memory_after("flood goes on").await;
     drop(flood);
-    let order = hostile.get(&format!("/api/orders/{waits}")).await.body;
+    let order = hostile.order(&waits).await;
     assert!(order["completedAt"].is_null(), "sockets for an order that has ended are closed at once: {order}");
-    tell("after", &round(&users, &size).await);
+    report("after", &round(&users, &size).await);
 
-    assert!(then <= before + MAY_ADD_KIB, "{before} KiB before, {then} KiB beside the flood");
-    // A short run has hardly begun to use what it uses.
-    let may_add = if full() { then / 20 } else { MAY_ADD_KIB };
-    assert!(at_last <= then + may_add, "{then} KiB, and {at_last} KiB after as long again");
+    assert!(first <= before + MAY_ADD_KIB, "{before} KiB before, {first} KiB beside the flood");
+    // A short run has not reached its steady state.
+    let may_add = campaign::size(first / 20, MAY_ADD_KIB);
+    assert!(last <= first + may_add, "{first} KiB, and {last} KiB after twice the time");
     pairs.sort_unstable();
     let (ratio, alone, beside) = pairs[pairs.len() / 2];
     eprintln!(
         "p99 from submit to each step at each socket, the median pair: {alone} us alone, {beside} us beside the flood; \
-         memory {before} KiB before, {then} KiB then, {at_last} KiB at last"
+         memory {before} KiB before, {first} KiB after half of the flood, {last} KiB at its end"
     );
-    // In a short run a few measurements decide, and other tests run meanwhile.
-    assert!(!full() || ratio <= 2_000, "{pairs:?}: thousandths, us alone, us beside the flood");
+    // A short run has few measurements, and other tests run meanwhile.
+    assert!(!campaign::is_full() || ratio <= 2_000, "{pairs:?}: thousandths, us alone, us beside the flood");
 }

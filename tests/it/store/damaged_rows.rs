@@ -1,14 +1,14 @@
-//! Rows that cannot be read: the order or key they belong to is set aside, and everything else goes on.
+//! Rows that cannot be read: their order or key is set aside, and everything else goes on.
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use serde_json::{Value, json};
 
-use crate::support::client::Client;
-use crate::support::databases::Postgres;
+use crate::support::client::{Answer, Client};
+use crate::support::postgres::Postgres;
 use crate::support::process::{SWIFT, Server};
 
-/// Swaps stay undecided, and an order whose first attempt failed waits.
-const STANDSTILL: [(&str, &str); 5] = [
+/// Settings under which swaps stay unsettled, and an order whose first attempt failed waits.
+const UNSETTLED: [(&str, &str); 5] = [
     ("simulation.swap_latency_min_ms", "600000"),
     ("simulation.swap_latency_max_ms", "600000"),
     ("simulation.valid_blocks", "10000000"),
@@ -16,9 +16,9 @@ const STANDSTILL: [(&str, &str); 5] = [
     ("chain.alarm_ms", "600000"),
 ];
 
-/// Where an order stands when a row of it is damaged.
+/// The state of an order when one of its rows is damaged.
 #[derive(Clone, Copy, Debug)]
-enum Stands {
+enum State {
     /// It waits for its next attempt.
     Open,
     /// Its swap may land.
@@ -27,74 +27,74 @@ enum Stands {
     Ended,
 }
 
-/// What is done to an order's rows; `{id}` is its id as the database writes it.
-const DAMAGES: [(Stands, &str); 11] = [
-    (Stands::Open, r#"UPDATE orders SET request = '{"tokenIn":' WHERE id = {id}"#),
-    (Stands::Open, "UPDATE order_events SET data = 'nothing' WHERE order_id = {id} AND seq = 2"),
-    (Stands::Open, "DELETE FROM order_events WHERE order_id = {id}"),
-    (Stands::Open, "UPDATE order_events SET status = 'failed' WHERE order_id = {id} AND seq = 1"),
-    (Stands::Live, "UPDATE orders SET request = '[]' WHERE id = {id}"),
-    (Stands::Live, "DELETE FROM transactions WHERE order_id = {id}"),
-    (Stands::Live, "DELETE FROM order_events WHERE order_id = {id} AND status = 'submitted'"),
-    (Stands::Live, "DELETE FROM order_events WHERE order_id = {id} AND seq > 1"),
-    (Stands::Ended, "UPDATE order_events SET data = '{}' WHERE order_id = {id} AND seq = 2"),
-    (Stands::Ended, "UPDATE orders SET request = '' WHERE id = {id}"),
-    (Stands::Ended, "UPDATE orders SET status = 'confirmed' WHERE id = {id}"),
+/// The damage to an order's rows; `{id}` is its id as an SQL literal.
+const DAMAGES: [(State, &str); 11] = [
+    (State::Open, r#"UPDATE orders SET request = '{"tokenIn":' WHERE id = {id}"#),
+    (State::Open, "UPDATE order_events SET data = 'nothing' WHERE order_id = {id} AND seq = 2"),
+    (State::Open, "DELETE FROM order_events WHERE order_id = {id}"),
+    (State::Open, "UPDATE order_events SET status = 'failed' WHERE order_id = {id} AND seq = 1"),
+    (State::Live, "UPDATE orders SET request = '[]' WHERE id = {id}"),
+    (State::Live, "DELETE FROM transactions WHERE order_id = {id}"),
+    (State::Live, "DELETE FROM order_events WHERE order_id = {id} AND status = 'submitted'"),
+    (State::Live, "DELETE FROM order_events WHERE order_id = {id} AND seq > 1"),
+    (State::Ended, "UPDATE order_events SET data = '{}' WHERE order_id = {id} AND seq = 2"),
+    (State::Ended, "UPDATE orders SET request = '' WHERE id = {id}"),
+    (State::Ended, "UPDATE orders SET status = 'confirmed' WHERE id = {id}"),
 ];
 
-/// The same where a column takes values of every type.
-const DAMAGES_OF_SQLITE: [(Stands, &str); 5] = [
-    (Stands::Open, "UPDATE orders SET created_at = 'yesterday' WHERE id = {id}"),
-    (Stands::Open, "UPDATE order_events SET at = 'yesterday' WHERE order_id = {id}"),
-    (Stands::Live, "UPDATE transactions SET bytes = 1 WHERE order_id = {id}"),
-    (Stands::Ended, "UPDATE order_events SET at = x'00' WHERE order_id = {id}"),
-    (Stands::Ended, "UPDATE orders SET ended_at = 'soon' WHERE id = {id}"),
+/// Damage that only SQLite allows, because its columns accept values of every type.
+const DAMAGES_OF_SQLITE: [(State, &str); 5] = [
+    (State::Open, "UPDATE orders SET created_at = 'yesterday' WHERE id = {id}"),
+    (State::Open, "UPDATE order_events SET at = 'yesterday' WHERE order_id = {id}"),
+    (State::Live, "UPDATE transactions SET bytes = 1 WHERE order_id = {id}"),
+    (State::Ended, "UPDATE order_events SET at = x'00' WHERE order_id = {id}"),
+    (State::Ended, "UPDATE orders SET ended_at = 'soon' WHERE id = {id}"),
 ];
 
 async fn database(server: &Server) -> DatabaseConnection {
     Database::connect(server.database_url()).await.unwrap()
 }
 
-/// An id as the database writes it.
+/// An id as an SQL literal.
 fn literal(server: &Server, id: &str) -> String {
     if server.database_url().starts_with("sqlite") { format!("x'{}'", id.replace('-', "")) } else { format!("'{id}'") }
 }
 
-async fn order_that(client: &Client, stands: Stands, name: &str) -> String {
-    let fields = match stands {
-        Stands::Live => json!({ "clientOrderId": name }),
-        Stands::Open | Stands::Ended => json!({ "clientOrderId": name, "minAmountOut": "1000000" }),
+async fn order_in(client: &Client, state: State, name: &str) -> String {
+    let fields = match state {
+        State::Live => json!({ "clientOrderId": name }),
+        State::Open | State::Ended => json!({ "clientOrderId": name, "minAmountOut": "1000000" }),
     };
     let id = client.submit(fields).await.order_id();
-    match stands {
-        Stands::Live => drop(client.until(&id, |order| order["status"] == "submitted").await),
-        Stands::Open | Stands::Ended => drop(client.until(&id, |order| order["retryCount"] == 1).await),
+    match state {
+        State::Live => drop(client.until(&id, |order| order["status"] == "submitted").await),
+        State::Open | State::Ended => drop(client.until(&id, |order| order["retryCount"] == 1).await),
     }
-    if let Stands::Ended = stands {
-        assert_eq!(client.post(&format!("/api/orders/{id}/cancel"), &json!({})).await.status, 200);
+    if let State::Ended = state {
+        assert_eq!(client.cancel(&id).await.status, 200);
     }
     id
 }
 
-fn assert_unreadable(answer: &crate::support::client::Answer, id: Option<&str>, what: &str) {
-    assert_eq!((answer.status, &answer.body["code"]), (503, &json!("order_unreadable")), "{what}: {}", answer.body);
+fn assert_unreadable(answer: &Answer, id: Option<&str>, what: &str) {
+    assert_eq!((answer.status, answer.code()), (503, "order_unreadable"), "{what}: {}", answer.body);
     if let Some(id) = id {
         assert_eq!(answer.body["orderId"], id, "{what}");
     }
 }
 
-async fn an_unreadable_order_stops_nothing_but_itself(mut server: Server) {
+async fn check_unreadable_orders(mut server: Server) {
     let is_sqlite = server.database_url().starts_with("sqlite");
     let damages: Vec<_> = DAMAGES.into_iter().chain(DAMAGES_OF_SQLITE.into_iter().filter(|_| is_sqlite)).collect();
     let (owner, other) = (server.client.registered("owner").await, server.client.registered("other").await);
     let (mut damaged, mut open, mut live) = (Vec::new(), 0, Vec::new());
-    for (number, (stands, damage)) in damages.into_iter().enumerate() {
+    for (number, (state, damage)) in damages.into_iter().enumerate() {
         let name = format!("damaged-{number}");
-        damaged.push((order_that(&owner, stands, &name).await, name, damage));
-        open += usize::from(!matches!(stands, Stands::Ended));
-        live.extend(matches!(stands, Stands::Live).then(|| format!("damaged-{number}")));
+        damaged.push((order_in(&owner, state, &name).await, name, damage));
+        open += usize::from(!matches!(state, State::Ended));
+        live.extend(matches!(state, State::Live).then(|| format!("damaged-{number}")));
     }
-    let good = order_that(&owner, Stands::Open, "good").await;
+    let good = order_in(&owner, State::Open, "good").await;
     server.kill();
     let log = server.file("log");
     server.log_to(&log);
@@ -105,7 +105,7 @@ async fn an_unreadable_order_stops_nothing_but_itself(mut server: Server) {
     }
     database.close().await.unwrap();
     server.restart();
-    let (owner, other) = (server.client.with(owner.bearer()), server.client.with(other.bearer()));
+    let (owner, other) = (server.client.with(owner.token()), server.client.with(other.token()));
 
     for (id, name, what) in &damaged {
         let path = format!("/api/orders/{id}");
@@ -131,7 +131,7 @@ async fn an_unreadable_order_stops_nothing_but_itself(mut server: Server) {
     ids.sort_unstable();
     assert_eq!(named, ids);
     assert_eq!(other.get("/api/orders").await.body, json!({ "orders": [], "nextCursor": null }));
-    // However small the pages are.
+    // Small pages show all of them too.
     let (mut found, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = owner.get(&format!("/api/orders?limit=2{cursor}")).await.body;
@@ -157,8 +157,8 @@ async fn an_unreadable_order_stops_nothing_but_itself(mut server: Server) {
     let measured = format!("order_engine_orders_unreadable {}\n", damaged.len());
     assert!(metrics.as_str().unwrap().contains(&measured), "{metrics}");
 
-    // Everything else goes on: what was there, and what comes.
-    assert_eq!(owner.get(&format!("/api/orders/{good}")).await.body["status"], "pending");
+    // Other orders go on, old ones and new ones.
+    assert_eq!(owner.order(&good).await["status"], "pending");
     let all = owner.post("/api/orders/cancel", &json!({})).await.body;
     let outcome = |result: &Value, is: &str| result["outcome"] == is;
     let results = all["results"].as_array().unwrap();
@@ -170,24 +170,21 @@ async fn an_unreadable_order_stops_nothing_but_itself(mut server: Server) {
 }
 
 #[actix_web::test]
-async fn an_unreadable_order_stops_neither_the_start_nor_anybody_elses_pages_on_sqlite() {
-    an_unreadable_order_stops_nothing_but_itself(Server::start(SWIFT.into_iter().chain(STANDSTILL))).await;
+async fn unreadable_orders_stop_neither_the_start_nor_other_orders_on_sqlite() {
+    check_unreadable_orders(Server::start(SWIFT.into_iter().chain(UNSETTLED))).await;
 }
 
 #[actix_web::test]
-async fn an_unreadable_order_stops_neither_the_start_nor_anybody_elses_pages_on_postgresql() {
+async fn unreadable_orders_stop_neither_the_start_nor_other_orders_on_postgresql() {
     let postgres = Postgres::start();
-    let mut server = Server::idle(SWIFT.into_iter().chain(STANDSTILL));
-    server.set("DATABASE_URL", &postgres.url());
-    server.restart();
-    an_unreadable_order_stops_nothing_but_itself(server).await;
+    check_unreadable_orders(Server::start_on(&postgres.url(), SWIFT.into_iter().chain(UNSETTLED))).await;
 }
 
 #[actix_web::test]
-async fn orders_whose_ids_cannot_be_read_hide_no_other_order() {
-    let mut server = Server::start(SWIFT.into_iter().chain(STANDSTILL));
-    let id = order_that(&server.client, Stands::Open, "good").await;
-    let key = order_that(&server.client, Stands::Open, "key").await;
+async fn rows_with_unreadable_ids_hide_no_other_order() {
+    let mut server = Server::start(SWIFT.into_iter().chain(UNSETTLED));
+    let id = order_in(&server.client, State::Open, "good").await;
+    let key = order_in(&server.client, State::Open, "key").await;
     server.kill();
     let database = database(&server).await;
     let columns = "type, status, token_in, token_out, request, created_at, ended_at";
@@ -204,36 +201,35 @@ async fn orders_whose_ids_cannot_be_read_hide_no_other_order() {
     let page = server.client.get("/api/orders").await;
     let ids: Vec<_> = page.body["orders"].as_array().unwrap().iter().map(|order| order["orderId"].clone()).collect();
     assert_eq!(ids, [json!(key), json!(id)]);
-    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "pending");
-    // A key whose order is not known is taken all the same: nothing is bought twice.
+    assert_eq!(server.client.order(&id).await["status"], "pending");
+    // A key whose order cannot be read still counts as used, so that no order is made twice.
     assert_unreadable(&server.client.submit(json!({ "clientOrderId": "key" })).await, None, "a damaged key");
     assert_eq!(server.client.submit(json!({ "clientOrderId": "new" })).await.status, 201);
 }
 
 #[actix_web::test]
-async fn an_unreadable_order_is_there_again_once_it_is_repaired() {
-    let mut server = Server::start(SWIFT.into_iter().chain(STANDSTILL));
-    let id = order_that(&server.client, Stands::Ended, "damaged").await;
+async fn a_repaired_order_is_readable_again_without_a_restart() {
+    let mut server = Server::start(SWIFT.into_iter().chain(UNSETTLED));
+    let id = order_in(&server.client, State::Ended, "damaged").await;
     let database = database(&server).await;
     let damage = format!("UPDATE orders SET request = '' WHERE id = {}", literal(&server, &id));
     database.execute_unprepared(&damage).await.unwrap();
-    assert_unreadable(&server.client.get(&format!("/api/orders/{id}")).await, Some(&id), "it was readable before");
+    assert_unreadable(&server.client.get(&format!("/api/orders/{id}")).await, Some(&id), "after the damage");
     assert_eq!(server.client.get("/ready").await.body["unreadableOrders"], 1);
-    // Repaired, it is there again, and the engine says so without a restart.
-    let other = order_that(&server.client, Stands::Open, "other").await;
+    let other = order_in(&server.client, State::Open, "other").await;
     let repair = format!(
         "UPDATE orders SET request = (SELECT request FROM orders WHERE id = {}) WHERE id = {}",
         literal(&server, &other),
         literal(&server, &id)
     );
     database.execute_unprepared(&repair).await.unwrap();
-    assert_eq!(server.client.get(&format!("/api/orders/{id}")).await.body["status"], "cancelled");
+    assert_eq!(server.client.order(&id).await["status"], "cancelled");
     assert_eq!(server.client.get("/ready").await.body["unreadableOrders"], 0);
     assert!(server.terminate().success());
 }
 
 #[actix_web::test]
-async fn a_dispatch_that_cannot_be_read_counts_as_one_of_just_now() {
+async fn an_unreadable_dispatch_counts_as_a_recent_one() {
     let settings = [("orders.rate_limit_per_minute", "2")];
     let mut server = Server::start(SWIFT.into_iter().chain(settings));
     for _ in 0..2 {
@@ -249,7 +245,7 @@ async fn a_dispatch_that_cannot_be_read_counts_as_one_of_just_now() {
         .unwrap();
     database.close().await.unwrap();
     server.restart();
-    // Two dispatches a minute, and both were within the last one as far as anybody can tell.
+    // The limit is two dispatches a minute, and both may have been within the last minute.
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until(&id, |order| order["status"] == "pending").await;
     let stats = server.client.get("/api/stats").await.body;
@@ -257,7 +253,7 @@ async fn a_dispatch_that_cannot_be_read_counts_as_one_of_just_now() {
 }
 
 #[actix_web::test]
-async fn a_key_that_cannot_be_read_opens_nothing_and_shuts_nobody_out() {
+async fn an_unreadable_api_key_is_refused_and_the_others_work() {
     let mut server = Server::start(SWIFT);
     let user = server.client.registered("user").await;
     let mut keys = Vec::new();
@@ -274,6 +270,6 @@ async fn a_key_that_cannot_be_read_opens_nothing_and_shuts_nobody_out() {
     server.restart();
     assert_eq!(server.client.with(&keys[0]).get("/api/orders").await.status, 401);
     assert_eq!(server.client.with(&keys[1]).get("/api/orders").await.status, 200);
-    let listed = server.client.with(user.bearer()).get("/api/auth/keys").await;
+    let listed = server.client.with(user.token()).get("/api/auth/keys").await;
     assert_eq!(listed.body["keys"].as_array().unwrap().len(), 1, "{}", listed.body);
 }

@@ -1,6 +1,11 @@
 //! The store and its databases, SQLite and PostgreSQL.
 
-mod both_databases;
+mod commits;
 mod damaged_rows;
 mod full_disk;
+mod lists;
 mod one_engine;
+mod postgres;
+mod round_trips;
+mod schema;
+mod users;

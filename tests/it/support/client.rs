@@ -1,18 +1,18 @@
-//! A client of the public face, as a bot would write it.
+//! The HTTP client of all tests: one engine, asked with or without a token.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use awc::ws::{CloseCode, Frame, Message};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::process::PATIENCE;
+use crate::support::socket::{Socket, SocketLog};
+use crate::support::wait::{TIMEOUT, until_some};
 
-/// Everybody's password in these tests.
+/// The password of every account in these tests.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// An answer of the HTTP face.
+/// The header of a JSON body.
+pub const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// An answer of the HTTP API. A body that is not JSON is a string.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -21,43 +21,42 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The code of a problem; empty where there is none.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
     }
 
     /// The order's id in an answer to a submit.
     #[track_caller]
     pub fn order_id(&self) -> String {
-        self.body["orderId"].as_str().unwrap_or_else(|| panic!("no orderId in {self:?}")).to_owned()
-    }
-}
-
-/// What one socket told from its opening to its close.
-#[derive(Debug)]
-pub struct SocketLog {
-    /// Every step, those of the snapshot first.
-    pub steps: Vec<Value>,
-    /// The server's close code; `None` where the connection just broke.
-    pub close: Option<u16>,
-}
-
-impl SocketLog {
-    pub fn statuses(&self) -> Vec<&str> {
-        self.steps.iter().map(|step| step["status"].as_str().unwrap()).collect()
+        self.text("orderId").to_owned()
     }
 
-    pub fn seqs(&self) -> Vec<u64> {
-        self.steps.iter().map(|step| step["seq"].as_u64().unwrap()).collect()
-    }
-
-    /// Fails unless the sequence numbers run from 1 without a gap.
+    /// A field of the body that is text.
     #[track_caller]
-    pub fn assert_gapless(&self) {
-        let whole: Vec<u64> = (1..=self.steps.len() as u64).collect();
-        assert_eq!(self.seqs(), whole, "{self:?}");
+    pub fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}"))
+    }
+
+    /// The orders of a list.
+    #[track_caller]
+    pub fn orders(&self) -> &[Value] {
+        self.body["orders"].as_array().unwrap_or_else(|| panic!("no orders in {self:?}"))
+    }
+
+    /// Fails unless this is a problem with that status and code.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status, self.code()), (status, code), "{self:?}");
     }
 }
 
+/// One engine, asked with or without a token.
 #[derive(Clone, Debug)]
 pub struct Client {
     url: String,
@@ -65,56 +64,87 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client of the engine at that URL, without a token.
     pub fn of(url: &str) -> Self {
         Self { url: url.to_owned(), bearer: None }
     }
 
-    /// The same server, asked with that token or API key.
+    /// A client of an address where nothing listens.
+    pub fn unreachable() -> Self {
+        Self::of("http://127.0.0.1:9")
+    }
+
+    /// A client of the same engine with that token or API key.
     pub fn with(&self, bearer: &str) -> Self {
         Self { url: self.url.clone(), bearer: Some(bearer.to_owned()) }
     }
 
-    /// Makes an account, and asks with its token from then on.
+    /// Creates an account; a client with its token.
     pub async fn registered(&self, name: &str) -> Self {
         let answer = self.post("/api/auth/register", &json!({ "username": name, "password": PASSWORD })).await;
-        self.with(answer.body["token"].as_str().unwrap_or_else(|| panic!("no token in {answer:?}")))
+        self.with(answer.text("token"))
     }
 
-    /// The token or API key it asks with.
-    pub fn bearer(&self) -> &str {
-        self.bearer.as_deref().expect("the client has a token")
+    /// Logs in to an account; a client with a new token.
+    pub async fn logged_in(&self, name: &str) -> Self {
+        let answer = self.post("/api/auth/login", &json!({ "username": name, "password": PASSWORD })).await;
+        self.with(answer.text("token"))
+    }
+
+    /// The token or API key, if there is one.
+    pub fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
+    /// The token or API key of a client that has one.
+    pub fn token(&self) -> &str {
+        self.bearer().expect("the client has a token")
     }
 
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    pub fn nowhere() -> Self {
-        Self::of("http://127.0.0.1:9")
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// The port alone.
+    pub fn port(&self) -> u16 {
+        self.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("the address ends with a port")
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send("GET", path, &[], String::new()).await.unwrap()
+        self.request("GET", path, &[], "").await
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request("GET", path, headers, "").await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send("POST", path, &[("content-type", "application/json")], body.to_string()).await.unwrap()
+        self.request("POST", path, &[JSON], body.to_string()).await
     }
 
-    /// Submits a plain order with some fields set.
-    pub async fn submit(&self, fields: Value) -> Answer {
-        self.post("/api/orders/execute", &order(fields)).await
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.request("DELETE", path, &[], "").await
     }
 
-    /// Any request; an error where the server cannot be reached.
-    pub async fn send(
+    /// Any request; fails where the engine cannot be reached.
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<String>) -> Answer {
+        self.try_request(method, path, headers, body).await.unwrap()
+    }
+
+    /// Any request; an error where the engine cannot be reached.
+    pub async fn try_request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: String,
+        body: impl Into<String>,
     ) -> Result<Answer, String> {
-        let client = awc::Client::builder().timeout(PATIENCE).disable_timeout().finish();
+        let client = awc::Client::builder().timeout(TIMEOUT).disable_timeout().finish();
         let mut request = client.request(method.parse().unwrap(), format!("{}{path}", self.url));
         for header in headers {
             request = request.append_header(*header);
@@ -122,7 +152,7 @@ impl Client {
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
         }
-        let mut response = tokio::time::timeout(PATIENCE, request.send_body(body))
+        let mut response = tokio::time::timeout(TIMEOUT, request.send_body(body.into()))
             .await
             .map_err(|_| "no answer")?
             .map_err(|error| error.to_string())?;
@@ -137,70 +167,72 @@ impl Client {
         Ok(Answer { status: response.status().as_u16(), headers, body })
     }
 
-    /// Opens a socket on a path.
-    pub async fn socket(&self, path: &str) -> Socket {
-        self.try_socket(path).await.unwrap()
+    /// Whether the engine answers at all.
+    pub async fn is_served(&self) -> bool {
+        self.try_request("GET", "/live", &[], "").await.is_ok()
     }
 
-    /// Opens a socket on a path; an error where the server cannot be reached.
-    pub async fn try_socket(&self, path: &str) -> Result<Socket, String> {
-        self.socket_with(path, &[]).await
+    /// Submits a plain order with some fields set.
+    pub async fn submit(&self, fields: Value) -> Answer {
+        self.post("/api/orders/execute", &order(fields)).await
     }
 
-    /// As [`Client::try_socket`], offering some protocols.
-    pub async fn socket_with(&self, path: &str, protocols: &[&str]) -> Result<Socket, String> {
-        let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
-        let client = awc::Client::builder().timeout(PATIENCE).finish();
-        let mut request = client.ws(url).protocols(protocols);
-        if let Some(bearer) = &self.bearer {
-            request = request.bearer_auth(bearer);
-        }
-        let (response, framed) = request.connect().await.map_err(|error| error.to_string())?;
-        let protocol = response.headers().get("sec-websocket-protocol");
-        let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
-        Ok(Socket { framed: Box::pin(framed), protocol })
+    /// The same; an error where the engine cannot be reached.
+    pub async fn try_submit(&self, fields: Value) -> Result<Answer, String> {
+        self.try_request("POST", "/api/orders/execute", &[JSON], order(fields).to_string()).await
     }
 
-    /// Opens a socket for many orders, says one thing and never reads again; blocks.
-    pub fn deaf_socket(&self, say: &Value) -> std::net::TcpStream {
-        use std::io::Write;
-        let mut stream = self.raw_socket("/ws");
-        stream.write_all(&client_frame(0x1, say.to_string().as_bytes())).unwrap();
-        stream
+    /// Submits a plain order with some fields set under an idempotency key.
+    pub async fn submit_with_key(&self, key: &str, fields: Value) -> Answer {
+        self.try_submit_with_key(key, fields).await.unwrap()
     }
 
-    /// Asks for a socket on a path, and leaves all the rest to the caller; blocks.
-    pub fn raw_socket(&self, path: &str) -> std::net::TcpStream {
-        use std::io::Write;
-        let address = self.url.trim_start_matches("http://");
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        let bearer =
-            self.bearer.as_ref().map(|bearer| format!("authorization: Bearer {bearer}\r\n")).unwrap_or_default();
-        let handshake = format!(
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n{bearer}\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(handshake.as_bytes()).unwrap();
-        stream
+    /// The same; an error where the engine cannot be reached.
+    pub async fn try_submit_with_key(&self, key: &str, fields: Value) -> Result<Answer, String> {
+        self.try_request("POST", "/api/orders", &[JSON, ("idempotency-key", key)], order(fields).to_string()).await
     }
 
-    /// Follows an order on a socket of its own to the server's close.
-    pub async fn follow(&self, id: &str) -> SocketLog {
-        self.socket(&format!("/ws/orders/{id}")).await.until_closed().await
+    /// Submits plain orders, some of them concurrently; their ids.
+    pub async fn submit_many(&self, orders: usize) -> Vec<String> {
+        concurrently(20, (0..orders).map(|_| async { self.submit(json!({})).await.order_id() })).await
     }
 
-    /// Waits until an order's view satisfies a condition.
-    pub async fn until(&self, id: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let looks = async {
-            loop {
-                let answer = self.get(&format!("/api/orders/{id}")).await;
-                if answer.status == 200 && condition(&answer.body) {
-                    return answer.body;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    pub async fn cancel(&self, id: &str) -> Answer {
+        self.post(&format!("/api/orders/{id}/cancel"), &json!({})).await
+    }
+
+    /// An order as the API shows it.
+    pub async fn order(&self, id: &str) -> Value {
+        self.get(&format!("/api/orders/{id}")).await.body
+    }
+
+    /// An order's timeline.
+    pub async fn events(&self, id: &str) -> Vec<Value> {
+        self.get(&format!("/api/orders/{id}/events")).await.body["events"].as_array().unwrap().clone()
+    }
+
+    /// Every order, page by page, newest first.
+    pub async fn all_orders(&self) -> Vec<Value> {
+        let (mut orders, mut path) = (Vec::new(), "/api/orders?limit=200".to_owned());
+        loop {
+            let page = self.get(&path).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            orders.extend_from_slice(page.orders());
+            match page.body["nextCursor"].as_str() {
+                Some(cursor) => path = format!("/api/orders?limit=200&cursor={cursor}"),
+                None => return orders,
             }
-        };
-        tokio::time::timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("order {id} never got there"))
+        }
+    }
+
+    /// Waits until an order satisfies a condition.
+    pub async fn until(&self, id: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let path = format!("/api/orders/{id}");
+        until_some(&format!("order {id} satisfied the condition"), async || {
+            let answer = self.get(&path).await;
+            (answer.status == 200 && condition(&answer.body)).then_some(answer.body)
+        })
+        .await
     }
 
     /// Waits until an order has ended.
@@ -208,113 +240,86 @@ impl Client {
         self.until(id, |order| !order["completedAt"].is_null()).await
     }
 
-    /// An order's timeline.
-    pub async fn events(&self, id: &str) -> Vec<Value> {
-        self.get(&format!("/api/orders/{id}/events")).await.body["events"].as_array().unwrap().clone()
-    }
-}
-
-trait Framed:
-    futures_util::Stream<Item = Result<Frame, awc::error::WsProtocolError>> + futures_util::Sink<Message>
-{
-}
-impl<T: futures_util::Stream<Item = Result<Frame, awc::error::WsProtocolError>> + futures_util::Sink<Message>> Framed
-    for T
-{
-}
-
-/// An open socket.
-pub struct Socket {
-    framed: std::pin::Pin<Box<dyn Framed<Error = awc::error::WsProtocolError>>>,
-    /// The one that the server took of those that were offered.
-    pub protocol: Option<String>,
-}
-
-impl Socket {
-    /// Says something.
-    pub async fn say(&mut self, message: &Value) {
-        self.send(Message::Text(message.to_string().into())).await;
+    /// Waits until an order has ended, and fails unless it is confirmed.
+    pub async fn until_confirmed(&self, id: &str) -> Value {
+        let order = self.until_ended(id).await;
+        assert_eq!(order["status"], "confirmed", "{order}");
+        order
     }
 
-    /// Sends a frame of any kind; where the server has closed the socket, reading says so.
-    pub async fn send(&mut self, message: Message) {
-        let _ = self.framed.send(message).await;
-    }
-
-    /// Says something and gives what it is answered, which carries the same `requestId`; what is told meanwhile is lost.
-    pub async fn ask(&mut self, mut message: Value) -> Value {
-        let request_id = json!(uuid::Uuid::new_v4().to_string());
-        message["requestId"] = request_id.clone();
-        self.say(&message).await;
-        self.until(|told| told["requestId"] == request_id).await
-    }
-
-    /// The next message that satisfies a condition; what is told before is lost.
-    pub async fn until(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let told = self.next().await.unwrap_or_else(|close| panic!("the socket was closed with {close:?}"));
-            if condition(&told) {
-                return told;
-            }
+    /// The same for each of these orders.
+    pub async fn until_all_confirmed(&self, ids: &[String]) {
+        for id in ids {
+            self.until_confirmed(id).await;
         }
     }
 
-    /// The next message, or the close code.
-    pub async fn next(&mut self) -> Result<Value, Option<u16>> {
-        loop {
-            let frame =
-                tokio::time::timeout(PATIENCE, self.framed.next()).await.expect("the socket says something or closes");
-            match frame {
-                Some(Ok(Frame::Text(text))) => return Ok(serde_json::from_slice(&text).unwrap()),
-                Some(Ok(Frame::Ping(payload))) => drop(self.framed.send(Message::Pong(payload)).await),
-                Some(Ok(Frame::Close(reason))) => return Err(reason.map(|reason| code(reason.code))),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Err(None),
-            }
-        }
+    /// Waits until `/ready` satisfies a condition; `what` says which.
+    pub async fn until_ready(&self, what: &str, condition: impl Fn(&Answer) -> bool) -> Answer {
+        until_some(&format!("/ready reported {what}"), async || {
+            Some(self.get("/ready").await).filter(|answer| condition(answer))
+        })
+        .await
     }
 
-    /// Reads until every one of these orders has ended, and fails unless each was told every step once.
-    pub async fn assert_all_told(&mut self, ids: &[String]) {
-        let mut told: HashMap<String, Vec<u64>> = HashMap::new();
-        let mut ended = 0;
-        while ended < ids.len() {
-            let update = self.until(|told| told["type"] == "order:update").await;
-            let id = update["orderId"].as_str().unwrap().to_owned();
-            if ids.contains(&id) {
-                told.entry(id).or_default().push(update["seq"].as_u64().unwrap());
-                ended +=
-                    usize::from(["confirmed", "failed", "cancelled"].contains(&update["status"].as_str().unwrap()));
-            }
-        }
-        for (id, seqs) in told {
-            assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "order {id}");
-        }
+    /// Waits until `/ready` reports `ok` or `degraded`, and fails if it reports `503` meanwhile.
+    pub async fn until_ready_status(&self, status: &str) -> Value {
+        let is_reported = |ready: &Answer| {
+            assert_eq!(ready.status, 200, "{ready:?}");
+            ready.body["status"] == status
+        };
+        self.until_ready(status, is_reported).await.body
     }
 
-    /// Everything from here to the close.
-    pub async fn until_closed(mut self) -> SocketLog {
-        let mut steps = Vec::new();
-        loop {
-            match self.next().await {
-                Ok(mut message) => match message["events"].take() {
-                    Value::Array(events) => steps.extend(events),
-                    _ => steps.push(message),
-                },
-                Err(close) => return SocketLog { steps, close },
-            }
-        }
+    /// The figure of one metric, whose name includes its labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.get("/metrics").await.body;
+        let lines = metrics.as_str().expect("metrics are text").lines();
+        let figure = lines.filter_map(|line| line.strip_prefix(name)).find_map(|rest| rest.strip_prefix(' '));
+        figure.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}")).trim().parse().unwrap()
     }
-}
 
-/// A short frame as a client sends it; its mask is all zeros.
-pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).expect("the payload is short");
-    [&[0x80 | opcode, 0x80 | length, 0, 0, 0, 0], payload].concat()
-}
+    /// A ticket for one socket.
+    pub async fn ticket(&self) -> String {
+        self.post("/api/auth/ticket", &json!({})).await.text("ticket").to_owned()
+    }
 
-fn code(code: CloseCode) -> u16 {
-    code.into()
+    /// Opens a socket on a path.
+    pub async fn socket(&self, path: &str) -> Socket {
+        self.try_socket(path).await.unwrap()
+    }
+
+    /// Opens a socket on a path; an error where it is refused.
+    pub async fn try_socket(&self, path: &str) -> Result<Socket, String> {
+        self.socket_with(path, &[]).await
+    }
+
+    /// The same, with protocols offered.
+    pub async fn socket_with(&self, path: &str, protocols: &[&str]) -> Result<Socket, String> {
+        let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
+        let client = awc::Client::builder().timeout(TIMEOUT).finish();
+        let mut request = client.ws(url).protocols(protocols);
+        if let Some(bearer) = &self.bearer {
+            request = request.bearer_auth(bearer);
+        }
+        let (response, framed) = request.connect().await.map_err(|error| error.to_string())?;
+        let protocol = response.headers().get("sec-websocket-protocol");
+        let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
+        Ok(Socket::new(framed, protocol))
+    }
+
+    /// Opens a socket that follows every order of this client.
+    pub async fn follow_all(&self) -> Socket {
+        let mut socket = self.socket("/ws").await;
+        let subscribed = socket.ask(json!({ "type": "subscribe", "channel": "orders" })).await;
+        assert_eq!(subscribed["type"], "subscribed", "{subscribed}");
+        socket
+    }
+
+    /// Follows one order on a socket of its own until the server closes it.
+    pub async fn follow(&self, id: &str) -> SocketLog {
+        self.socket(&format!("/ws/orders/{id}")).await.until_closed().await
+    }
 }
 
 /// A plain order, with some fields set.
@@ -324,7 +329,7 @@ pub fn order(fields: Value) -> Value {
     order
 }
 
-/// Runs so many futures, at most `width` at once, and gives their results in order.
-pub async fn at_once<T>(width: usize, futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+/// Runs futures, at most `width` concurrently, and returns their results in order.
+pub async fn concurrently<T>(width: usize, futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     futures_util::stream::iter(futures).buffered(width).collect().await
 }

@@ -1,7 +1,7 @@
-//! Faults of the machine under a process: a disk that is full, reads and writes that fail, files that may not grow, a
-//! clock that is stepped. Each comes and goes while the process runs.
+//! Faults of the machine: a full disk, reads and writes that fail, a limit on file sizes, steps of the wall clock. Each
+//! starts and ends while the process runs.
 //!
-//! What a fault needs (root, a Debian package) and does not find fails the test by name: a test that skips proves
+//! Where a fault needs root or a Debian package that is missing, the test fails and names it: a skipped test proves
 //! nothing.
 
 use std::fs::{File, OpenOptions, Permissions};
@@ -12,13 +12,13 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A file system of its own of a few MiB, in memory.
+/// A file system of a few MiB, in memory.
 pub struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
-    /// Mounts one, which needs root.
+    /// Mounts it, which needs root.
     pub fn of_mib(size: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}m,mode=0777");
@@ -27,23 +27,23 @@ impl SmallDisk {
         Self { folder }
     }
 
-    /// Makes a folder on it.
+    /// Creates a folder on it.
     pub fn new_folder(&self) -> TempDir {
         tempfile::tempdir_in(self.folder.path()).unwrap()
     }
 
-    /// A file on it.
+    /// The path of a file on it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A file on it, to be written on at its end.
+    /// Opens a file on it for appending.
     pub fn new_file(&self, name: &str) -> File {
         OpenOptions::new().create(true).append(true).open(self.path(name)).unwrap()
     }
 
-    /// Fills it but for so many bytes: a write that crosses them is cut short, the next one fails with ENOSPC.
-    pub fn fill_but(&self, left: u64) {
+    /// Fills it except for some bytes: a write that needs more is cut short, the next one fails with ENOSPC.
+    pub fn fill_except(&self, left: u64) {
         let mut ballast = self.new_file(Self::BALLAST);
         for block in [1024 * 1024, 64 * 1024, 4 * 1024] {
             while match ballast.write(&vec![1; block]) {
@@ -56,7 +56,7 @@ impl SmallDisk {
         ballast.set_len(length.saturating_sub(left)).unwrap();
     }
 
-    /// Gives the space back.
+    /// Frees the space again.
     pub fn free(&self) {
         let _ = std::fs::remove_file(self.path(Self::BALLAST));
     }
@@ -66,16 +66,16 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a process that a failed test left behind may still have files open there.
+        // Lazily: a process of a failed test may still have files open there.
         let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
     }
 }
 
-/// Reads, writes and syncs that fail as libfiu is told to.
+/// Reads, writes and syncs that fail, by libfiu.
 ///
-/// It sits between the process and the C library and cannot tell files apart, so the names matter: SQLite and
-/// PostgreSQL read and write by `pread` and `pwrite`, which nothing else in the engine does. `write` would also fail
-/// where the runtime wakes its own threads, as no machine does.
+/// libfiu is between the process and the C library and does not distinguish files, so the names of calls select what
+/// fails: SQLite and PostgreSQL read and write with `pread` and `pwrite`, which nothing else in the engine uses. A
+/// fault of `write` would also break the runtime's wake-ups of its own threads, which no machine does.
 pub struct IoFaults {
     folder: TempDir,
 }
@@ -90,50 +90,53 @@ impl IoFaults {
         Self { folder }
     }
 
-    /// The environment of a process that is to have these faults from its start, and others when it is told.
+    /// The environment of a process that has these faults from its start, and others by [`IoFaults::control`].
     pub fn environment(&self, faults: &[&str]) -> Vec<(String, String)> {
         let own = |(name, value): (&str, String)| (name.to_owned(), value);
-        let control = self.control().to_str().unwrap().to_owned();
+        let control = self.fifo().to_str().unwrap().to_owned();
         [("LD_PRELOAD", Self::PRELOADED.join(" ")), ("FIU_ENABLE", faults.join("\n")), ("FIU_CTRL_FIFO", control)]
             .map(own)
             .into()
     }
 
-    /// Tells a running process to have a fault (`enable name=…`), or to have it no longer (`disable name=…`).
-    pub fn tell(&self, pid: u32, command: &str) {
-        let mut tell = Command::new("timeout");
-        tell.args(["20", "fiu-ctrl", "-c", command, "-f"]).arg(self.control()).arg(pid.to_string());
-        assert_done(tell.output(), "fiu-ctrl reaches the process");
+    /// Starts a fault in a running process (`enable name=…`), or ends it (`disable name=…`).
+    pub fn control(&self, pid: u32, command: &str) {
+        let mut control = Command::new("timeout");
+        control.args(["20", "fiu-ctrl", "-c", command, "-f"]).arg(self.fifo()).arg(pid.to_string());
+        assert_done(control.output(), "fiu-ctrl reaches the process");
     }
 
-    fn control(&self) -> PathBuf {
+    fn fifo(&self) -> PathBuf {
         self.folder.path().join("fiu")
     }
 
     const PRELOADED: [&str; 2] = ["/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so"];
 }
 
-/// Lets no file of a running process grow beyond so many bytes, or lifts that limit: a write that crosses it is cut
-/// short, the next one fails with EFBIG. The process must have been started with SIGXFSZ ignored.
+/// Limits the size of the files of a running process, or removes that limit: a write that crosses it is cut short, the
+/// next one fails with EFBIG. The process must run with SIGXFSZ ignored, see [`WITHOUT_SIGXFSZ`].
 pub fn limit_files(pid: u32, bytes: Option<u64>) {
     let limit = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-    // The soft limit only: raising a hard one again is root's alone.
+    // The soft limit only: only root can raise a hard limit again.
     let mut prlimit = Command::new("prlimit");
     prlimit.arg(format!("--pid={pid}")).arg(format!("--fsize={limit}:"));
-    assert_done(prlimit.output(), "a limit of file sizes is set");
+    assert_done(prlimit.output(), "prlimit (Debian package `util-linux`) limits file sizes");
 }
 
-/// Starts a program with SIGXFSZ ignored, so that a limit of file sizes fails the write instead of ending the process.
+/// A launcher that ignores SIGXFSZ, so that a limit on file sizes fails the write instead of ending the process.
 pub const WITHOUT_SIGXFSZ: [&str; 2] = ["env", "--ignore-signal=XFSZ"];
 
-/// The clock of the wall as processes see it, stepped at will. Monotonic clocks stay as they are.
+/// One day in seconds, for [`FakeClock::set`].
+pub const DAY: i64 = 86_400;
+
+/// The wall clock of a process, which can be stepped. Its monotonic clocks stay as they are.
 pub struct FakeClock {
     folder: TempDir,
     library: PathBuf,
 }
 
 impl FakeClock {
-    /// A clock that is right.
+    /// A clock that shows the real time.
     pub fn new() -> Self {
         let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
         let library = libraries
@@ -159,9 +162,9 @@ impl FakeClock {
         .into()
     }
 
-    /// Sets it so many seconds before or after the right time, for the next who looks.
+    /// Sets it some seconds ahead of the real time, or behind.
     pub fn set(&self, seconds: i64) {
-        // Renamed into its place: whoever looks just now sees the old time or the new one.
+        // Replaced by a rename, so that every reader sees the old time or the new one.
         let fresh = self.folder.path().join("fresh");
         std::fs::write(&fresh, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(fresh, self.file()).unwrap();
@@ -172,7 +175,7 @@ impl FakeClock {
     }
 }
 
-/// Fails unless a tool was found and did what it was told.
+/// Fails unless a tool was found and succeeded.
 #[track_caller]
 fn assert_done(output: std::io::Result<Output>, what: &str) {
     let done = output.as_ref().is_ok_and(|output| output.status.success() && output.stdout.is_empty());
@@ -183,7 +186,7 @@ fn assert_done(output: std::io::Result<Output>, what: &str) {
 fn a_small_disk_is_full_to_the_last_byte_and_has_space_again() {
     let disk = SmallDisk::of_mib(1);
     let mut file = disk.new_file("file");
-    disk.fill_but(4096);
+    disk.fill_except(4096);
     assert_eq!(file.write(&[7; 10_000]).unwrap(), 4096);
     assert_eq!(file.write(&[7]).unwrap_err().kind(), ErrorKind::StorageFull);
     disk.free();
@@ -191,7 +194,7 @@ fn a_small_disk_is_full_to_the_last_byte_and_has_space_again() {
 }
 
 #[test]
-fn a_clock_is_stepped_for_a_process_that_runs() {
+fn a_process_sees_the_step_of_its_clock() {
     let clock = FakeClock::new();
     let year = || {
         let output = Command::new("date").arg("+%Y").envs(clock.environment()).output().unwrap();

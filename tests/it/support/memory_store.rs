@@ -1,4 +1,4 @@
-//! A store in memory, for tests on paused time: a real database's own timers would not know that time stands still.
+//! A store in memory, for tests on paused time: the timers of a real database would not pause.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 #[derive(Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    panics_after_commit: bool,
 }
 
 #[derive(Default)]
@@ -32,6 +33,11 @@ impl MemoryStore {
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
+
+    /// A store that panics after each commit, before it can report the commit.
+    pub fn panicking_after_commit() -> Arc<Self> {
+        Arc::new(Self { panics_after_commit: true, ..Self::default() })
+    }
 }
 
 #[async_trait]
@@ -44,7 +50,7 @@ impl OrderStore for MemoryStore {
         let mut inner = self.inner.lock().unwrap();
         let taken = |write: &&Write| inner.writers.contains_key(&(write.order_id(), write.seq()));
         if let Some(taken) = batch.iter().find(taken) {
-            return Err(CommitError::Refused(format!("event {} of {} stands already", taken.seq(), taken.order_id())));
+            return Err(CommitError::Refused(format!("event {} of {} exists already", taken.seq(), taken.order_id())));
         }
         let mut written = Vec::new();
         for write in batch {
@@ -78,6 +84,8 @@ impl OrderStore for MemoryStore {
             inner.writers.insert((write.order_id(), write.seq()), write.write_id());
             written.push(Written::Stored);
         }
+        drop(inner);
+        assert!(!self.panics_after_commit, "a panic after the commit");
         Ok(written)
     }
 
