@@ -140,7 +140,7 @@ impl Chain for SimulatedChain {
             })
         };
         let known = self.ledger().state().entry(&signature).is_some();
-        match self.on_ledger(|ledger| ledger.accept(signature, &entry)).await? {
+        match self.on_ledger(|ledger| ledger.accept(signature, entry)).await? {
             Acceptance::TooLate => return Err(ChainError("the last valid block height of the swap has passed".into())),
             Acceptance::Accepted if known => return Ok(()),
             Acceptance::Accepted => {}
