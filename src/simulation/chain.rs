@@ -173,3 +173,89 @@ impl Chain for SimulatedChain {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config::Share;
+    use crate::domain::id::{OrderId, VenueId};
+    use crate::domain::swap::Outcome;
+    use crate::simulation::samples::settings;
+    use crate::simulation::transaction::encode;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn chain(settings: SimulationSettings) -> SimulatedChain {
+        let clock = Clock::runtime();
+        let ledger = Ledger::in_memory(clock.read(), settings.block);
+        SimulatedChain::new(settings, SimulationRng::new(1), clock, ledger)
+    }
+
+    fn swap(min_amount_out: u64) -> (Signature, Arc<[u8]>) {
+        let instruction = Instruction {
+            order_id: OrderId(Uuid::from_u128(1)),
+            attempt: 1,
+            venue: VenueId::Raydium,
+            token_in: "So11111111111111111111111111111111111111112".parse().unwrap(),
+            token_out: "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v".parse().unwrap(),
+            amount_in: BaseUnits(1_000),
+            quoted_out: BaseUnits(100),
+            min_amount_out: BaseUnits(min_amount_out),
+            last_valid_block_height: 150,
+        };
+        let signature = Signature([7; 64]);
+        (signature, encode(signature, &instruction.to_bytes()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swap_that_is_sent_twice_lands_once() {
+        let (chain, (signature, bytes)) = (chain(settings()), swap(99));
+        chain.send(&bytes).await.unwrap();
+        assert_eq!(chain.watch(signature, Duration::ZERO).await.unwrap().outcome, None);
+        let outcome = chain.watch(signature, LONG).await.unwrap().outcome;
+        assert!(matches!(&outcome, Some(Outcome::Landed(fill)) if fill.amount_out == BaseUnits(100)), "{outcome:?}");
+        chain.send(&bytes).await.unwrap();
+        assert_eq!(chain.ledger().state().entries().len(), 1);
+        assert_eq!(chain.watch(signature, Duration::ZERO).await.unwrap().outcome, outcome);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swap_is_refused_after_its_last_valid_block_height() {
+        let (chain, (signature, bytes)) = (chain(settings()), swap(99));
+        chain.jump(151).unwrap();
+        assert!(chain.send(&bytes).await.is_err());
+        let observation = chain.watch(signature, Duration::ZERO).await.unwrap();
+        assert_eq!((observation.height, observation.outcome), (151, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swap_whose_answer_is_lost_lands() {
+        let chain = chain(SimulationSettings { lost_answer_rate: Share::ALL, ..settings() });
+        let (signature, bytes) = swap(99);
+        assert!(chain.send(&bytes).await.is_err());
+        assert!(matches!(chain.watch(signature, LONG).await.unwrap().outcome, Some(Outcome::Landed(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_swap_never_lands() {
+        let chain = chain(SimulationSettings { drop_rate: Share::ALL, ..settings() });
+        let (signature, bytes) = swap(99);
+        chain.send(&bytes).await.unwrap();
+        assert_eq!(chain.watch(signature, LONG).await.unwrap().outcome, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swap_below_its_floor_is_rejected_and_never_paid() {
+        let (chain, (signature, bytes)) = (chain(settings()), swap(101));
+        chain.send(&bytes).await.unwrap();
+        let outcome = chain.watch(signature, LONG).await.unwrap().outcome;
+        assert!(
+            matches!(&outcome, Some(Outcome::Rejected { failure, .. }) if failure.code == FailureCode::SlippageExceeded),
+            "{outcome:?}"
+        );
+    }
+}

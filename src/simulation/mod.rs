@@ -3,5 +3,7 @@
 pub mod chain;
 pub mod ledger;
 pub mod rng;
+#[cfg(test)]
+mod samples;
 mod transaction;
 pub mod venue;

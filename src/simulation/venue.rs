@@ -183,3 +183,91 @@ impl Venue for SimulatedVenue {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::id::OrderId;
+    use crate::domain::request::tests::request;
+    use crate::domain::token::KnownToken;
+    use crate::simulation::chain::SimulatedChain;
+    use crate::simulation::ledger::Ledger;
+    use crate::simulation::samples::settings;
+
+    fn venue(id: VenueId, settings: SimulationSettings) -> SimulatedVenue {
+        let (rng, clock) = (SimulationRng::new(settings.seed), Clock::runtime());
+        let ledger = Ledger::in_memory(clock.read(), settings.block);
+        let chain = SimulatedChain::new(settings.clone(), rng, clock, ledger);
+        let request = request();
+        let tokens = vec![
+            KnownToken { token: request.token_in, simulated_usd: Decimal::from(150) },
+            KnownToken { token: request.token_out, simulated_usd: Decimal::ONE },
+        ];
+        let tokens = Arc::new(TokenList::new(tokens, 9).unwrap());
+        let wallet = Arc::new(SigningKey::from_bytes(&[1; 32]));
+        SimulatedVenue::new(id, settings, tokens, rng, clock, Arc::new(chain), wallet)
+    }
+
+    fn quote_request(id: u128, amount_in: u64) -> QuoteRequest {
+        let order = OrderRequest { amount_in: BaseUnits(amount_in), ..request() };
+        QuoteRequest { id: Uuid::from_u128(id), round: 1, order: Arc::new(order) }
+    }
+
+    const ONE_SOL: u64 = 1_000_000_000;
+
+    #[tokio::test]
+    async fn the_venues_differ_by_at_most_five_percent_and_either_can_be_better() {
+        let (raydium, meteora) = (venue(VenueId::Raydium, settings()), venue(VenueId::Meteora, settings()));
+        let mut raydium_wins = 0;
+        for id in 0..200 {
+            let one = raydium.quote(quote_request(id, ONE_SOL)).await.unwrap().amount_out.0;
+            let other = meteora.quote(quote_request(id, ONE_SOL)).await.unwrap().amount_out.0;
+            assert!(one.abs_diff(other) * 20 <= one.max(other), "{one} and {other}");
+            raydium_wins += u32::from(one > other);
+        }
+        assert!((50..150).contains(&raydium_wins), "{raydium_wins}");
+    }
+
+    #[tokio::test]
+    async fn the_same_request_gets_the_same_price_again() {
+        let (one, other) = (venue(VenueId::Raydium, settings()), venue(VenueId::Raydium, settings()));
+        for id in 0..20 {
+            let (first, second) = (one.quote(quote_request(id, ONE_SOL)), other.quote(quote_request(id, ONE_SOL)));
+            assert_eq!(first.await.unwrap().amount_out, second.await.unwrap().amount_out);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_larger_trade_has_a_larger_price_impact() {
+        let venue = venue(VenueId::Raydium, settings());
+        let mut last = Decimal::ZERO;
+        for amount in [ONE_SOL, 1_000 * ONE_SOL, 1_000_000 * ONE_SOL] {
+            let impact = venue.quote(quote_request(1, amount)).await.unwrap().price_impact;
+            assert!(impact > last && impact < Decimal::ONE, "{amount}: {impact}");
+            last = impact;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_built_swap_has_the_floor_of_its_quote_and_the_message_that_is_signed() {
+        let venue = venue(VenueId::Meteora, settings());
+        let quote = venue.quote(quote_request(1, ONE_SOL)).await.unwrap();
+        let order = Arc::new(request());
+        let floor = order.floor(quote.amount_out);
+        let swap_request = SwapRequest { order_id: OrderId(Uuid::from_u128(1)), attempt: 2, order, quote };
+        let signed = venue.build(swap_request).await.unwrap();
+        let (signature, instruction) = crate::simulation::transaction::decode(&signed.bytes).unwrap();
+        assert_eq!((signature, instruction.attempt), (signed.swap.signature, 2));
+        assert_eq!((signed.swap.min_amount_out, instruction.min_amount_out), (floor, floor));
+        assert_eq!(signed.swap.last_valid_block_height, instruction.last_valid_block_height);
+    }
+
+    #[tokio::test]
+    async fn a_venue_that_is_down_refuses_to_quote() {
+        let down = venue(VenueId::Raydium, SimulationSettings { venues_down: vec![VenueId::Raydium], ..settings() });
+        let failure = down.quote(quote_request(1, ONE_SOL)).await.unwrap_err();
+        assert_eq!(failure.code, FailureCode::VenueUnavailable);
+    }
+}
