@@ -27,6 +27,7 @@ async fn survives(
     let load = Load::start(&server.client);
     load.until_more(201, 50).await;
     let postgres = postgres::aside(postgres, fail).await;
+    // The length of the outage is what is tested.
     tokio::time::sleep(outage()).await;
     let postgres = postgres::aside(postgres, repair).await;
     let returned = Instant::now();
@@ -77,6 +78,7 @@ async fn an_outage_by_silent_connections_loses_no_order() {
     let load = Load::start(&server.client);
     load.until_more(201, 50).await;
     proxy.go_silent();
+    // The length of the outage is what is tested.
     tokio::time::sleep(outage()).await;
     proxy.pass_again();
     let returned = Instant::now();
