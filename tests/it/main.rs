@@ -7,6 +7,7 @@ mod support;
 mod api;
 mod architecture;
 mod auth;
+mod documentation;
 mod engine;
 mod faults;
 mod sockets;
