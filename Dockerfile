@@ -16,17 +16,17 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY --from=manifests /build .
-RUN cargo build --release --locked --bin order-engine
+RUN cargo build --profile dist --locked --bin order-engine
 COPY . .
 # The copied files may be older than the empty crates were; cargo goes by the time.
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --bin order-engine
+    && cargo build --profile dist --locked --bin order-engine
 
 FROM debian:bookworm-slim
 RUN groupadd --gid 10001 order-engine \
     && useradd --uid 10001 --gid order-engine --no-create-home --shell /usr/sbin/nologin order-engine \
     && install -d -o order-engine -g order-engine /var/lib/order-engine
-COPY --from=build /build/target/release/order-engine /usr/local/bin/order-engine
+COPY --from=build /build/target/dist/order-engine /usr/local/bin/order-engine
 COPY config /etc/order-engine
 ENV ORDER_ENGINE_CONFIG_DIR=/etc/order-engine \
     ORDER_ENGINE__SERVER__HOST=0.0.0.0 \
