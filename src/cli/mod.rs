@@ -1,6 +1,5 @@
 //! The command line: one file for each command. Without a command it runs `serve`.
 
-mod bench;
 mod client;
 mod config;
 mod exit;
@@ -65,8 +64,6 @@ enum Command {
     Cancel(orders::CancelArguments),
     /// Ask every venue for a quote.
     Quote(quote::Arguments),
-    /// Measure the engine on this machine.
-    Bench(bench::Arguments),
     /// Print every setting and its source, without secrets.
     Config,
 }
@@ -99,7 +96,6 @@ fn run_command(sources: &SettingSources, command: Command) -> Result<ExitCode, C
         Command::Watch(arguments) => block_on(watch::run(arguments)),
         Command::Orders(arguments) => block_on(orders::run(arguments)),
         Command::Cancel(arguments) => block_on(orders::cancel(arguments)),
-        Command::Bench(arguments) => block_on(bench::run(arguments)),
         Command::Quote(arguments) => block_on(quote::run(arguments)),
     }
 }

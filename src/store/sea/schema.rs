@@ -23,11 +23,6 @@ pub(super) async fn migrate_on(connection: &DatabaseConnection) -> Result<(), Db
     Migrator::up(connection, None).await
 }
 
-/// Drops all tables and creates them again.
-pub(super) async fn recreate(connection: &DatabaseConnection) -> Result<(), DbErr> {
-    Migrator::fresh(connection).await
-}
-
 /// The PostgreSQL schema that the tables are in.
 pub(super) async fn current_schema(settings: &DatabaseSettings) -> Result<String, DbErr> {
     let connection = connect(settings).await?;

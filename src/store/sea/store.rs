@@ -64,17 +64,6 @@ impl SeaStore {
         Self::connect_with(settings, None, None).await
     }
 
-    /// Deletes everything and creates an empty schema, for benchmarks.
-    pub async fn start_anew(self) -> Result<(), DbErr> {
-        match &self.writer {
-            WriterConnection::Pool(pool) => schema::recreate(pool).await?,
-            // The readers are not in use yet, and the writer is not a pool.
-            WriterConnection::File(_) => schema::recreate(&self.reader).await?,
-        }
-        self.close_connections().await;
-        Ok(())
-    }
-
     async fn open_with(
         settings: &DatabaseSettings,
         guard: Option<LockGuard>,

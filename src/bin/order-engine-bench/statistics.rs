@@ -1,25 +1,26 @@
-//! Figures from many measurements, in whole numbers.
+//! Statistics of many measurements, in whole numbers.
 
 use std::time::Duration;
 
-/// The value below which so many hundredths of the measurements lie, in microseconds.
-pub(super) fn percentile(measured: &mut [Duration], hundredths: usize) -> u64 {
+/// The percentile of the measurements, in microseconds; 0 without measurements.
+pub(crate) fn percentile(measured: &mut [Duration], percent: usize) -> u64 {
     measured.sort_unstable();
-    let at = (measured.len() * hundredths / 100).min(measured.len().saturating_sub(1));
+    let at = (measured.len() * percent / 100).min(measured.len().saturating_sub(1));
     measured.get(at).map_or(0, |duration| micros(*duration))
 }
 
-pub(super) fn micros(duration: Duration) -> u64 {
+/// A duration in microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// How many a second, where so many took so long.
-pub(super) fn per_second(count: u64, took: Duration) -> u64 {
+/// The rate per second of `count` events in `took`.
+pub(crate) fn per_second(count: u64, took: Duration) -> u64 {
     count.saturating_mul(1_000_000) / micros(took).max(1)
 }
 
-/// When the last of these is done if each goes to the slot that is free first.
-pub(super) fn greedy_schedule(slots: usize, durations: impl IntoIterator<Item = Duration>) -> Duration {
+/// When the last task ends if each starts in the slot that becomes free first.
+pub(crate) fn greedy_schedule(slots: usize, durations: impl IntoIterator<Item = Duration>) -> Duration {
     let mut free: std::collections::BinaryHeap<_> = (0..slots).map(|_| std::cmp::Reverse(Duration::ZERO)).collect();
     let mut last = Duration::ZERO;
     for duration in durations {

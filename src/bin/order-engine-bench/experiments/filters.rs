@@ -1,39 +1,38 @@
-//! Lists under every combination of filters, next to many orders that the filters keep out.
+//! How long a page takes with every combination of filters, among many orders that the filters exclude.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use order_engine::Settings;
-use order_engine::domain::amount::{BaseUnits, Slippage};
 use order_engine::domain::id::OrderId;
 use order_engine::domain::lifecycle::OrderEvent;
-use order_engine::domain::order::{Order, OrderRequest, Priority};
+use order_engine::domain::order::Order;
 use order_engine::domain::retry::{Failure, FailureCode};
-use order_engine::domain::routing::Strategy;
 use order_engine::domain::user::{Owner, UserId};
 use order_engine::store::{OrderStore, Write};
 use serde_json::{Value, json};
 
-use super::engine::Engine;
-use super::experiments::{ExperimentPlan, Figures, SWIFT};
-use super::load::{Connection, LoadEnd, hammer};
-use super::statistics::percentile;
-use crate::cli::exit::CommandError;
-use crate::cli::output;
+use super::stored::{request, tokens};
+use crate::engine::Engine;
+use crate::load::{Connection, LoadEnd, hammer};
+use crate::plan::{Figures, Plan, UNLIMITED};
+use crate::statistics::{micros, percentile};
+use crate::{BenchError, report};
 
-/// The orders were accepted evenly over so long, up to now.
+/// The period before now over which the orders were accepted evenly.
 const SPREAD: TimeDelta = TimeDelta::days(3);
 
-/// How often each is asked for.
+/// How often each combination is requested.
 const REQUESTS: u64 = 100;
 
 /// How many of the slowest combinations are printed one by one.
 const SLOWEST: usize = 10;
 
-/// The filters, each with its values; "" is none. Half of the orders are one user's, half nobody's. Most sell SOL for USDC
-/// and were cancelled, one in a hundred buys or sells RAY or waits, and none was confirmed, runs or trades JUP.
+/// The filters, each with its values; "" stands for no filter.
+///
+/// Half of the orders belong to a user, half to no user. Most sell SOL for USDC and were cancelled, a few trade RAY or wait,
+/// and none was confirmed, runs or trades JUP.
 const FILTERS: [(&str, &[&str]); 4] = [
     ("status", &["", "cancelled", "confirmed", "pending", "routing"]),
     ("tokenIn", &["", "SOL", "RAY"]),
@@ -42,22 +41,22 @@ const FILTERS: [(&str, &[&str]); 4] = [
     ("limit", &["200"]),
 ];
 
-/// One combination: what stands in the query, and whose orders.
+/// One combination of filters, for the orders of a user or of no user.
 struct Combination {
     query: String,
     group: String,
     is_users: bool,
 }
 
-/// How long its answers took, in microseconds.
+/// How long the answers for a combination took, in microseconds.
 struct Measured {
     combination: Combination,
     p50: u64,
     p99: u64,
 }
 
-pub(super) async fn filters(plan: &ExperimentPlan) -> Result<Figures, CommandError> {
-    let engine = Engine::start(plan.database_url.as_deref(), &SWIFT).await?;
+pub(super) async fn filters(plan: &Plan) -> Result<Figures, BenchError> {
+    let engine = Engine::start(plan, &UNLIMITED).await?;
     let (user, token) = register(engine.address).await?;
     let store = engine.store().await?;
     let (orders, now) = (1_000_000 / plan.share, Utc::now());
@@ -82,12 +81,12 @@ pub(super) async fn filters(plan: &ExperimentPlan) -> Result<Figures, CommandErr
         ("filters: the highest p50 of a combination", "us", most(|one| one.p50)),
         ("filters: the highest p99 of a combination", "us", most(|one| one.p99)),
         ("filters: pages from first to last of one minute's orders", "", pages),
-        ("filters: time for these pages", "us", super::statistics::micros(walk)),
+        ("filters: time for these pages", "us", micros(walk)),
     ])
 }
 
-/// The highest figures of each group of combinations, and the combinations with the highest p99 of all.
-fn table(measured: &[Measured]) -> Result<(), CommandError> {
+/// Prints the highest figures of each group of combinations, and the slowest combinations.
+fn table(measured: &[Measured]) -> Result<(), BenchError> {
     let mut groups: Vec<(&str, u64, u64)> = Vec::new();
     for Measured { combination, p50, p99 } in measured {
         match groups.iter_mut().find(|(group, ..)| *group == combination.group) {
@@ -96,18 +95,18 @@ fn table(measured: &[Measured]) -> Result<(), CommandError> {
         }
     }
     for (group, p50, p99) in groups {
-        output::line(format_args!("  {group:<44} highest p50 {p50:>7} us, p99 {p99:>7} us"))?;
+        report::line(format_args!("  {group:<44} highest p50 {p50:>7} us, p99 {p99:>7} us"))?;
     }
     let mut slowest: Vec<_> = measured.iter().collect();
     slowest.sort_by_key(|one| std::cmp::Reverse(one.p99));
     for Measured { combination, p50, p99 } in slowest.into_iter().take(SLOWEST) {
-        let owner = if combination.is_users { "a user's" } else { "nobody's" };
-        output::line(format_args!("  p50 {p50:>7} us, p99 {p99:>7} us  {owner}  {}", combination.query))?;
+        let owner = if combination.is_users { "of a user" } else { "of no user" };
+        report::line(format_args!("  p50 {p50:>7} us, p99 {p99:>7} us  {owner}  {}", combination.query))?;
     }
     Ok(())
 }
 
-/// From a moment, for so long.
+/// The filters for a period.
 fn window(from: DateTime<Utc>, length: TimeDelta) -> String {
     format!("&from={}&to={}", text(from), text(from + length))
 }
@@ -147,8 +146,8 @@ fn combinations(now: DateTime<Utc>, middle: OrderId) -> Vec<Combination> {
     combinations
 }
 
-/// Follows the cursors from the first page to the last; how many pages there were, and how long it took.
-async fn walk(address: SocketAddr, bearer: Option<&str>, query: &str) -> Result<(u64, Duration), CommandError> {
+/// Reads from the first page to the last; returns the number of pages and the time it took.
+async fn walk(address: SocketAddr, bearer: Option<&str>, query: &str) -> Result<(u64, Duration), BenchError> {
     let mut connection = Connection::open(address).await?;
     let (start, mut pages, mut cursor) = (Instant::now(), 0, String::new());
     loop {
@@ -166,35 +165,23 @@ fn get(address: SocketAddr, path: &str, bearer: Option<&str>) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{bearer}\r\n").into_bytes()
 }
 
-async fn register(address: SocketAddr) -> Result<(UserId, String), CommandError> {
+async fn register(address: SocketAddr) -> Result<(UserId, String), BenchError> {
     let mut response = awc::Client::new()
         .post(format!("http://{address}/api/auth/register"))
         .send_json(&json!({ "username": "bench", "password": uuid::Uuid::new_v4() }))
         .await
         .map_err(|error| error.to_string())?;
     let login: Value = response.json().await?;
-    let user = login["userId"].as_str().ok_or("no userId")?.parse().map(UserId)?;
-    Ok((user, login["token"].as_str().ok_or("no token")?.to_owned()))
+    let user = login["userId"].as_str().ok_or("an answer without a userId")?.parse().map(UserId)?;
+    Ok((user, login["token"].as_str().ok_or("an answer without a token")?.to_owned()))
 }
 
-/// Stores the orders, and names one in the middle.
-async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<Utc>) -> Result<OrderId, CommandError> {
+/// Stores the orders and returns the id of one in the middle.
+async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<Utc>) -> Result<OrderId, BenchError> {
     const BATCH: u64 = 1_000;
-    let tokens = Settings::with::<String, String>([])?.tokens;
-    let of = |token_in: &str, token_out: &str| -> Result<_, CommandError> {
-        Ok(Arc::new(OrderRequest {
-            token_in: tokens.resolve(token_in)?,
-            token_out: tokens.resolve(token_out)?,
-            amount_in: BaseUnits(1_500_000_000),
-            slippage: Slippage::DEFAULT,
-            min_amount_out: None,
-            max_price_impact: None,
-            priority: Priority::Normal,
-            strategy: Strategy::BestPrice,
-            client_order_id: None,
-        }))
-    };
-    let requests = [of("SOL", "USDC")?, of("RAY", "USDC")?, of("SOL", "RAY")?, of("USDC", "SOL")?];
+    let tokens = tokens()?;
+    let pairs = [("SOL", "USDC"), ("RAY", "USDC"), ("SOL", "RAY"), ("USDC", "SOL")];
+    let requests = pairs.iter().map(|(sold, bought)| request(&tokens, sold, bought)).collect::<Result<Vec<_>, _>>()?;
     let mut middle = None;
     for first in (0..orders).step_by(usize::try_from(BATCH)?) {
         let numbers = first..orders.min(first + BATCH);
@@ -206,7 +193,7 @@ async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<
                 + TimeDelta::microseconds(i64::try_from(number)?);
             let id = OrderId(id_of(at));
             let owner = if number % 2 == 0 { Owner::Shared } else { Owner::User(user) };
-            // In steps of pairs, so that both owners have orders of each kind.
+            // Two consecutive orders are of one kind, so that both owners have orders of each kind.
             let request = match number / 2 % 100 {
                 0 => &requests[1],
                 1 => &requests[2],
@@ -230,10 +217,10 @@ async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<
         store.commit(&accepts).await?;
         store.commit(&steps).await?;
     }
-    middle.ok_or_else(|| "nothing was stored".into())
+    middle.ok_or_else(|| "no order was stored".into())
 }
 
-/// An id as it is drawn at that moment.
+/// An order id as the engine generates it at that time.
 fn id_of(at: DateTime<Utc>) -> uuid::Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
     let random = uuid::Uuid::new_v4().into_bytes();

@@ -1,4 +1,4 @@
-//! A load generator that costs little beside what it loads: kept-alive connections and no more HTTP than is needed.
+//! A load generator that uses little CPU: it keeps connections alive and implements only the HTTP that it needs.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,43 +7,48 @@ use actix_web::web::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::cli::exit::CommandError;
+use crate::BenchError;
 
-/// The order that is posted.
-pub(super) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;
+/// The order that every POST submits.
+pub(crate) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;
 
 /// A kept-alive connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     read: BytesMut,
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Self, CommandError> {
+    /// Connects to `address`.
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, BenchError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: BytesMut::with_capacity(8 * 1024) })
     }
 
-    /// Sends a whole request and takes its answer's status and body.
-    pub(super) async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>), CommandError> {
+    /// Sends a complete request and returns the status and the body of the answer.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<(u16, Vec<u8>), BenchError> {
         self.stream.write_all(request).await?;
         let head = loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 break self.read.split_to(end + 4);
             }
-            self.more().await?;
+            self.read_more().await?;
         };
         let head = std::str::from_utf8(&head)?;
-        let status = head.get(9..12).ok_or("no status")?.parse()?;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no length")?.parse()?;
+        let status = head.get(9..12).ok_or("an answer without a status")?.parse()?;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .ok_or("an answer without a length")?
+            .parse()?;
         while self.read.len() < length {
-            self.more().await?;
+            self.read_more().await?;
         }
         Ok((status, self.read.split_to(length).to_vec()))
     }
 
-    async fn more(&mut self) -> Result<(), CommandError> {
+    async fn read_more(&mut self) -> Result<(), BenchError> {
         match self.stream.read_buf(&mut self.read).await? {
             0 => Err("the engine closed the connection".into()),
             _ => Ok(()),
@@ -51,33 +56,33 @@ impl Connection {
     }
 }
 
-/// The bytes of a POST of [`ORDER`] to that address.
-pub(super) fn post(address: SocketAddr) -> Vec<u8> {
+/// The bytes of a POST of [`ORDER`] to `address`.
+pub(crate) fn post(address: SocketAddr) -> Vec<u8> {
     let length = ORDER.len();
     format!("POST /api/orders HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{ORDER}").into_bytes()
 }
 
-/// The bytes of a GET from that address.
-pub(super) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
+/// The bytes of a GET of `path` from `address`.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes()
 }
 
-/// When a load ends.
+/// When a load generator stops.
 #[derive(Clone, Copy)]
-pub(super) enum LoadEnd {
-    /// After so long.
+pub(crate) enum LoadEnd {
+    /// After this time.
     Elapsed(Duration),
-    /// After so many requests over all connections.
+    /// After this number of requests over all connections.
     Requests(u64),
 }
 
-/// Asks the same over so many connections at once, and gives how long each answer took; any but 2xx is an error.
-pub(super) async fn hammer(
+/// Repeats a request over concurrent connections and returns the duration of each; an answer other than 2xx is an error.
+pub(crate) async fn hammer(
     address: SocketAddr,
     connections: usize,
     request: Vec<u8>,
     until: LoadEnd,
-) -> Result<Vec<Duration>, CommandError> {
+) -> Result<Vec<Duration>, BenchError> {
     let left = std::cell::Cell::new(match until {
         LoadEnd::Requests(requests) => requests,
         LoadEnd::Elapsed(_) => u64::MAX,
@@ -86,7 +91,7 @@ pub(super) async fn hammer(
         LoadEnd::Elapsed(duration) => Instant::now() + duration,
         LoadEnd::Requests(_) => Instant::now() + Duration::from_secs(3_600),
     };
-    let one = async || -> Result<Vec<Duration>, CommandError> {
+    let connection = async || -> Result<Vec<Duration>, BenchError> {
         let mut connection = Connection::open(address).await?;
         let mut took = Vec::new();
         while left.get() > 0 && Instant::now() < end {
@@ -100,6 +105,6 @@ pub(super) async fn hammer(
         }
         Ok(took)
     };
-    let all = futures_util::future::try_join_all((0..connections).map(|_| one())).await?;
+    let all = futures_util::future::try_join_all((0..connections).map(|_| connection())).await?;
     Ok(all.concat())
 }
