@@ -1,6 +1,6 @@
 //! What several migrations need: short forms of the statements of `SchemaManager`.
 
-use sea_orm_migration::prelude::*;
+use crate::prelude::*;
 
 /// Drops a table with its indexes.
 pub(crate) async fn drop_table(manager: &SchemaManager<'_>, table: impl IntoTableRef) -> Result<(), DbErr> {

@@ -1,11 +1,9 @@
 //! The orders, one row each.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{pk_uuid, text, timestamp_with_time_zone};
-
+use crate::columns::{pk_uuid, text, timestamp_with_time_zone};
 use crate::frame::{create_indexes, drop_table};
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -40,9 +38,9 @@ pub(crate) fn list_indexes() -> [IndexCreateStatement; 4] {
     ]
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let ends = ["confirmed", "failed", "cancelled"];
         manager
             .create_table(
@@ -67,7 +65,7 @@ impl MigrationTrait for Migration {
         create_indexes(manager, list_indexes()).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, Orders::Table).await
     }
 }

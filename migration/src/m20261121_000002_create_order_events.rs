@@ -1,11 +1,9 @@
 //! The events of the orders. The events are the history of an order, and the order is rebuilt from them.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{integer, text, timestamp_with_time_zone, uuid};
-
+use crate::columns::{integer, text, timestamp_with_time_zone, uuid};
 use crate::frame::drop_table;
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -30,9 +28,9 @@ pub(crate) fn dispatch_index() -> IndexCreateStatement {
         .to_owned()
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         manager
             .create_table(
                 Table::create()
@@ -53,7 +51,7 @@ impl MigrationTrait for Migration {
         manager.create_index(dispatch_index()).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, OrderEvents::Table).await
     }
 }

@@ -1,11 +1,9 @@
 //! The signed swaps, recorded before they are sent.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, binary, integer, text, timestamp_with_time_zone, uuid};
-
+use crate::columns::{big_integer, binary, integer, text, timestamp_with_time_zone, uuid};
 use crate::frame::{create_indexes, drop_table};
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -25,9 +23,9 @@ enum Transactions {
     UpdatedAt,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let statuses = ["live", "landed", "rejected", "expired"];
         manager
             .create_table(
@@ -62,7 +60,7 @@ impl MigrationTrait for Migration {
         create_indexes(manager, indexes).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, Transactions::Table).await
     }
 }

@@ -1,11 +1,9 @@
 //! The idempotency keys and client order ids, which share one namespace per user.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{text, timestamp_with_time_zone, uuid};
-
+use crate::columns::{text, timestamp_with_time_zone, uuid};
 use crate::frame::drop_table;
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -17,9 +15,9 @@ enum IdempotencyKeys {
     CreatedAt,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         manager
             .create_table(
                 Table::create()
@@ -36,7 +34,7 @@ impl MigrationTrait for Migration {
             .await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, IdempotencyKeys::Table).await
     }
 }

@@ -1,10 +1,8 @@
 //! Orders belong to users.
 
-use sea_orm_migration::prelude::*;
-
 use crate::frame::{add_column, drop_column, drop_indexes};
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -28,15 +26,15 @@ pub(crate) fn user_index() -> IndexCreateStatement {
         .to_owned()
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         // NULL for an order without a user.
         add_column(manager, Orders::Table, ColumnDef::new(Orders::UserId).uuid()).await?;
         manager.create_index(user_index()).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_indexes(manager, Orders::Table, [BY_USER]).await?;
         drop_column(manager, Orders::Table, Orders::UserId).await
     }

@@ -1,11 +1,9 @@
 //! The API keys.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{binary_uniq, pk_uuid, text, timestamp_with_time_zone, uuid};
-
+use crate::columns::{binary_uniq, pk_uuid, text, timestamp_with_time_zone, uuid};
 use crate::frame::drop_table;
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -21,9 +19,9 @@ enum ApiKeys {
     RevokedAt,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         manager
             .create_table(
                 Table::create()
@@ -51,7 +49,7 @@ impl MigrationTrait for Migration {
         manager.create_index(by_user).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, ApiKeys::Table).await
     }
 }

@@ -1,11 +1,9 @@
 //! The tokens that were revoked before they expired.
 
-use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{pk_uuid, timestamp_with_time_zone};
-
+use crate::columns::{pk_uuid, timestamp_with_time_zone};
 use crate::frame::drop_table;
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -15,9 +13,9 @@ enum RevokedTokens {
     ExpiresAt,
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         manager
             .create_table(
                 Table::create()
@@ -37,7 +35,7 @@ impl MigrationTrait for Migration {
         manager.create_index(by_expiry).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_table(manager, RevokedTokens::Table).await
     }
 }

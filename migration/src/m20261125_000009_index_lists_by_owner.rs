@@ -2,12 +2,10 @@
 //! takes three indexes for all filters. The indexes per filter are dropped: each of them was written at every accept.
 //! An order is found by its client order id through the idempotency keys, which include it.
 
-use sea_orm_migration::prelude::*;
-
 use crate::frame::{create_indexes, drop_indexes};
+use crate::prelude::*;
 use crate::{m20261121_000001_create_orders, m20261121_000005_orders_belong_to_users};
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -36,9 +34,9 @@ pub(crate) fn list_indexes() -> [IndexCreateStatement; 2] {
     ]
 }
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_indexes(manager, Orders::Table, BY_FILTER).await?;
         create_indexes(manager, list_indexes()).await?;
         // A start reads all unfinished orders, oldest first. It also holds open orders only.
@@ -51,7 +49,7 @@ impl MigrationTrait for Migration {
         manager.create_index(unfinished).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_indexes(manager, Orders::Table, [BY_OWNER, UNFINISHED, UNFINISHED_BY_OWNER]).await?;
         create_indexes(manager, m20261121_000001_create_orders::list_indexes()).await?;
         manager.create_index(m20261121_000005_orders_belong_to_users::user_index()).await

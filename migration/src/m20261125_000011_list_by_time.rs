@@ -1,12 +1,10 @@
 //! A list is sorted by the times that it shows, so that the orders between two times are found without reading others.
 //! The indexes of the lists change accordingly; their number stays the same.
 
-use sea_orm_migration::prelude::*;
-
 use crate::frame::{create_indexes, drop_indexes};
 use crate::m20261125_000009_index_lists_by_owner;
+use crate::prelude::*;
 
-#[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
 #[derive(DeriveIden)]
@@ -21,9 +19,9 @@ enum Orders {
 const BY_ID: [&str; 2] = ["orders_by_owner", "orders_unfinished_by_owner"];
 const BY_TIME: [&str; 2] = ["orders_by_owner_and_time", "orders_unfinished_by_owner_and_time"];
 
-#[async_trait::async_trait]
+#[async_trait]
 impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn up(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_indexes(manager, Orders::Table, BY_ID).await?;
         let [all, mut unfinished] = BY_TIME.map(|name| {
             let mut index = Index::create();
@@ -35,7 +33,7 @@ impl MigrationTrait for Migration {
         create_indexes(manager, [all, unfinished]).await
     }
 
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+    async fn down(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         drop_indexes(manager, Orders::Table, BY_TIME).await?;
         create_indexes(manager, m20261125_000009_index_lists_by_owner::list_indexes()).await
     }

@@ -1,6 +1,6 @@
 //! Empties the PostgreSQL database under measurement, between two runs and only if it was empty before the first.
 
-use migration::{Migrator, MigratorTrait};
+use migration::Migrator;
 use order_engine::Settings;
 use order_engine::store::lock::EngineLock;
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -32,7 +32,8 @@ pub(crate) async fn empty(settings: &Settings) -> Result<(), BenchError> {
     // Refused while an engine uses the database.
     let lock = EngineLock::acquire(&settings.database).await?;
     let connection = Database::connect(settings.database.url.expose()).await?;
-    Migrator::fresh(&connection).await?;
+    Migrator::down(&connection, None).await?;
+    Migrator::up(&connection, None).await?;
     connection.close().await?;
     // The engine that starts next needs it.
     lock.release().await;
