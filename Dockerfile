@@ -1,10 +1,10 @@
 # docker build -t order-engine .
 # docker run --rm -p 127.0.0.1:3000:3000 -v order-engine:/var/lib/order-engine --stop-timeout 30 order-engine
 #
-# Clients have to log in. The secret that their tokens are signed with is a file on the volume, made at the first start.
-# There is no TLS: publish the port as above, and put something in front of it that speaks TLS to the world.
+# Clients must log in. The secret that signs their tokens is a file on the volume, created at the first start.
+# There is no TLS: publish the port as above, and put a proxy in front of it that terminates TLS.
 
-# The manifests alone, each with an empty crate beside it: changes only when dependencies do.
+# Only the manifests, each with an empty crate: this stage changes only when the dependencies change.
 FROM rust:1.95-slim-bookworm AS manifests
 WORKDIR /build
 COPY . .
@@ -12,13 +12,13 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
     && find . -name Cargo.toml -execdir mkdir -p src ';' -execdir touch src/lib.rs ';' \
     && echo 'fn main() {}' > src/main.rs
 
-# Every dependency, cached as long as the manifests stay as they are; then the code.
+# The dependencies, cached until a manifest changes; then the code.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY --from=manifests /build .
 RUN cargo build --profile dist --locked --bin order-engine
 COPY . .
-# The copied files may be older than the empty crates were; cargo goes by the time.
+# Cargo compares times, and the copied files may be older than the empty crates.
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --profile dist --locked --bin order-engine
 
@@ -37,8 +37,8 @@ USER order-engine
 WORKDIR /var/lib/order-engine
 VOLUME /var/lib/order-engine
 EXPOSE 3000
-# Asks /live over bash's own sockets: the image needs no curl.
+# Requests /live with bash alone, so that the image needs no curl.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>\"/dev/tcp/127.0.0.1/${ORDER_ENGINE__SERVER__PORT:-${PORT:-3000}}\" && printf 'GET /live HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
-# SIGTERM parks the running orders and ends with 0.
+# SIGTERM stops the engine with status 0; the next start resumes unfinished orders.
 ENTRYPOINT ["order-engine"]
