@@ -269,3 +269,18 @@ fn a_file_may_use_the_modules_that_contain_it() {
     ];
     assert!(circles(&sources).is_empty());
 }
+
+#[test]
+fn only_the_benchmarks_can_delete_the_tables() {
+    let deleting = ["Migrator::down", "DROP TABLE", "DROP SCHEMA", "TRUNCATE TABLE"];
+    let found: BTreeSet<_> = sources()
+        .into_iter()
+        // The tests of the migrations are at the end of a file.
+        .filter(|source| {
+            let code = source.code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            deleting.iter().any(|text| code.contains(text))
+        })
+        .map(|source| source.module)
+        .collect();
+    assert_eq!(found, BTreeSet::from(["bin::order-engine-bench::database".to_owned()]));
+}
