@@ -1,7 +1,7 @@
-"""What the OpenAPI document cannot say: which tokens there are, and how finely each can be divided.
+"""Adds what the OpenAPI document cannot express: which tokens exist, and how many decimals each has.
 
-Orders of random names and amounts would nearly all be refused. So where those are as the document wants them, some are
-exchanged for ones that the engine knows; whatever else is wrong with a request stays wrong.
+Nearly all orders with random names and amounts would be refused. Hence most valid values are replaced by ones that the
+engine accepts; invalid values stay invalid.
 """
 
 import re
@@ -25,7 +25,7 @@ def is_decimal(value):
 
 
 def known(fields):
-    """The same request, or one that the engine has no reason of its own to refuse."""
+    """The same request, or one with known tokens and exact amounts."""
     seed = sum(len(str(value)) for value in fields.values())
     if seed % 5 == 4:
         return fields
@@ -40,7 +40,7 @@ def known(fields):
             fields[name] = float(value)
     if is_decimal(fields.get("slippageBps")):
         fields["slippageBps"] = "200"
-    # Of two names for one thing only one may be given.
+    # Of two names for one field only one may be present.
     for name, other, fits in [
         ("amountIn", "amount", lambda value: is_decimal(value) or is_number(value) and value > 0),
         ("slippage", "slippageBps", lambda value: value == "0.02" or is_number(value) and 1e-4 <= value <= 0.5),
