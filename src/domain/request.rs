@@ -37,6 +37,23 @@ pub struct OrderRequest {
 }
 
 impl OrderRequest {
+    /// A market order with the default slippage, priority and strategy, and without a minimum output.
+    ///
+    /// The tokens must differ.
+    pub fn market(token_in: Token, token_out: Token, amount_in: BaseUnits) -> Self {
+        Self {
+            token_in,
+            token_out,
+            amount_in,
+            slippage: Slippage::DEFAULT,
+            min_amount_out: None,
+            max_price_impact: None,
+            priority: Priority::default(),
+            strategy: Strategy::default(),
+            client_order_id: None,
+        }
+    }
+
     /// The minimum output of a swap on a quote: the slippage floor or `minAmountOut`, the larger of both; never 0.
     pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
         self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
@@ -79,17 +96,11 @@ pub(crate) mod tests {
             symbol: Some(symbol.into()),
             decimals,
         };
-        OrderRequest {
-            token_in: token("So11111111111111111111111111111111111111112", "SOL", 9),
-            token_out: token("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "USDC", 6),
-            amount_in: BaseUnits(1_000_000_000),
-            slippage: Slippage::DEFAULT,
-            min_amount_out: None,
-            max_price_impact: None,
-            priority: Priority::Normal,
-            strategy: Strategy::BestPrice,
-            client_order_id: None,
-        }
+        OrderRequest::market(
+            token("So11111111111111111111111111111111111111112", "SOL", 9),
+            token("EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v", "USDC", 6),
+            BaseUnits(1_000_000_000),
+        )
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod architecture;
 mod auth;
 mod documentation;
 mod engine;
+mod examples;
 mod faults;
 mod sockets;
 mod store;
