@@ -49,7 +49,12 @@ fn without_code(line: &str) -> String {
 fn targets(text: &str) -> Vec<String> {
     let links = |line: &str| {
         let rests = without_code(line);
-        rests.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(to, _)| to.to_owned()).collect::<Vec<_>>()
+        rests
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(to, _)| to.to_owned())
+            .collect::<Vec<_>>()
     };
     prose(text).flat_map(links).collect()
 }
