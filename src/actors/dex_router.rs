@@ -1,4 +1,4 @@
-//! The router: asks every venue at once, waits no longer than it may, and lets the domain choose.
+//! The router: asks every venue concurrently, waits until its deadline at most, and lets the domain choose.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,47 +9,67 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::actors::restartable_addr::RestartableAddr;
-use crate::actors::supervisor::{Child, ChildExited, Supervisor};
-use crate::actors::venue::{GetQuote, VenueActor};
+use crate::actors::supervisor::{Child, ChildExited};
+use crate::actors::venue::{GetQuote, Venues};
 use crate::domain::amount::ImpactLimit;
 use crate::domain::id::VenueId;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{RoutingDecision, Strategy, TrackRecord, Unavailable, check, decide};
 use crate::venue::QuoteRequest;
 
-/// Asks for a decision; answered within the routing deadline.
+/// Asks for a routing decision; answered within the routing deadline.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<RoutingDecision, Failure>")]
 pub struct RouteOrder(pub QuoteRequest);
 
-/// Tells how a venue's swap turned out.
+/// Reports how a swap of a venue ended.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SwapEnded {
-    /// Whose swap.
+    /// The venue.
     pub venue: VenueId,
-    /// Whether it landed.
+    /// Whether the swap landed.
     pub landed: bool,
 }
 
-/// The lines to all venues.
-pub type Venues = BTreeMap<VenueId, RestartableAddr<VenueActor>>;
+/// The recipients of the router's messages.
+#[derive(Clone, Debug)]
+pub struct RouterRecipients {
+    /// For routing decisions.
+    pub route: Recipient<RouteOrder>,
+    /// For the ends of swaps.
+    pub swap_ended: Recipient<SwapEnded>,
+}
 
-/// Chooses between venues.
+impl<A> From<Addr<A>> for RouterRecipients
+where
+    A: Actor<Context = Context<A>> + Handler<RouteOrder> + Handler<SwapEnded>,
+{
+    fn from(addr: Addr<A>) -> Self {
+        Self { route: addr.clone().recipient(), swap_ended: addr.recipient() }
+    }
+}
+
+/// Chooses between the venues.
 pub struct DexRouter {
     venues: Venues,
     timeout: Duration,
-    // For orders that do not say their own.
+    // For orders without a limit of their own.
     max_price_impact: ImpactLimit,
-    // Shared with the answers under way, which run beside each other on this thread.
+    // Shared with the answers in progress, which run concurrently on this thread.
     records: Rc<RefCell<BTreeMap<VenueId, TrackRecord>>>,
-    supervisor: Addr<Supervisor>,
+    supervisor: Recipient<ChildExited>,
 }
 
 impl DexRouter {
-    /// A router between those venues, with the limit of the price impact for orders that do not say their own.
-    pub fn new(venues: Venues, timeout: Duration, max_price_impact: ImpactLimit, supervisor: Addr<Supervisor>) -> Self {
+    /// A router for those venues that answers within `timeout`. `max_price_impact` applies to orders without a limit of
+    /// their own. `supervisor` hears when the actor stops.
+    pub fn new(
+        venues: Venues,
+        timeout: Duration,
+        max_price_impact: ImpactLimit,
+        supervisor: Recipient<ChildExited>,
+    ) -> Self {
         Self { venues, timeout, max_price_impact, records: Rc::default(), supervisor }
     }
 }
@@ -58,7 +78,7 @@ impl Actor for DexRouter {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
+        // Full: do_send ignores bounds, and a child exits once. Closed: the engine is shutting down.
         self.supervisor.do_send(ChildExited { child: Child::Router, panicked: std::thread::panicking() });
     }
 }
@@ -71,13 +91,13 @@ impl Handler<RouteOrder> for DexRouter {
         let strategy = request.order.strategy;
         let deadline = tokio::time::Instant::now() + self.timeout;
         let (timeout, max_price_impact) = (self.timeout, self.max_price_impact);
-        // Full: a venue's mailbox holds one message an order that is routing. Closed: that venue is unavailable.
+        // Full: a venue's mailbox holds one message per order that is routing. Closed: that venue is unavailable.
         // Dropped: with `speed`, the slower venue is not waited for.
         let mut asked: FuturesUnordered<_> = self
             .venues
             .iter()
-            .map(|(&venue, restartable_addr)| {
-                let answer = restartable_addr.get().send(GetQuote(request.clone()));
+            .map(|(&venue, addr)| {
+                let answer = addr.with(|venue| venue.quote.send(GetQuote(request.clone())));
                 async move { (venue, tokio::time::timeout_at(deadline, answer).await) }
             })
             .collect();
@@ -100,8 +120,8 @@ impl Handler<RouteOrder> for DexRouter {
                     Ok(quote) => quotes.push(quote),
                     Err(failure) => unavailable.push(Unavailable { venue, failure }),
                 }
-                let serves = |quote| check(&request.order, max_price_impact, quote).is_ok();
-                if strategy == Strategy::Speed && quotes.iter().any(serves) {
+                let is_usable = |quote| check(&request.order, max_price_impact, quote).is_ok();
+                if strategy == Strategy::Speed && quotes.iter().any(is_usable) {
                     break;
                 }
             }

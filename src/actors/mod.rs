@@ -1,15 +1,16 @@
 //! The actors: messages, timers and addresses around the decisions of the domain.
 //!
-//! | actor | owns | talks to |
+//! | actor | owns | sends to |
 //! |---|---|---|
-//! | [`order_manager::OrderManager`] | admission, the queue, the slots, the rate window, restarts | every other |
-//! | [`order::OrderActor`], one an order | its order and its subscribers | manager, persistence, router, venues, chain |
-//! | [`dex_router::DexRouter`] | the venues' track records | venues |
-//! | [`venue::VenueActor`], one a venue | its adapter | |
+//! | [`order_manager::OrderManager`] | admission, the schedule, restarts | orders, persistence |
+//! | [`order::OrderActor`], one per order | its order and its subscribers | manager, persistence, router, venues, chain |
+//! | [`dex_router::DexRouter`] | the track records of the venues | venues |
+//! | [`venue::VenueActor`], one per venue | its adapter | |
 //! | [`persistence::Persistence`] | the store | |
-//! | [`supervisor::Supervisor`] | how to start a venue or the router again | |
+//! | [`supervisor::Supervisor`] | how a venue or the router is restarted | |
 //!
-//! Messages stand at the top of the file of the actor that handles them.
+//! An actor reaches another through recipients of single messages, so each of them runs alone with stubs in its place. Only
+//! the order manager names another actor: it starts the orders.
 
 pub mod dex_router;
 pub mod order;

@@ -1,32 +1,32 @@
-//! Where an actor that may be restarted is reached just now.
+//! The current address of an actor that may be restarted.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use actix::{Actor, Addr};
-
-/// The current address of a restartable actor: the supervisor writes it, everybody else reads it before each send.
+/// The recipients `R` of an actor that the supervisor may restart.
+///
+/// A restart replaces them; every sender reads them before each send. The clones share one value.
 #[derive(Debug)]
-pub struct RestartableAddr<A: Actor>(Arc<RwLock<Addr<A>>>);
+pub struct RestartableAddr<R>(Arc<RwLock<R>>);
 
-impl<A: Actor> Clone for RestartableAddr<A> {
+impl<R> Clone for RestartableAddr<R> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<A: Actor> RestartableAddr<A> {
-    /// A line to that actor.
-    pub fn new(addr: Addr<A>) -> Self {
-        Self(Arc::new(RwLock::new(addr)))
+impl<R> RestartableAddr<R> {
+    /// The address of the actor's first instance.
+    pub fn new(addr: impl Into<R>) -> Self {
+        Self(Arc::new(RwLock::new(addr.into())))
     }
 
-    /// The address in force.
-    pub fn get(&self) -> Addr<A> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Sends something to the current instance. `send` runs under the lock, so it must not block.
+    pub fn with<T>(&self, send: impl FnOnce(&R) -> T) -> T {
+        send(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Points the line at a new incarnation.
-    pub fn set(&self, addr: Addr<A>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addr;
+    /// Replaces the address by that of a new instance.
+    pub fn set(&self, addr: impl Into<R>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = addr.into();
     }
 }

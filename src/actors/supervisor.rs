@@ -1,4 +1,4 @@
-//! The supervisor: restarts a venue or router that has stopped, and says when the engine cannot go on.
+//! The supervisor: restarts a venue or the router after a panic, and reports when the engine cannot go on.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::domain::id::VenueId;
 use crate::domain::limits::RateWindow;
 use crate::runtime::clock::Clock;
 
-/// An actor whose end the engine has to hear of.
+/// A supervised actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Child {
     /// A venue's actor.
@@ -22,38 +22,38 @@ pub enum Child {
     Persistence,
 }
 
-/// Tells that an actor is gone.
+/// Reports that a supervised actor has stopped.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct ChildExited {
-    /// Which.
+    /// The actor.
     pub child: Child,
-    /// Whether it panicked; otherwise it was told to stop.
+    /// Whether it panicked; otherwise it was stopped on purpose.
     pub panicked: bool,
 }
 
-/// Hands over how to start a child again.
+/// Registers how a child is restarted. A child without a registration is not restarted: its panic is fatal.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SuperviseChild {
-    /// Which.
+    /// The actor.
     pub child: Child,
-    /// Starts a new incarnation and points the child's line at it.
+    /// Starts a new instance and replaces the child's address by the new one.
     pub restart: Box<dyn Fn() + Send>,
 }
 
-/// Tells that the engine cannot go on, and why.
+/// Reports that the engine cannot go on, and why.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct GiveUp(pub String);
 
-/// How to start a child again, and how often that was needed lately.
+/// How a child is restarted, and how often that happened in the last minute.
 struct ChildState {
     restart: Box<dyn Fn() + Send>,
     window: RateWindow,
 }
 
-/// Watches over the actors that hold no truth.
+/// Restarts the actors that hold no state.
 pub struct Supervisor {
     clock: Clock,
     children: HashMap<Child, ChildState>,
@@ -61,17 +61,17 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// More restarts of one child in a minute are no accident any more.
+    /// A child that panics more often within a minute will not recover by a restart.
     const RESTARTS_PER_MINUTE: u32 = 3;
 
-    /// A supervisor that tells `fatal` why the engine cannot go on.
+    /// A supervisor that sets `fatal` to the cause when the engine cannot go on.
     pub fn new(clock: Clock, fatal: watch::Sender<Option<String>>) -> Self {
         Self { clock, children: HashMap::new(), fatal }
     }
 
     fn give_up(&self, cause: String) {
         tracing::error!(cause, "the engine cannot go on");
-        // The first cause is the one that counts.
+        // Only the first cause is kept: later ones follow from it.
         self.fatal.send_if_modified(|fatal| {
             let first = fatal.is_none();
             fatal.get_or_insert(cause);
@@ -87,17 +87,16 @@ impl Actor for Supervisor {
 impl Handler<SuperviseChild> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, adopt: SuperviseChild, _: &mut Self::Context) {
+    fn handle(&mut self, SuperviseChild { child, restart }: SuperviseChild, _: &mut Self::Context) {
         let window = RateWindow::new(Self::RESTARTS_PER_MINUTE);
-        self.children.insert(adopt.child, ChildState { restart: adopt.restart, window });
+        self.children.insert(child, ChildState { restart, window });
     }
 }
 
 impl Handler<ChildExited> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, exited: ChildExited, _: &mut Self::Context) {
-        let ChildExited { child, panicked } = exited;
+    fn handle(&mut self, ChildExited { child, panicked }: ChildExited, _: &mut Self::Context) {
         if !panicked {
             return;
         }
@@ -106,7 +105,7 @@ impl Handler<ChildExited> for Supervisor {
             None => self.give_up(format!("{child:?} panicked")),
             Some(ChildState { restart, window }) => match window.take(now) {
                 Ok(()) => {
-                    tracing::warn!(?child, "an actor panicked and is started again");
+                    tracing::warn!(?child, "an actor panicked and is restarted");
                     restart();
                 }
                 Err(_) => self

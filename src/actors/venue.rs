@@ -1,17 +1,19 @@
-//! A venue's actor: it holds the adapter, no truth, and may be restarted at any time.
+//! The actor of one venue: it holds the adapter and no state, so it can be restarted at any time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::actors::supervisor::{Child, ChildExited, Supervisor};
+use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::supervisor::{Child, ChildExited};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::retry::Failure;
 use crate::domain::swap::SignedSwap;
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
 
-/// Asks for an offer.
+/// Asks for a quote.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Quote, Failure>")]
 pub struct GetQuote(pub QuoteRequest);
@@ -21,16 +23,37 @@ pub struct GetQuote(pub QuoteRequest);
 #[rtype(result = "Result<SignedSwap, Failure>")]
 pub struct BuildSwap(pub SwapRequest);
 
+/// The recipients of a venue's messages.
+#[derive(Clone, Debug)]
+pub struct VenueRecipients {
+    /// For quotes.
+    pub quote: Recipient<GetQuote>,
+    /// For signed swaps.
+    pub build: Recipient<BuildSwap>,
+}
+
+impl<A> From<Addr<A>> for VenueRecipients
+where
+    A: Actor<Context = Context<A>> + Handler<GetQuote> + Handler<BuildSwap>,
+{
+    fn from(addr: Addr<A>) -> Self {
+        Self { quote: addr.clone().recipient(), build: addr.recipient() }
+    }
+}
+
+/// The addresses of all venues.
+pub type Venues = BTreeMap<VenueId, RestartableAddr<VenueRecipients>>;
+
 /// One venue.
 pub struct VenueActor {
     id: VenueId,
     venue: Arc<dyn Venue>,
-    supervisor: Addr<Supervisor>,
+    supervisor: Recipient<ChildExited>,
 }
 
 impl VenueActor {
-    /// An actor around that adapter.
-    pub fn new(venue: Arc<dyn Venue>, supervisor: Addr<Supervisor>) -> Self {
+    /// An actor for that adapter. `supervisor` hears when the actor stops.
+    pub fn new(venue: Arc<dyn Venue>, supervisor: Recipient<ChildExited>) -> Self {
         Self { id: venue.id(), venue, supervisor }
     }
 }
@@ -39,13 +62,13 @@ impl Actor for VenueActor {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // Full: do_send ignores bounds, and a child exits once. Closed: then the engine is going down anyway.
+        // Full: do_send ignores bounds, and a child exits once. Closed: the engine is shutting down.
         self.supervisor.do_send(ChildExited { child: Child::Venue(self.id), panicked: std::thread::panicking() });
     }
 }
 
-// The answers run beside each other, outside the actor: a slow quote holds up none of the others, and an adapter that
-// panics in one of them loses just that answer.
+// The answers run concurrently, outside the actor: a slow quote delays no other, and a panic of the adapter loses only
+// the answer it happens in.
 impl Handler<GetQuote> for VenueActor {
     type Result = ResponseFuture<Result<Quote, Failure>>;
 

@@ -1,11 +1,11 @@
-//! How often something may happen: the sliding rate window.
+//! The rate limit of dispatches: a sliding window of one minute.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::domain::moment::{Now, Stamp, Uptime};
 
-/// At most so many dispatches in *every* sliding minute, not only in calendar ones.
+/// Limits the dispatches in every sliding minute, not only in calendar minutes.
 #[derive(Debug)]
 pub struct RateWindow {
     limit: usize,
@@ -13,16 +13,16 @@ pub struct RateWindow {
 }
 
 impl RateWindow {
-    /// How long a dispatch counts: one minute, both ends included, and what reading two clocks one after the other may
-    /// differ by. The stamps that people see then keep the limit too.
+    /// How long a dispatch counts: one minute, both ends included, plus the difference of two clocks that are read one
+    /// after the other. The timestamps that clients see then keep the limit too.
     pub const LENGTH: Duration = Duration::from_millis(60_001);
 
-    /// A window with that limit, 0 for none, in which nothing has happened yet.
+    /// An empty window with that limit per minute; 0 for no limit.
     pub fn new(limit: u32) -> Self {
         Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), stamps: VecDeque::new() }
     }
 
-    /// A window that goes on after a restart: what is not provably older than a minute counts as if it were that young.
+    /// The window after a restart. A dispatch counts unless it is provably older than a minute.
     pub fn resumed(limit: u32, latest: &[Stamp], now: Now) -> Self {
         let ages = latest.iter().map(|stamp| stamp.proven_age(now)).filter(|age| *age <= Self::LENGTH);
         let mut stamps: Vec<_> = ages.map(|age| now.moment.uptime.minus(age)).collect();
@@ -32,13 +32,12 @@ impl RateWindow {
         Self { stamps: stamps.split_off(superfluous).into(), ..window }
     }
 
-    /// Takes a place, or says when to ask again.
+    /// Takes a place; or returns when the next one is free.
     pub fn take(&mut self, now: Uptime) -> Result<(), Uptime> {
         if self.limit == 0 {
             return Ok(());
         }
-        if self.stamps.len() >= self.limit {
-            let free = self.stamps[0].plus(Self::LENGTH);
+        if let Some(free) = self.free_at() {
             if now < free {
                 return Err(free);
             }
@@ -46,6 +45,12 @@ impl RateWindow {
         }
         self.stamps.push_back(now);
         Ok(())
+    }
+
+    /// When the next place is free; `None` if one is free already.
+    pub fn free_at(&self) -> Option<Uptime> {
+        let is_full = self.limit > 0 && self.stamps.len() >= self.limit;
+        is_full.then(|| self.stamps[0].plus(Self::LENGTH))
     }
 }
 
@@ -69,8 +74,8 @@ mod tests {
         Now { at: DateTime::UNIX_EPOCH + TimeDelta::seconds(wall_seconds), moment }
     }
 
-    /// How many seconds a window of 1 holds up the next dispatch after such a restart.
-    fn held_up(dispatched: impl Into<Stamp>, present: Now) -> u64 {
+    /// How many seconds a window of 1 delays the next dispatch after that restart.
+    fn delay_after(dispatched: impl Into<Stamp>, present: Now) -> u64 {
         let mut window = RateWindow::resumed(1, &[dispatched.into()], present);
         window.take(present.moment.uptime).err().map_or(0, |free| free.since(present.moment.uptime).as_secs())
     }
@@ -87,13 +92,13 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_no_limit() {
+    fn a_limit_of_zero_limits_nothing() {
         let mut window = RateWindow::resumed(0, &[now(0, HERE, 0).into()], now(0, HERE, 0));
         assert!((0..10_000).all(|_| window.take(at(0)).is_ok()));
     }
 
     #[test]
-    fn a_window_built_from_the_past_counts_it() {
+    fn a_window_after_a_restart_counts_the_dispatches_before() {
         let past = [500, 0, 1_000].map(|millis| {
             let moment = Moment { boot: HERE, uptime: at(millis) };
             Stamp { at: DateTime::UNIX_EPOCH, moment: Some(moment) }
@@ -105,25 +110,25 @@ mod tests {
     #[test]
     fn a_clock_that_stepped_before_a_restart_neither_stops_the_dispatches_nor_empties_the_window() {
         for wall in [0, 1_000_000, 1_086_400] {
-            assert_eq!(held_up(now(1_000_000, HERE, 500), now(wall, HERE, 520)), 40, "the clock says {wall}");
-            assert_eq!(held_up(now(1_000_000, HERE, 500), now(wall, HERE, 900)), 0, "the clock says {wall}");
+            assert_eq!(delay_after(now(1_000_000, HERE, 500), now(wall, HERE, 520)), 40, "the wall clock is {wall}");
+            assert_eq!(delay_after(now(1_000_000, HERE, 500), now(wall, HERE, 900)), 0, "the wall clock is {wall}");
         }
     }
 
     #[test]
     fn after_a_boot_a_dispatch_counts_until_the_boot_is_a_minute_ago() {
-        assert_eq!(held_up(now(1_000_000, ELSEWHERE, 500), now(2_000_000, HERE, 20)), 40);
-        assert_eq!(held_up(now(1_000_000, ELSEWHERE, 500), now(1_000_070, HERE, 70)), 0);
-        // That boot may be another machine's, and this one up for days.
-        assert_eq!(held_up(now(1_000_000, ELSEWHERE, 500), now(1_000_020, HERE, 500_000)), 40);
+        assert_eq!(delay_after(now(1_000_000, ELSEWHERE, 500), now(2_000_000, HERE, 20)), 40);
+        assert_eq!(delay_after(now(1_000_000, ELSEWHERE, 500), now(1_000_070, HERE, 70)), 0);
+        // The boot may be that of another machine, while this one is up for days.
+        assert_eq!(delay_after(now(1_000_000, ELSEWHERE, 500), now(1_000_020, HERE, 500_000)), 40);
     }
 
     #[test]
-    fn a_dispatch_of_an_older_version_has_the_wall_clocks_word_and_one_from_the_future_counts_as_now() {
+    fn a_dispatch_without_a_moment_is_as_old_as_the_wall_clock_says_and_one_from_the_future_counts_as_now() {
         let dispatched = now(1_000_000, HERE, 500).at;
-        assert_eq!(held_up(dispatched, now(1_000_020, HERE, 5)), 40);
-        assert_eq!(held_up(dispatched, now(1_000_100, HERE, 5)), 0);
-        assert_eq!(held_up(dispatched, now(0, HERE, 5)), 60);
+        assert_eq!(delay_after(dispatched, now(1_000_020, HERE, 5)), 40);
+        assert_eq!(delay_after(dispatched, now(1_000_100, HERE, 5)), 0);
+        assert_eq!(delay_after(dispatched, now(0, HERE, 5)), 60);
     }
 
     proptest! {

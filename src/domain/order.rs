@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use crate::domain::moment::{Moment, Now, Stamp};
 pub use crate::domain::request::{OrderRequest, Priority};
+use crate::domain::retry::{Failure, may_retry};
 use crate::domain::user::Owner;
 
 /// One recorded step in the history of an order.
@@ -145,6 +146,21 @@ impl Order {
         (retry_at - failed.at).to_std().unwrap_or_default().saturating_sub(failed.stamp().age(now))
     }
 
+    /// The event that follows a failed attempt: another attempt after `wait`, or the end of the order.
+    ///
+    /// Only for an order whose swap, if it has one, can no longer land.
+    pub fn after_failed_attempt(&self, failure: Failure, now: Now, wait: Duration, max_attempts: u32) -> OrderEvent {
+        if matches!(self.state, OrderState::Submitted { cancel_requested: true, .. }) {
+            OrderEvent::Cancelled(Some(failure))
+        } else if may_retry(failure.code, self.state.attempt(), max_attempts) {
+            // Counted from the event's own timestamp, which is later than the clock if the clock was set back.
+            let failed_at = now.at.max(self.last().at);
+            OrderEvent::AttemptFailed { failure, retry_at: failed_at + TimeDelta::from_std(wait).unwrap_or_default() }
+        } else {
+            OrderEvent::Failed(failure)
+        }
+    }
+
     /// How long the swap has been live, measured as exactly as the clocks allow; `None` without a live swap.
     pub fn undecided_for(&self, now: Now) -> Option<Duration> {
         self.state.live_swap()?;
@@ -184,6 +200,48 @@ pub(crate) mod tests {
     use crate::domain::lifecycle::tests::every_event;
     pub(crate) use crate::domain::request::tests::request;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_failed_attempt_is_followed_by_another_until_the_last_or_a_requested_cancel() {
+        use crate::domain::amount::BaseUnits;
+        use crate::domain::id::VenueId;
+        use crate::domain::moment::Uptime;
+        use crate::domain::retry::FailureCode;
+        use crate::domain::routing::RoutingDecision;
+        use crate::domain::swap::{Signature, Swap};
+
+        let second = TimeDelta::seconds(1);
+        let now = |at| Now { at, moment: Moment { boot: uuid::Uuid::nil(), uptime: Uptime(0) } };
+        let accepted_at = DateTime::UNIX_EPOCH + second;
+        let after = |order: &Order, code, max_attempts| {
+            let (failure, clock) = (Failure::new(code, ""), now(DateTime::UNIX_EPOCH));
+            order.after_failed_attempt(failure, clock, Duration::from_secs(1), max_attempts)
+        };
+        let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), accepted_at);
+        let retryable = FailureCode::SwapRejected;
+        // The clock was set back to before the acceptance.
+        let OrderEvent::AttemptFailed { retry_at, .. } = after(&order, retryable, 2) else { panic!("it is retried") };
+        assert_eq!(retry_at, accepted_at + second);
+        assert!(matches!(after(&order, FailureCode::NoLiquidity, 2), OrderEvent::Failed(_)));
+        assert!(matches!(after(&order, retryable, 1), OrderEvent::Failed(_)));
+        let decision = RoutingDecision { quotes: vec![], unavailable: vec![], reason: String::new() };
+        let swap = Swap {
+            venue: VenueId::Raydium,
+            signature: Signature([7; 64]),
+            last_valid_block_height: 1,
+            quoted_out: BaseUnits(1),
+            min_amount_out: BaseUnits(1),
+        };
+        for event in [
+            OrderEvent::Dispatched,
+            OrderEvent::Routed(Arc::new(decision)),
+            OrderEvent::Submitted(Arc::new(swap)),
+            OrderEvent::CancelRequested,
+        ] {
+            order.apply(Arc::new(order.propose(event, accepted_at).unwrap())).unwrap();
+        }
+        assert!(matches!(after(&order, retryable, 2), OrderEvent::Cancelled(Some(_))));
+    }
 
     proptest! {
         #[test]

@@ -1,4 +1,4 @@
-//! Failures, what can be done about them, and how long to wait before the next attempt.
+//! Failures: which of them are retried, and the wait before the next attempt.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A failure's stable name: clients and operators match on it.
+/// The stable code of a failure; clients and operators match on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
@@ -16,13 +16,13 @@ pub enum FailureCode {
     BelowMinimum,
     /// No venue could build the swap.
     BuildFailed,
-    /// The chain refused to pay less than the floor.
+    /// The swap failed on the chain, because it would have paid less than the floor.
     SlippageExceeded,
     /// The chain rejected the swap for another reason.
     SwapRejected,
-    /// The swap's blocks went by and it provably never landed.
+    /// The last valid block of the swap has passed, and the swap provably did not land.
     SwapExpired,
-    /// The engine stumbled over this order.
+    /// An internal error.
     Internal,
     /// No venue trades this pair in this size.
     NoLiquidity,
@@ -32,12 +32,12 @@ pub enum FailureCode {
     PriceImpactTooHigh,
     /// The wallet does not hold the input.
     InsufficientFunds,
-    /// No swap was signed before the order's time was over.
+    /// No swap was signed within `orders.timeout_ms`.
     Timeout,
 }
 
 impl FailureCode {
-    /// Whether a further attempt can end otherwise.
+    /// Whether another attempt can succeed.
     pub const fn retryable(self) -> bool {
         match self {
             Self::VenueUnavailable
@@ -55,7 +55,7 @@ impl FailureCode {
         }
     }
 
-    /// The name in answers, updates and metrics.
+    /// The code in answers, updates and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::VenueUnavailable => "venue_unavailable",
@@ -80,17 +80,17 @@ impl fmt::Display for FailureCode {
     }
 }
 
-/// Why an attempt, or in the end an order, did not succeed.
+/// Why an attempt or an order failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Its stable name.
+    /// The stable code.
     pub code: FailureCode,
-    /// What happened, in words for a person; safe to show to the client.
+    /// What happened, as text for a person; safe to show to the client.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of that kind.
+    /// A failure with that code and message.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -102,18 +102,18 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The wait after a failed attempt, before jitter: `initial` doubled with each attempt that failed before it.
+/// The wait after a failed attempt, without jitter: `initial`, doubled for each attempt that failed before.
 ///
-/// `failed` is the number of the attempt that has just failed, from 1.
+/// `failed` is the number of the attempt that has failed, from 1.
 pub fn base_delay(initial: Duration, failed: u32) -> Duration {
     let doubled = 2u32.saturating_pow(failed.saturating_sub(1));
     initial.saturating_mul(doubled).min(LONGEST_DELAY)
 }
 
-/// No wait between two attempts is longer, however many there were.
+/// The longest wait between two attempts.
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 
-/// Whether an attempt that failed is followed by another.
+/// Whether a failed attempt is followed by another.
 pub fn may_retry(code: FailureCode, failed: u32, max_attempts: u32) -> bool {
     code.retryable() && failed < max_attempts
 }

@@ -75,7 +75,7 @@ pub(super) async fn start(
         Arc::new(Auth::start(settings, clock, timeout, users, database_thread.clone()).await?)
     };
     let persistence = {
-        let (store, batch, supervisor) = (store.clone(), settings.database.batch, supervisor.clone());
+        let (store, batch, supervisor) = (store.clone(), settings.database.batch, supervisor.clone().recipient());
         let metrics = metrics.clone();
         database_thread.start(move |_| Persistence::new(store, batch, supervisor, metrics))
     };
@@ -95,8 +95,8 @@ pub(super) async fn start(
         let parts = order_manager::Parts {
             settings: settings.clone(),
             clock,
-            persistence: persistence.clone(),
-            supervisor,
+            persistence: persistence.clone().into(),
+            supervisor: supervisor.recipient(),
             router: router.clone(),
             venues,
             chain: chain.clone(),
@@ -107,12 +107,13 @@ pub(super) async fn start(
             homes: order_threads,
             latest_dispatches,
         };
-        thread.start(move |_| OrderManager::new(parts))
+        thread.start(move |ctx| OrderManager::new(parts, ctx.address()))
     };
     recovery::recover(&persistence, &manager).await?;
 
     let timeout = settings.server.request_timeout;
-    let service = OrderService::new(manager.clone(), persistence.clone(), router, tally, channels, timeout);
+    let (asked_manager, asked_persistence) = (manager.clone().into(), persistence.clone().into());
+    let service = OrderService::new(asked_manager, asked_persistence, router, tally, channels, timeout);
     let server = match listeners {
         None => None,
         Some(listeners) => {

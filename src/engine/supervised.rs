@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-use crate::actors::dex_router::{DexRouter, Venues};
+use crate::actors::dex_router::{DexRouter, RouterRecipients};
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::actors::supervisor::{Child, SuperviseChild, Supervisor};
-use crate::actors::venue::VenueActor;
+use crate::actors::venue::{VenueActor, Venues};
 use crate::config::Settings;
 use crate::runtime::placement::Placement;
 use crate::venue::Venue;
@@ -21,7 +21,7 @@ pub(super) fn start_venues(adapters: Vec<Arc<dyn Venue>>, thread: &Placement, su
         let (thread, parent) = (thread.clone(), supervisor.clone());
         let start = move || {
             let (adapter, parent) = (adapter.clone(), parent.clone());
-            thread.start(move |_| VenueActor::new(adapter, parent))
+            thread.start(move |_| VenueActor::new(adapter, parent.recipient()))
         };
         venues.insert(id, supervise(Child::Venue(id), supervisor, start));
     }
@@ -34,21 +34,24 @@ pub(super) fn start_router(
     settings: &Settings,
     thread: &Placement,
     supervisor: &Addr<Supervisor>,
-) -> RestartableAddr<DexRouter> {
+) -> RestartableAddr<RouterRecipients> {
     let (deadline, max_price_impact) = (settings.routing_timeout, settings.orders.max_price_impact);
     let (venues, thread, parent) = (venues.clone(), thread.clone(), supervisor.clone());
     supervise(Child::Router, supervisor, move || {
         let (venues, parent) = (venues.clone(), parent.clone());
-        thread.start(move |_| DexRouter::new(venues, deadline, max_price_impact, parent))
+        thread.start(move |_| DexRouter::new(venues, deadline, max_price_impact, parent.recipient()))
     })
 }
 
 /// Starts an actor and registers with the supervisor how to start it again.
-fn supervise<A: Actor>(
+fn supervise<A: Actor, R>(
     child: Child,
     supervisor: &Addr<Supervisor>,
     start: impl Fn() -> Addr<A> + Send + 'static,
-) -> RestartableAddr<A> {
+) -> RestartableAddr<R>
+where
+    R: From<Addr<A>> + Send + Sync + 'static,
+{
     let address = RestartableAddr::new(start());
     let current = address.clone();
     // `do_send` ignores the mailbox bound. A closed mailbox means that the start has failed already.

@@ -8,21 +8,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use thiserror::Error;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::actors::dex_router::{DexRouter, RouteOrder};
+use crate::actors::dex_router::{RouteOrder, RouterRecipients};
 use crate::actors::order::{
-    Cancel, CancelError, Channels, Following, GetOrder, OrderActor, Subscribe, Subscribed, Subscriber, TellMissed,
+    Cancel, CancelError, Channels, Following, GetOrder, OrderActor, SendMissed, Subscribe, Subscribed, Subscriber,
     TooManySubscribers, Unsubscribe,
 };
 use crate::actors::order_manager::{
-    FindOrder, GetQueueStats, OrderLocation, OrderManager, QueueStats, Submission, SubmitError, submit,
+    FindOrder, GetQueueStats, ManagerRecipients, OrderLocation, QueueStats, Submission, SubmitError,
 };
-use crate::actors::persistence::{DatabaseState, GetDatabaseState, ListOrders, LoadOrder, Persistence};
+use crate::actors::persistence::{DatabaseState, GetDatabaseState, ListOrders, LoadOrder, PersistenceRecipients};
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
@@ -38,9 +37,10 @@ use crate::venue::QuoteRequest;
 /// The use cases around orders.
 #[derive(Clone)]
 pub struct OrderService {
-    manager: Addr<OrderManager>,
-    persistence: Addr<Persistence>,
-    router: RestartableAddr<DexRouter>,
+    // Shared, because each socket has a clone of the service.
+    manager: Arc<ManagerRecipients>,
+    persistence: Arc<PersistenceRecipients>,
+    router: RestartableAddr<RouterRecipients>,
     tally: Arc<Mutex<Tally>>,
     channels: Arc<Channels>,
     turns: Arc<Turns>,
@@ -101,13 +101,14 @@ impl OrderSubscription {
 impl OrderService {
     /// A service in front of these actors. Each answer takes at most `timeout`.
     pub fn new(
-        manager: Addr<OrderManager>,
-        persistence: Addr<Persistence>,
-        router: RestartableAddr<DexRouter>,
+        manager: ManagerRecipients,
+        persistence: PersistenceRecipients,
+        router: RestartableAddr<RouterRecipients>,
         tally: Arc<Mutex<Tally>>,
         channels: Arc<Channels>,
         timeout: Duration,
     ) -> Self {
+        let (manager, persistence) = (Arc::new(manager), Arc::new(persistence));
         Self { manager, persistence, router, tally, channels, turns: Arc::new(Turns::new()), timeout }
     }
 
@@ -120,7 +121,7 @@ impl OrderService {
         request: Arc<OrderRequest>,
         key: Option<ClientKey>,
     ) -> Result<Submission, SubmitError> {
-        let submitted = submit(&self.manager, owner, request, key);
+        let submitted = self.manager.submit(owner, request, key);
         // The manager has its own, shorter deadline. If this one passes, the manager does not respond at all, but it may
         // have stored the order.
         timeout(self.timeout, submitted).await.unwrap_or(Err(SubmitError::Broken))
@@ -178,7 +179,7 @@ impl OrderService {
     /// A live order sends them itself, and the result is `None`. An order that has ended is returned; the caller sends
     /// its events and then removes the order from the subscriber's list of missed orders.
     pub async fn tell_missed(&self, owner: Owner, id: OrderId, to: &Subscriber) -> Result<Option<Order>, ServiceError> {
-        match self.ask_order(owner, id, || TellMissed(to.clone())).await? {
+        match self.ask_order(owner, id, || SendMissed(to.clone())).await? {
             Located::Live(_, ()) => Ok(None),
             Located::NotLive => {
                 let turn = timeout(self.timeout, self.turns.catch_up()).await;
@@ -193,7 +194,7 @@ impl OrderService {
     pub async fn list(&self, filter: ListFilter) -> Result<Page, ServiceError> {
         let list = async {
             let _turn = self.turns.list(filter.owner).await;
-            self.persistence.send(ListOrders(filter)).await
+            self.persistence.list_orders.send(ListOrders(filter)).await
         };
         match timeout(self.timeout, list).await {
             Ok(Ok(page)) => page.map_err(|error| unavailable(&error)),
@@ -204,7 +205,8 @@ impl OrderService {
     /// Quotes of all venues, and the one that would win now.
     pub async fn quote(&self, order: Arc<OrderRequest>) -> Result<RoutingDecision, Failure> {
         let request = QuoteRequest { id: Uuid::now_v7(), round: 1, order };
-        match timeout(self.timeout, self.router.get().send(RouteOrder(request))).await {
+        let decision = self.router.with(|router| router.route.send(RouteOrder(request)));
+        match timeout(self.timeout, decision).await {
             Ok(Ok(decision)) => decision,
             Ok(Err(_)) | Err(_) => Err(Failure::new(FailureCode::VenueUnavailable, "the router is being restarted")),
         }
@@ -212,7 +214,7 @@ impl OrderService {
 
     /// How many orders are open, running and queued.
     pub async fn queue_stats(&self) -> Result<QueueStats, ServiceError> {
-        self.ask(&self.manager, GetQueueStats).await
+        self.answer(self.manager.queue_stats.send(GetQueueStats)).await
     }
 
     /// The counters since the start of the engine.
@@ -222,7 +224,7 @@ impl OrderService {
 
     /// The state of the database.
     pub async fn database_state(&self) -> DatabaseState {
-        self.ask(&self.persistence, GetDatabaseState).await.unwrap_or_default()
+        self.answer(self.persistence.database_state.send(GetDatabaseState)).await.unwrap_or_default()
     }
 
     /// Asks the actor of an order, and looks for the next actor if this one stops before it answers.
@@ -239,7 +241,7 @@ impl OrderService {
         /// An actor may stop once in each attempt, and once more at the end of the order.
         const LOOKUPS: usize = 5;
         for _ in 0..LOOKUPS {
-            let actor = match self.ask(&self.manager, FindOrder { owner, id }).await? {
+            let actor = match self.answer(self.manager.find_order.send(FindOrder { owner, id })).await? {
                 OrderLocation::Live(actor) => actor,
                 OrderLocation::NotLive => return Ok(Located::NotLive),
                 OrderLocation::Busy => return Ok(Located::Busy),
@@ -261,7 +263,7 @@ impl OrderService {
     }
 
     async fn stored(&self, owner: Owner, id: OrderId) -> Result<Order, ServiceError> {
-        match self.ask(&self.persistence, LoadOrder(id)).await? {
+        match self.answer(self.persistence.load_order.send(LoadOrder(id))).await? {
             Ok(Some(StoredOrder { order, .. })) if order.owner == owner => Ok(order),
             Ok(_) => Err(ServiceError::Unknown(id)),
             // If the owner is unreadable too, it may be this one, so "there is no order" could be wrong.
@@ -273,13 +275,9 @@ impl OrderService {
         }
     }
 
-    /// Asks an actor that is expected to be running.
-    async fn ask<A, M>(&self, addr: &Addr<A>, message: M) -> Result<M::Result, ServiceError>
-    where
-        A: Actor<Context: ToEnvelope<A, M>> + Handler<M>,
-        M: Message<Result: Send> + Send + 'static,
-    {
-        match timeout(self.timeout, addr.send(message)).await {
+    /// The answer of an actor that is expected to be running.
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, MailboxError>>) -> Result<T, ServiceError> {
+        match timeout(self.timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(ServiceError::Unavailable),
         }

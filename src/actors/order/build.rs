@@ -6,7 +6,7 @@ use actix::MailboxError;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::actors::order::OrderContext;
+use crate::actors::order::context::OrderContext;
 use crate::actors::venue::{BuildSwap, GetQuote};
 use crate::domain::id::OrderId;
 use crate::domain::moment::Stamp;
@@ -17,33 +17,34 @@ use crate::domain::routing::{RoutingDecision, check};
 use crate::domain::swap::SignedSwap;
 use crate::venue::{QuoteRequest, SwapRequest};
 
-/// Builds on the best offer, and on the next best where that fails. An offer that has grown too old is asked again.
+/// Builds the swap on the best quote, or on the next best one if that fails. A quote that is too old is requested again.
 pub(super) async fn build(
-    world: Arc<OrderContext>,
+    context: Arc<OrderContext>,
     order_id: OrderId,
     attempt: u32,
     request: Arc<OrderRequest>,
     decision: Arc<RoutingDecision>,
     decided: Stamp,
 ) -> Result<SignedSwap, Failure> {
-    let patience = world.settings.routing_timeout;
+    let max_wait = context.settings.routing_timeout;
     let mut failures = Vec::new();
     for offer in &decision.quotes {
-        let Some(restartable_addr) = world.venues.get(&offer.venue) else { continue };
-        let venue = restartable_addr.get();
-        let quote: Result<Quote, Failure> = if offer.is_fresh(decided, world.clock.read(), world.settings.quote_max_age)
-        {
+        let Some(addr) = context.venues.get(&offer.venue) else { continue };
+        let is_fresh = offer.is_fresh(decided, context.clock.read(), context.settings.quote_max_age);
+        let quote: Result<Quote, Failure> = if is_fresh {
             Ok(offer.clone())
         } else {
             let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
-            answered(offer.venue.name(), timeout(patience, venue.send(GetQuote(again))).await)
+            let answer = addr.with(|venue| venue.quote.send(GetQuote(again)));
+            answered(offer.venue.name(), timeout(max_wait, answer).await)
         };
         let built = match quote {
-            // Checked here too: an offer that was asked again may have moved.
-            Ok(quote) => match check(&request, world.settings.orders.max_price_impact, &quote) {
+            // Checked again, because a new quote may be worse than the one that was chosen.
+            Ok(quote) => match check(&request, context.settings.orders.max_price_impact, &quote) {
                 Ok(()) => {
                     let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
-                    answered(offer.venue.name(), timeout(patience, venue.send(BuildSwap(swap))).await)
+                    let answer = addr.with(|venue| venue.build.send(BuildSwap(swap)));
+                    answered(offer.venue.name(), timeout(max_wait, answer).await)
                 }
                 Err(failure) => Err(failure),
             },
@@ -54,12 +55,11 @@ pub(super) async fn build(
             Err(failure) => failures.push(failure),
         }
     }
-    // The best offer's failure decides, unless only another one may end otherwise at the next attempt. The others are
-    // told in the message.
+    // The code is that of the first retryable failure, otherwise that of the best quote. The message lists all of them.
     let decisive = failures.iter().find(|failure| failure.code.retryable()).or(failures.first());
     let code = decisive.map_or(FailureCode::BuildFailed, |failure| failure.code);
-    let said = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
-    Err(Failure::new(code, said))
+    let messages: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
+    Err(Failure::new(code, messages.join("; ")))
 }
 
 type VenueAnswer<T> = Result<Result<Result<T, Failure>, MailboxError>, Elapsed>;

@@ -1,20 +1,19 @@
-//! The channel of all orders of one owner: who follows it, and how many orders are open in it.
+//! The channel of all orders of one owner: its followers and its number of open orders.
 //!
-//! An order looks its followers up when it has something to tell, so following costs the same however many orders are
-//! open, and nothing is sent to any of them.
+//! An order reads the followers when it has something to send. Following therefore costs the same for any number of open
+//! orders, and no message goes to them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::actors::order::TooManySubscribers;
-use crate::actors::order::subscriber::Subscriber;
+use crate::actors::order::subscriber::{Subscriber, TooManySubscribers};
 use crate::domain::user::Owner;
 
-/// The channels that are in use: those with open orders or followers.
+/// The channels in use: those with open orders or followers.
 #[derive(Debug)]
 pub struct Channels {
-    most_followers: usize,
+    max_followers: usize,
     of: Mutex<ChannelTable>,
 }
 
@@ -28,12 +27,12 @@ struct ChannelTable {
 impl Channels {
     const FIRST_SWEEP: usize = 1_024;
 
-    /// No channels yet. `most_followers` is how many each takes.
-    pub fn new(most_followers: usize) -> Self {
-        Self { most_followers, of: Mutex::default() }
+    /// No channels. Each takes at most `max_followers`.
+    pub fn new(max_followers: usize) -> Self {
+        Self { max_followers, of: Mutex::default() }
     }
 
-    /// The channel of that owner.
+    /// The channel of that owner; a new one if none is in use.
     pub fn of(&self, owner: Owner) -> Arc<Channel> {
         let mut known = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = known.channels.get(&owner).and_then(Weak::upgrade) {
@@ -43,7 +42,7 @@ impl Channels {
             known.channels.retain(|_, channel| channel.strong_count() > 0);
             known.sweep_at = Self::FIRST_SWEEP.max(2 * known.channels.len());
         }
-        let channel = Arc::new(Channel { most_followers: self.most_followers, ..Channel::default() });
+        let channel = Arc::new(Channel { max_followers: self.max_followers, ..Channel::default() });
         known.channels.insert(owner, Arc::downgrade(&channel));
         channel
     }
@@ -52,24 +51,24 @@ impl Channels {
 /// The channel of one owner.
 #[derive(Debug, Default)]
 pub struct Channel {
-    most_followers: usize,
+    max_followers: usize,
     open_orders: AtomicUsize,
-    // Replaced as a whole, so that an order does not hold the lock while it tells.
+    // Replaced as a whole, so that an order does not hold the lock while it sends.
     followers: Mutex<Arc<[Subscriber]>>,
 }
 
 impl Channel {
-    /// Adds a follower: it is told what every order of the owner records from here on, until the result is dropped.
+    /// Adds a follower: it gets every event of the owner's orders from now on, until the result is dropped.
     pub fn follow(self: &Arc<Self>, to: Subscriber) -> Result<Following, TooManySubscribers> {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        if followers.len() >= self.most_followers {
+        if followers.len() >= self.max_followers {
             return Err(TooManySubscribers);
         }
         *followers = followers.iter().chain([&to]).cloned().collect();
         Ok(Following { channel: self.clone(), to })
     }
 
-    /// Everybody who follows.
+    /// The followers.
     pub fn followers(&self) -> Arc<[Subscriber]> {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -86,7 +85,7 @@ impl Channel {
     }
 }
 
-/// A follower's place in a channel.
+/// A follower of a channel; dropping it ends the following.
 #[derive(Debug)]
 pub struct Following {
     channel: Arc<Channel>,
@@ -100,12 +99,12 @@ impl Drop for Following {
     }
 }
 
-/// An open order's place in its channel.
+/// An open order of a channel; dropping it ends the count.
 #[derive(Debug)]
 pub struct OpenOrder(Arc<Channel>);
 
 impl OpenOrder {
-    /// The channel it is in.
+    /// The order's channel.
     pub fn channel(&self) -> &Arc<Channel> {
         &self.0
     }
@@ -120,15 +119,16 @@ impl Drop for OpenOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::order::subscriber::tests::listener;
+    use crate::actors::order::subscriber::tests::stalled_subscriber;
     use crate::domain::user::UserId;
 
     #[actix::test]
-    async fn a_follower_is_in_its_owners_channel_until_it_leaves() {
+    async fn a_follower_is_in_its_owners_channel_until_it_is_dropped() {
         let channels = Channels::new(2);
         let (shared, own) = (channels.of(Owner::Shared), channels.of(Owner::User(UserId(uuid::Uuid::new_v4()))));
-        let (first, second) = (shared.follow(listener()).unwrap(), shared.follow(listener()).unwrap());
-        assert!(shared.follow(listener()).is_err(), "the channel is full");
+        let (first, second) =
+            (shared.follow(stalled_subscriber()).unwrap(), shared.follow(stalled_subscriber()).unwrap());
+        assert!(shared.follow(stalled_subscriber()).is_err(), "the channel is full");
         assert_eq!((channels.of(Owner::Shared).followers().len(), own.followers().len()), (2, 0));
         drop(first);
         assert_eq!(shared.followers().len(), 1);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_nobody_uses_is_forgotten() {
+    fn a_channel_that_is_not_in_use_is_removed() {
         let channels = Channels::new(1);
         for _ in 0..10 * Channels::FIRST_SWEEP {
             channels.of(Owner::User(UserId(uuid::Uuid::new_v4()))).open_order();

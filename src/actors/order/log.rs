@@ -1,10 +1,10 @@
-//! What the log says of an order.
+//! The log lines of an order.
 
 use crate::domain::lifecycle::OrderEvent;
 use crate::domain::order::{Order, RecordedEvent};
 
-/// One line a status, and for a final failure the post-mortem.
-pub(in crate::actors) fn log(order: &Order, recorded: &RecordedEvent) {
+/// Logs one line per event; for a final failure the line lists the errors of all attempts.
+pub(in crate::actors) fn log_event(order: &Order, recorded: &RecordedEvent) {
     let RecordedEvent { seq, status, attempt, .. } = recorded;
     match &recorded.event {
         OrderEvent::Failed(last) => {

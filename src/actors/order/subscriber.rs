@@ -1,8 +1,8 @@
-//! The way to one listener, and what it has missed.
+//! The way to one subscriber, and what it has missed.
 //!
-//! A listener's mailbox has a bound. When it is full, the steps of an order are not queued anywhere else: the subscriber
-//! notes after which step the listener has missed the rest, one entry an order, and the listener catches up with one
-//! order at a time. When it has missed too many orders for that it is told so, and the list is thrown away.
+//! A subscriber's mailbox is bounded. When it is full, no event is queued elsewhere: the [`Subscriber`] notes, per order,
+//! after which event the rest was missed, and the subscriber catches up with one order at a time. When it has missed
+//! more orders than it may, it is told so and the list is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,40 +13,45 @@ use actix::prelude::*;
 use crate::domain::id::OrderId;
 use crate::domain::order::{OrderRequest, RecordedEvent};
 
-/// A step in words, which the first of its listeners finds for all of them.
+/// An update as text. The first subscriber that needs it renders it for all of them.
 pub type RenderedUpdate = Arc<OnceLock<String>>;
 
-/// What a listener is told.
+/// What a subscriber is sent.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub enum OrderUpdate {
-    /// Something was recorded.
+    /// An event was recorded.
     Step {
-        /// Of which order.
+        /// The order.
         id: OrderId,
-        /// What that order asked for.
+        /// The order's request.
         request: Arc<OrderRequest>,
-        /// What was recorded.
+        /// The event.
         step: Arc<RecordedEvent>,
-        /// The step in words.
+        /// The event as text.
         words: RenderedUpdate,
     },
-    /// The listener could not keep up and has missed something: see [`Subscriber::missed`].
+    /// The subscriber could not keep up and has missed something: see [`Subscriber::missed`].
     Behind,
 }
 
-/// What a listener catches up with next.
+/// What a subscriber catches up with next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// The steps of this order.
+    /// The events of this order.
     Order(OrderId),
     /// More orders than it could catch up with.
     TooMuch,
 }
 
-/// The way to a listener, one for all orders that tell it.
+/// The order has as many subscribers as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this order has too many subscribers")]
+pub struct TooManySubscribers;
+
+/// The way to one subscriber, shared by all orders that send to it.
 ///
-/// Shared, so that there is one bound: a mailbox's own counts for each clone of its address separately.
+/// It is shared so that its mailbox has one bound: actix counts the bound for each clone of a recipient separately.
 #[derive(Clone, Debug)]
 pub struct Subscriber(Arc<SubscriberState>);
 
@@ -54,73 +59,73 @@ pub struct Subscriber(Arc<SubscriberState>);
 struct SubscriberState {
     number: u64,
     to: Recipient<OrderUpdate>,
-    most_missed: usize,
-    // Whether there is a list of missed orders, so that the others need no lock to find out that there is none.
+    max_missed: usize,
+    // Whether `missed` may hold anything: orders that have missed nothing take no lock.
     is_behind: AtomicBool,
     missed: Mutex<MissedOrders>,
 }
 
 #[derive(Debug, Default)]
 struct MissedOrders {
-    // After which sequence number the listener has missed the rest.
+    // Per order, the last sequence number that was sent.
     orders: BTreeMap<OrderId, u32>,
     too_many: bool,
-    // An [`OrderUpdate::Behind`] is on its way or being acted upon; there is never a second one.
-    announced: bool,
+    // An [`OrderUpdate::Behind`] is in the mailbox or being handled; there is at most one.
+    notified: bool,
 }
 
-/// How much of what it was to be told a listener got.
+/// The result of sending events to a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// All, now or when it catches up with what it has missed before.
+    /// All events are sent, or the order is already on the list of missed orders.
     Whole,
-    /// It has missed the rest, and nothing of this order before.
+    /// The mailbox is full: the order is now on the list of missed orders.
     Missed,
-    /// It is gone.
+    /// The subscriber has stopped.
     Gone,
 }
 
 impl Subscriber {
-    /// A way to that listener. `most_missed` is how many orders it may have missed before it is given up.
-    pub fn new(to: Recipient<OrderUpdate>, most_missed: usize) -> Self {
+    /// A way to that subscriber. After more than `max_missed` missed orders it gets [`Missed::TooMuch`].
+    pub fn new(to: Recipient<OrderUpdate>, max_missed: usize) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(SubscriberState {
             number,
             to,
-            most_missed,
+            max_missed,
             is_behind: AtomicBool::default(),
             missed: Mutex::default(),
         }))
     }
 
-    /// Tells two listeners apart.
+    /// Identifies the subscriber in this process.
     pub(super) fn number(&self) -> u64 {
         self.0.number
     }
 
-    /// Whether it is the same listener.
+    /// Whether it is the same subscriber.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether the listener is there.
+    /// Whether the subscriber is running.
     pub(super) fn is_connected(&self) -> bool {
         self.0.to.connected()
     }
 
-    /// Tells the steps of an order that come after `told`. Called only by that order.
-    pub(super) fn tell(&self, id: OrderId, told: u32, steps: &[(u32, OrderUpdate)]) -> Delivery {
+    /// Sends the events of an order that follow the event `sent`. Called only by that order.
+    pub(super) fn send(&self, id: OrderId, sent: u32, steps: &[(u32, OrderUpdate)]) -> Delivery {
         if self.has_missed(id) {
             return Delivery::Whole;
         }
-        let mut told = told;
+        let mut sent = sent;
         for (seq, step) in steps {
             match self.0.to.try_send(step.clone()) {
-                Ok(()) => told = *seq,
+                Ok(()) => sent = *seq,
                 Err(SendError::Closed(_)) => return Delivery::Gone,
                 Err(SendError::Full(_)) => {
-                    self.miss(id, told);
+                    self.miss(id, sent);
                     return Delivery::Missed;
                 }
             }
@@ -128,7 +133,7 @@ impl Subscriber {
         Delivery::Whole
     }
 
-    /// What the listener has missed and not caught up with yet, oldest order first.
+    /// What the subscriber has missed and not caught up with yet, oldest order first.
     pub fn missed(&self) -> Option<Missed> {
         let mut list = self.list();
         if list.too_many {
@@ -136,36 +141,36 @@ impl Subscriber {
         }
         let next = list.orders.keys().next().copied();
         if next.is_none() {
-            list.announced = false;
+            list.notified = false;
             self.0.is_behind.store(false, Ordering::Release);
         }
         next.map(Missed::Order)
     }
 
-    /// Takes an order from the list: the listener is told what comes after the result, or wants it no more.
+    /// Removes an order from the list of missed orders. Returns the last sequence number that was sent.
     pub fn catch_up(&self, id: OrderId) -> Option<u32> {
         if self.0.is_behind.load(Ordering::Acquire) { self.list().orders.remove(&id) } else { None }
     }
 
     fn has_missed(&self, id: OrderId) -> bool {
-        // An order is put on the list by itself, so it always sees that it is there.
+        // Only the order itself puts itself on the list, so it always sees its own entry.
         self.0.is_behind.load(Ordering::Acquire) && {
             let list = self.list();
             list.too_many || list.orders.contains_key(&id)
         }
     }
 
-    fn miss(&self, id: OrderId, told: u32) {
+    fn miss(&self, id: OrderId, sent: u32) {
         let mut list = self.list();
-        if list.orders.len() < self.0.most_missed {
-            list.orders.insert(id, told);
+        if list.orders.len() < self.0.max_missed {
+            list.orders.insert(id, sent);
         } else {
             list.too_many = true;
             list.orders.clear();
         }
         self.0.is_behind.store(true, Ordering::Release);
-        if !std::mem::replace(&mut list.announced, true) {
-            // Full: do_send ignores bounds, and there is one until the listener has caught up. Closed: it is gone.
+        if !std::mem::replace(&mut list.notified, true) {
+            // Full: do_send ignores bounds, and there is one until the subscriber has caught up. Closed: it has stopped.
             self.0.to.do_send(OrderUpdate::Behind);
         }
     }
@@ -179,9 +184,10 @@ impl Subscriber {
 pub(super) mod tests {
     use super::*;
 
-    struct Deaf;
+    /// An actor that handles nothing.
+    struct Stalled;
 
-    impl Actor for Deaf {
+    impl Actor for Stalled {
         type Context = Context<Self>;
 
         fn started(&mut self, ctx: &mut Self::Context) {
@@ -190,22 +196,22 @@ pub(super) mod tests {
         }
     }
 
-    impl Handler<OrderUpdate> for Deaf {
+    impl Handler<OrderUpdate> for Stalled {
         type Result = ();
 
         fn handle(&mut self, _: OrderUpdate, _: &mut Self::Context) {}
     }
 
-    /// A listener that never listens; it catches up with two orders at most.
-    pub(in crate::actors::order) fn listener() -> Subscriber {
-        Subscriber::new(Deaf.start().recipient(), 2)
+    /// A subscriber that reads nothing; it may miss two orders.
+    pub(in crate::actors::order) fn stalled_subscriber() -> Subscriber {
+        Subscriber::new(Stalled.start().recipient(), 2)
     }
 
-    /// A listener whose mailbox is full.
-    fn full_listener() -> Subscriber {
-        let listener = listener();
-        while listener.0.to.try_send(OrderUpdate::Behind).is_ok() {}
-        listener
+    /// A subscriber with a full mailbox.
+    fn full_subscriber() -> Subscriber {
+        let subscriber = stalled_subscriber();
+        while subscriber.0.to.try_send(OrderUpdate::Behind).is_ok() {}
+        subscriber
     }
 
     fn id() -> OrderId {
@@ -217,27 +223,27 @@ pub(super) mod tests {
     }
 
     #[actix::test]
-    async fn an_order_that_was_missed_is_noted_once_and_told_from_where_it_was_missed() {
-        let (listener, one, other) = (full_listener(), id(), id());
-        assert_eq!(listener.missed(), None);
-        assert_eq!(listener.tell(one, 3, &steps(&[4])), Delivery::Missed);
-        assert_eq!(listener.tell(one, 4, &steps(&[5])), Delivery::Whole, "it is on the list already");
-        assert_eq!(listener.tell(other, 0, &steps(&[1])), Delivery::Missed);
-        assert_eq!(listener.missed(), Some(Missed::Order(one.min(other))));
-        assert_eq!((listener.catch_up(one), listener.catch_up(one)), (Some(3), None));
-        assert_eq!((listener.catch_up(other), listener.missed()), (Some(0), None));
+    async fn a_missed_order_is_noted_once_with_the_last_event_that_was_sent() {
+        let (subscriber, one, other) = (full_subscriber(), id(), id());
+        assert_eq!(subscriber.missed(), None);
+        assert_eq!(subscriber.send(one, 3, &steps(&[4])), Delivery::Missed);
+        assert_eq!(subscriber.send(one, 4, &steps(&[5])), Delivery::Whole, "it is on the list already");
+        assert_eq!(subscriber.send(other, 0, &steps(&[1])), Delivery::Missed);
+        assert_eq!(subscriber.missed(), Some(Missed::Order(one.min(other))));
+        assert_eq!((subscriber.catch_up(one), subscriber.catch_up(one)), (Some(3), None));
+        assert_eq!((subscriber.catch_up(other), subscriber.missed()), (Some(0), None));
     }
 
     #[actix::test]
-    async fn who_has_missed_too_many_orders_is_told_that_and_costs_nothing_more() {
-        let listener = full_listener();
+    async fn a_subscriber_that_missed_too_many_orders_is_told_so_and_nothing_more_is_noted() {
+        let subscriber = full_subscriber();
         for _ in 0..3 {
-            assert_eq!(listener.tell(id(), 0, &steps(&[1])), Delivery::Missed);
+            assert_eq!(subscriber.send(id(), 0, &steps(&[1])), Delivery::Missed);
         }
-        assert_eq!(listener.missed(), Some(Missed::TooMuch));
+        assert_eq!(subscriber.missed(), Some(Missed::TooMuch));
         for _ in 0..1_000 {
-            assert_eq!(listener.tell(id(), 0, &steps(&[1])), Delivery::Whole);
+            assert_eq!(subscriber.send(id(), 0, &steps(&[1])), Delivery::Whole);
         }
-        assert_eq!((listener.missed(), listener.list().orders.len()), (Some(Missed::TooMuch), 0));
+        assert_eq!((subscriber.missed(), subscriber.list().orders.len()), (Some(Missed::TooMuch), 0));
     }
 }

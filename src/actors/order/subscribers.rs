@@ -1,32 +1,31 @@
-//! Who listens to an order, and how far they have been told.
+//! The subscribers of an order, and what has been sent to them.
 
 use std::sync::Arc;
 
-use crate::actors::order::TooManySubscribers;
 use crate::actors::order::channel::Channel;
-use crate::actors::order::subscriber::{Delivery, OrderUpdate, RenderedUpdate, Subscriber};
+use crate::actors::order::subscriber::{Delivery, OrderUpdate, RenderedUpdate, Subscriber, TooManySubscribers};
 use crate::domain::order::{Order, RecordedEvent};
 
-/// Who subscribed to an order by name, and how far it has been told; outlives the order's incarnations.
+/// The subscribers of one order, and the last event that was sent to them; kept over a restart of its actor.
 ///
-/// Who follows every order of the owner is in the [`Channel`]. All of them have been told equally far, but for what an
-/// [`Subscriber`] notes as missed.
+/// Followers, who get every order of the owner, are in the [`Channel`]. Subscribers and followers have all been sent the
+/// same events, except those that a [`Subscriber`] has noted as missed.
 #[derive(Debug, Default)]
 pub struct Subscribers {
     subscribers: Vec<(u64, Subscriber)>,
     next_key: u64,
-    told: u32,
-    // How far everybody else was told; `None` before the first incarnation of this process.
+    sent: u32,
+    // The last event that was counted and announced; `None` before the first actor of the order in this process.
     published: Option<u32>,
 }
 
 impl Subscribers {
-    /// Adds a listener that is told what comes next, and names its subscription. `most` is how many an order may have.
-    pub(super) fn subscribe(&mut self, to: Subscriber, most: usize) -> Result<u64, TooManySubscribers> {
+    /// Adds a subscriber for the events that follow, and returns the key of its subscription. An order has at most `max`.
+    pub(super) fn subscribe(&mut self, to: Subscriber, max: usize) -> Result<u64, TooManySubscribers> {
         let subscribers = &mut self.subscribers;
-        if subscribers.len() >= most {
+        if subscribers.len() >= max {
             subscribers.retain(|(_, subscriber)| subscriber.is_connected());
-            if subscribers.len() >= most {
+            if subscribers.len() >= max {
                 return Err(TooManySubscribers);
             }
         }
@@ -42,42 +41,42 @@ impl Subscribers {
         self.subscribers.retain(|(known, _)| *known != key);
     }
 
-    /// Notes that everybody else is told up to there, and says how far they were.
+    /// Notes that everything up to `seq` is counted and announced. Returns what was noted before.
     pub(super) fn published(&mut self, seq: u32) -> Option<u32> {
         self.published.replace(seq)
     }
 
-    /// Tells every listener what it has not had, and says how many could not keep up.
-    pub(super) fn tell(&mut self, order: &Order, channel: &Channel) -> usize {
+    /// Sends every subscriber and follower the new events. Returns how many of them could not keep up.
+    pub(super) fn send(&mut self, order: &Order, channel: &Channel) -> usize {
         let followers = channel.followers();
         let mut behind = 0;
         if !self.subscribers.is_empty() || !followers.is_empty() {
-            let steps = steps(order, self.told);
+            let steps = steps(order, self.sent);
             self.subscribers.retain(|(_, subscriber)| {
-                let delivery = subscriber.tell(order.id, self.told, &steps);
+                let delivery = subscriber.send(order.id, self.sent, &steps);
                 behind += usize::from(delivery == Delivery::Missed);
                 delivery != Delivery::Gone
             });
-            // A follower that also subscribed by name is told each step only once.
-            let mut by_name: Vec<_> = self.subscribers.iter().map(|(_, subscriber)| subscriber.number()).collect();
-            by_name.sort_unstable();
-            for follower in followers.iter().filter(|follower| by_name.binary_search(&follower.number()).is_err()) {
-                let delivery = follower.tell(order.id, self.told, &steps);
+            // A follower that is also a subscriber gets each event once.
+            let mut subscribed: Vec<_> = self.subscribers.iter().map(|(_, subscriber)| subscriber.number()).collect();
+            subscribed.sort_unstable();
+            for follower in followers.iter().filter(|follower| subscribed.binary_search(&follower.number()).is_err()) {
+                let delivery = follower.send(order.id, self.sent, &steps);
                 behind += usize::from(delivery == Delivery::Missed);
             }
         }
-        self.told = order.last().seq;
+        self.sent = order.last().seq;
         behind
     }
 
-    /// Tells one listener what it has missed; whether it could keep up this time.
-    pub(super) fn tell_missed(order: &Order, to: &Subscriber) -> bool {
-        let Some(told) = to.catch_up(order.id) else { return true };
-        to.tell(order.id, told, &steps(order, told)) != Delivery::Missed
+    /// Sends one subscriber what it has missed. Returns whether it could keep up this time.
+    pub(super) fn send_missed(order: &Order, to: &Subscriber) -> bool {
+        let Some(sent) = to.catch_up(order.id) else { return true };
+        to.send(order.id, sent, &steps(order, sent)) != Delivery::Missed
     }
 }
 
-/// What was recorded after that sequence number, to be told.
+/// The events after that sequence number, as updates.
 fn steps(order: &Order, after: u32) -> Vec<(u32, OrderUpdate)> {
     let step = |step: &Arc<RecordedEvent>| {
         let (request, words) = (order.request.clone(), RenderedUpdate::default());

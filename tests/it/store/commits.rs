@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use order_engine::actors::persistence::{RecordError, record};
+use order_engine::actors::persistence::RecordError;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::order::{Order, RecordedEvent};
 use order_engine::domain::user::Owner;
@@ -60,7 +60,7 @@ async fn concurrent_commits_with_the_same_keys_store_one_order_for_each_key() {
             let persistence = persistence(backend);
             // In opposite order, so that the commits may also wait for each other.
             let writes = batch([1, 2, 3]).into_iter().chain(batch([3, 2, 1]));
-            let answers: Vec<_> = writes.map(|write| record(&persistence, write, None)).collect();
+            let answers: Vec<_> = writes.map(|write| persistence.record(write, None)).collect();
             let answers = futures_util::future::join_all(answers).await;
             let stored = answers.iter().filter(|answer| matches!(answer, Ok(Written::Stored))).count();
             let duplicates = answers.iter().filter(|answer| matches!(answer, Ok(Written::Duplicate(_)))).count();
@@ -89,9 +89,9 @@ async fn a_repeated_event_is_accepted_from_its_writer_and_refused_from_another()
         assert_same(&backend.order(order.id).await.order, &mine);
 
         let persistence = persistence(backend);
-        let answer = record(&persistence, write, None).await;
+        let answer = persistence.record(write, None).await;
         assert_eq!(answer, Ok(Written::Stored), "{}", backend.name);
-        let answer = record(&persistence, other, None).await;
+        let answer = persistence.record(other, None).await;
         assert_eq!(answer, Err(RecordError::LostRace { order: order.id, seq: 2 }), "{}", backend.name);
     })
     .await;
@@ -124,7 +124,7 @@ async fn only_the_invalid_row_of_a_batch_is_refused() {
                     // A sequence number that a CHECK of the schema refuses.
                     step.recorded = Arc::new(RecordedEvent { seq: 0, ..RecordedEvent::clone(&step.recorded) });
                 }
-                record(&persistence, write, None)
+                persistence.record(write, None)
             })
             .collect();
         let answers = actix_web::rt::spawn(futures_util::future::join_all(answers));

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use order_engine::actors::persistence::record;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::order::Order;
 use order_engine::domain::retry::FailureCode;
@@ -106,14 +105,14 @@ async fn a_write_that_waits_for_a_locked_row_does_not_block_other_writes() {
     holder.execute_unprepared(&lock).await.unwrap();
     let persistence = persistence_with(&backend, 256);
     let cancelled = |order: &Order| next(&mut order.clone(), OrderEvent::Cancelled(None), None);
-    let mut waits = std::pin::pin!(record(&persistence, cancelled(&locked), None));
+    let mut waits = std::pin::pin!(persistence.record(cancelled(&locked), None));
     let blocked = tokio::time::timeout(Duration::from_millis(100), &mut waits).await;
     assert!(blocked.is_err(), "the row is locked: {blocked:?}");
     // Twice, because the free connection is used again; within the time after which the blocked write is retried.
     for event in [OrderEvent::Dispatched, OrderEvent::Cancelled(None)] {
         let order = self::order();
         backend.accept(&order).await;
-        let other = record(&persistence, next(&mut order.clone(), event, None), None);
+        let other = persistence.record(next(&mut order.clone(), event, None), None);
         let written = tokio::time::timeout(backend.settings.lock_timeout, other).await;
         assert_eq!(written.expect("the other write is not blocked"), Ok(Written::Stored));
     }

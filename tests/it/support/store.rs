@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix::Actor;
 use chrono::{DateTime, TimeDelta, Utc};
 use order_engine::Settings;
-use order_engine::actors::persistence::Persistence;
+use order_engine::actors::persistence::{Persistence, PersistenceRecipients};
 use order_engine::actors::supervisor::Supervisor;
 use order_engine::config::DatabaseSettings;
 use order_engine::domain::amount::BaseUnits;
@@ -204,12 +204,12 @@ pub fn assert_same(stored: &Order, order: &Order) {
 }
 
 /// A Persistence on that store that commits each write separately, two concurrently where the store allows it.
-pub fn persistence(backend: &Backend) -> actix::Addr<Persistence> {
+pub fn persistence(backend: &Backend) -> PersistenceRecipients {
     persistence_with(backend, 1)
 }
 
-pub fn persistence_with(backend: &Backend, batch: usize) -> actix::Addr<Persistence> {
+pub fn persistence_with(backend: &Backend, batch: usize) -> PersistenceRecipients {
     let (fatal, _) = tokio::sync::watch::channel(None);
-    Persistence::new(backend.store.clone(), batch, Supervisor::new(Clock::System, fatal).start(), Metrics::default())
-        .start()
+    let supervisor = Supervisor::new(Clock::System, fatal).start().recipient();
+    Persistence::new(backend.store.clone(), batch, supervisor, Metrics::default()).start().into()
 }

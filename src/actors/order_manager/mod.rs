@@ -1,0 +1,500 @@
+//! The order manager: it admits orders, gives them slots, and restarts those whose actors break.
+//!
+//! It knows every open order. The [`Scheduler`] decides which order is dispatched and when; the manager sends the messages
+//! and keeps the timers. If an order's actor breaks, the manager has the order loaded again and starts its next actor
+//! with the same subscribers.
+
+mod admission;
+mod messages;
+mod restart;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use self::admission::{Admission, NewOrder, accept, refuse};
+pub use self::messages::{
+    Drain, FindOrder, GetQueueStats, ManagerRecipients, OrderLocation, QueueStats, Recover, Submission, SubmitAnswer,
+    SubmitError, SubmitOrder,
+};
+use self::restart::reload;
+use crate::actors::dex_router::RouterRecipients;
+use crate::actors::order::{
+    Announce, Channels, Exit, OpenOrder, OrderActor, OrderContext, OrderExited, RequestSlot, SlotGranted, StopOrder,
+    Subscribers, SwapStuck, log_event,
+};
+use crate::actors::persistence::PersistenceRecipients;
+use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::supervisor::{Child, ChildExited};
+use crate::actors::venue::Venues;
+use crate::chain::Chain;
+use crate::config::Settings;
+use crate::domain::dispatch::{Dispatch, Scheduler};
+use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::limits::RateWindow;
+use crate::domain::moment::{ClockWatch, Now, Stamp, Uptime};
+use crate::domain::order::Order;
+use crate::domain::tally::Tally;
+use crate::domain::user::Owner;
+use crate::runtime::clock::Clock;
+use crate::runtime::crash_points::crash_point;
+use crate::runtime::placement::Placement;
+use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
+use crate::telemetry::metrics::Metrics;
+
+/// A new order is stored, or never will be.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Admitted {
+    id: OrderId,
+    owner: Owner,
+    key: Option<ClientKey>,
+    order: Option<Order>,
+}
+
+/// A broken order as it is stored, with its break recorded.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct OrderReloaded {
+    id: OrderId,
+    stored: Result<Option<StoredOrder>, Box<UnreadableOrder>>,
+}
+
+/// Knows every open order.
+pub struct OrderManager {
+    context: Arc<OrderContext>,
+    supervisor: Recipient<ChildExited>,
+    channels: Arc<Channels>,
+    homes: Vec<Placement>,
+    next_home: usize,
+    orders: HashMap<OrderId, OrderEntry>,
+    admission: Admission,
+    scheduler: Scheduler,
+    // The next call of `dispatch`, and its timer.
+    wake: Option<(Uptime, SpawnHandle)>,
+    set_aside: usize,
+    // Open orders that cannot be read. Those whose swap may land count as undecided instead.
+    unreadable: usize,
+    clock_watch: ClockWatch,
+    draining: Option<Vec<oneshot::Sender<()>>>,
+}
+
+/// What the manager keeps of an open order.
+struct OrderEntry {
+    owner: Owner,
+    // None while the order is being restarted.
+    addr: Option<Addr<OrderActor>>,
+    restarts: u32,
+    // It broke too often and is not restarted.
+    set_aside: bool,
+    // During a restart: its subscribers, and the callers that wait for its next actor.
+    subscribers: Subscribers,
+    waiting: Vec<oneshot::Sender<OrderLocation>>,
+    // Counts it as open in the channel of its owner.
+    open: OpenOrder,
+}
+
+/// The parts of the manager.
+#[allow(missing_docs, reason = "the fields are the actors and values they name")]
+pub struct Parts {
+    pub settings: Arc<Settings>,
+    pub clock: Clock,
+    pub persistence: PersistenceRecipients,
+    pub supervisor: Recipient<ChildExited>,
+    pub router: RestartableAddr<RouterRecipients>,
+    pub venues: Venues,
+    pub chain: Arc<dyn Chain>,
+    pub announce: Option<Announce>,
+    pub tally: Arc<Mutex<Tally>>,
+    pub metrics: Metrics,
+    pub channels: Arc<Channels>,
+    /// The threads of the order actors, used in turn.
+    pub homes: Vec<Placement>,
+    /// The latest dispatches, newest first; at least as many as a minute may hold.
+    pub latest_dispatches: Vec<DispatchRecord>,
+}
+
+impl OrderManager {
+    /// How many callers may wait for one order that is being restarted.
+    const MAX_WAITING: usize = 256;
+    /// An order that breaks more often in one process is set aside until the next start.
+    const MAX_RESTARTS: u32 = 20;
+    /// How often the wall clock is compared with the uptime.
+    const CLOCK_CHECKED_EVERY: Duration = Duration::from_secs(1);
+
+    /// A manager without orders. `me` is its own address, for the reports of its orders.
+    pub fn new(parts: Parts, me: Addr<Self>) -> Self {
+        let now = parts.clock.read();
+        // A dispatch with an unreadable time may be a recent one.
+        let stamps: Vec<_> =
+            parts.latest_dispatches.iter().map(|record| record.stamp.unwrap_or_else(|| now.into())).collect();
+        let last_number = parts.latest_dispatches.iter().filter_map(|record| record.number).max().unwrap_or(0);
+        let orders = &parts.settings.orders;
+        let window = RateWindow::resumed(orders.rate_limit_per_minute, &stamps, now);
+        Self {
+            clock_watch: ClockWatch::new(before_the_restart(stamps.first(), now)),
+            admission: Admission::new(orders.max_open, orders.max_open_per_user),
+            scheduler: Scheduler::new(orders.max_concurrent, window, last_number),
+            context: Arc::new(OrderContext {
+                settings: parts.settings,
+                clock: parts.clock,
+                manager: me.into(),
+                persistence: parts.persistence,
+                router: parts.router,
+                venues: parts.venues,
+                chain: parts.chain,
+                announce: parts.announce,
+                tally: parts.tally,
+                metrics: parts.metrics,
+            }),
+            supervisor: parts.supervisor,
+            channels: parts.channels,
+            homes: parts.homes,
+            next_home: 0,
+            orders: HashMap::new(),
+            wake: None,
+            set_aside: 0,
+            unreadable: 0,
+            draining: None,
+        }
+    }
+
+    /// Starts an actor for the order. An order with a live swap gets a slot immediately.
+    fn start(&mut self, StoredOrder { order, live }: StoredOrder) {
+        let (id, owner, priority) = (order.id, order.owner, order.request.priority);
+        let now = self.context.clock.read();
+        let accepted = now.moment.uptime.minus(order.accepted().age(now));
+        self.scheduler.add(id, owner, priority, accepted);
+        match order.undecided_for(now) {
+            Some(age) if age >= self.context.settings.chain.alarm => self.scheduler.set_undecided(id),
+            Some(_) => self.scheduler.occupy(id),
+            None => {}
+        }
+        let entry = self.orders.entry(id).or_insert_with(|| OrderEntry {
+            owner,
+            addr: None,
+            restarts: 0,
+            set_aside: false,
+            subscribers: Subscribers::default(),
+            waiting: Vec::new(),
+            open: self.channels.of(owner).open_order(),
+        });
+        let (subscribers, channel) = (std::mem::take(&mut entry.subscribers), entry.open.channel().clone());
+        let context = self.context.clone();
+        self.next_home = (self.next_home + 1) % self.homes.len();
+        let home = &self.homes[self.next_home];
+        let addr = home.start(move |_| OrderActor::new(order, live, subscribers, channel, context));
+        // A caller may be gone.
+        entry.waiting.drain(..).for_each(|waiting| drop(waiting.send(OrderLocation::Live(addr.clone()))));
+        entry.addr = Some(addr);
+    }
+
+    /// Dispatches the orders that are due, and sets the timer for the next ones.
+    fn dispatch(&mut self, ctx: &mut Context<Self>) {
+        let now = self.context.clock.read();
+        while let Some(Dispatch { id, number }) = self.scheduler.next_dispatch(now.moment.uptime) {
+            crash_point("manager.dispatching");
+            if let Some(addr) = self.orders.get(&id).and_then(|entry| entry.addr.as_ref()) {
+                // Full: do_send ignores bounds, one per request. Closed: its exit is in the mailbox and frees the slot.
+                addr.do_send(SlotGranted { now, number });
+            }
+        }
+        if let Some(at) = self.scheduler.next_wake() {
+            self.wake_at(at, now.moment.uptime, ctx);
+        }
+    }
+
+    fn wake_at(&mut self, at: Uptime, now: Uptime, ctx: &mut Context<Self>) {
+        match self.wake {
+            Some((earlier, _)) if earlier <= at => return,
+            Some((_, timer)) => {
+                ctx.cancel_future(timer);
+            }
+            None => {}
+        }
+        // One millisecond more, because timers are no finer.
+        let timer = ctx.run_later(at.since(now) + Duration::from_millis(1), |manager, ctx| {
+            manager.wake = None;
+            manager.dispatch(ctx);
+        });
+        self.wake = Some((at, timer));
+    }
+
+    /// Has a broken order loaded again, unless it has broken too often.
+    fn restart(&mut self, id: OrderId, subscribers: Subscribers, ctx: &mut Context<Self>) {
+        let Some(entry) = self.orders.get_mut(&id) else { return };
+        entry.addr = None;
+        entry.restarts += 1;
+        let restarts = entry.restarts;
+        if restarts > Self::MAX_RESTARTS {
+            tracing::error!(order_id = %id, restarts, "an order keeps breaking and is set aside until the next start");
+            entry.set_aside = true;
+            self.set_aside += 1;
+            entry.waiting.drain(..).for_each(|waiting| drop(waiting.send(OrderLocation::Busy)));
+            return;
+        }
+        tracing::warn!(order_id = %id, restarts, "an order's actor broke and is restarted");
+        entry.subscribers = subscribers;
+        let (context, me) = (self.context.clone(), ctx.address());
+        actix::spawn(async move {
+            let stored = reload(id, restarts, &context).await;
+            // Full: do_send ignores bounds, one per restart. Closed: the process ends.
+            me.do_send(OrderReloaded { id, stored });
+        });
+    }
+
+    /// Removes an order that is not open any more.
+    fn remove(&mut self, id: OrderId) {
+        self.scheduler.remove(id);
+        if let Some(entry) = self.orders.remove(&id) {
+            self.admission.closed(entry.owner);
+            entry.waiting.into_iter().for_each(|waiting| drop(waiting.send(OrderLocation::NotLive)));
+        }
+        self.finish_drain();
+    }
+
+    /// Counts an order that cannot be read. It is never run, and its swap counts as live if it may land.
+    fn count_unreadable(&mut self, order: &UnreadableOrder) {
+        match order.owner {
+            Some(owner) if order.may_be_live => self.scheduler.add_unreadable_undecided(owner),
+            _ => self.unreadable += 1,
+        }
+    }
+
+    /// Answers the drains, if no order is left.
+    fn finish_drain(&mut self) {
+        if self.orders.is_empty()
+            && let Some(drained) = &mut self.draining
+        {
+            for drained in drained.drain(..) {
+                let _ = drained.send(());
+            }
+        }
+    }
+
+    fn watch_clock(&mut self) {
+        if let Some(step) = self.clock_watch.check(self.context.clock.read()) {
+            let milliseconds = step.by.num_milliseconds();
+            tracing::warn!(
+                milliseconds,
+                "the wall clock was set; waits and limits use the uptime and are not affected"
+            );
+        }
+    }
+}
+
+/// The clocks at the latest dispatch, if it was within this boot: a step of the wall clock since then is noticed.
+fn before_the_restart(latest: Option<&Stamp>, now: Now) -> Now {
+    match latest {
+        Some(Stamp { at, moment: Some(moment) }) if moment.boot == now.moment.boot => Now { at: *at, moment: *moment },
+        _ => now,
+    }
+}
+
+impl Actor for OrderManager {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.watch_clock();
+        ctx.run_interval(Self::CLOCK_CHECKED_EVERY, |manager, _| manager.watch_clock());
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Full: do_send ignores bounds, and a child exits once. Closed: the engine is shutting down.
+        self.supervisor.do_send(ChildExited { child: Child::OrderManager, panicked: std::thread::panicking() });
+    }
+}
+
+impl Handler<SubmitOrder> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, SubmitOrder { owner, request, key, reply }: SubmitOrder, ctx: &mut Self::Context) {
+        fail::fail_point!("manager", |_| unreachable!("this fail point only panics"));
+        // The client may be gone when it is answered.
+        if self.draining.is_some() {
+            let _ = reply.send(Err(SubmitError::Stopping));
+            return;
+        }
+        let context = self.context.clone();
+        if let Some(refusal) = self.admission.refusal(owner) {
+            actix::spawn(async move {
+                let _ = reply.send(refuse(owner, &request, key, refusal, &context.persistence).await);
+            });
+            return;
+        }
+        self.admission.opened(owner);
+        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request, context.clock.read());
+        let id = order.id;
+        let first = key.as_ref().map_or(id, |key| self.admission.first_of_key(owner, key, id));
+        let new = NewOrder { order, key: key.clone(), first, reply };
+        let me = ctx.address();
+        // A task of its own: it goes on if the client disconnects.
+        actix::spawn(async move {
+            // Full: do_send ignores bounds, one per submit. Closed: the process ends.
+            let settled = move |order| me.do_send(Admitted { id, owner, key, order });
+            accept(new, &context.persistence, settled).await;
+        });
+    }
+}
+
+impl Handler<Admitted> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Admitted { id, owner, key, order }: Admitted, _: &mut Self::Context) {
+        crash_point("accept.admitted");
+        if let Some(key) = key {
+            self.admission.settled_key(owner, key, id);
+        }
+        if let Some(order) = order {
+            log_event(&order, order.last());
+            // While the engine shuts down the order is not started. It is stored, and the next start runs it.
+            if self.draining.is_none() {
+                return self.start(StoredOrder { order, live: None });
+            }
+        }
+        self.admission.closed(owner);
+    }
+}
+
+impl Handler<Recover> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, Recover { orders, unreadable }: Recover, _: &mut Self::Context) {
+        for order in &unreadable {
+            self.count_unreadable(order);
+        }
+        for stored in orders {
+            self.admission.opened(stored.order.owner);
+            self.start(stored);
+        }
+    }
+}
+
+impl Handler<FindOrder> for OrderManager {
+    type Result = ResponseFuture<OrderLocation>;
+
+    fn handle(&mut self, FindOrder { owner, id }: FindOrder, _: &mut Self::Context) -> Self::Result {
+        let found = match self.orders.get_mut(&id).filter(|entry| entry.owner == owner) {
+            None => OrderLocation::NotLive,
+            Some(OrderEntry { addr: Some(addr), .. }) => OrderLocation::Live(addr.clone()),
+            Some(entry) if entry.set_aside || entry.waiting.len() >= Self::MAX_WAITING => OrderLocation::Busy,
+            Some(entry) => {
+                let (waiting, found) = oneshot::channel();
+                entry.waiting.push(waiting);
+                return Box::pin(async move { found.await.unwrap_or(OrderLocation::Busy) });
+            }
+        };
+        Box::pin(async move { found })
+    }
+}
+
+impl Handler<RequestSlot> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, RequestSlot { id, wait }: RequestSlot, ctx: &mut Self::Context) {
+        if self.draining.is_some() {
+            self.scheduler.release(id);
+            if let Some(addr) = self.orders.get(&id).and_then(|entry| entry.addr.as_ref()) {
+                // Full: do_send ignores bounds. Closed: it has stopped already.
+                addr.do_send(StopOrder);
+            }
+            return;
+        }
+        let now = self.context.clock.uptime();
+        self.scheduler.wait(id, now.plus(wait), now);
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<SwapStuck> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, SwapStuck(id): SwapStuck, ctx: &mut Self::Context) {
+        self.scheduler.set_undecided(id);
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<OrderExited> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, OrderExited { id, exit, subscribers }: OrderExited, ctx: &mut Self::Context) {
+        crash_point("manager.exited");
+        self.scheduler.release(id);
+        match exit {
+            Exit::Broken if self.draining.is_none() => self.restart(id, subscribers, ctx),
+            Exit::Ended | Exit::Parked | Exit::Broken => self.remove(id),
+        }
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<OrderReloaded> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, OrderReloaded { id, stored }: OrderReloaded, _: &mut Self::Context) {
+        crash_point("manager.reloaded");
+        match stored {
+            Ok(Some(stored)) if self.draining.is_none() => self.start(stored),
+            Ok(_) => self.remove(id),
+            Err(order) => {
+                self.remove(id);
+                self.count_unreadable(&order);
+            }
+        }
+    }
+}
+
+impl Handler<GetQueueStats> for OrderManager {
+    type Result = QueueStats;
+
+    fn handle(&mut self, _: GetQueueStats, _: &mut Self::Context) -> Self::Result {
+        self.watch_clock();
+        let now = self.context.clock.uptime();
+        QueueStats {
+            open: self.orders.len(),
+            running: self.scheduler.running(),
+            queued: self.scheduler.queued(),
+            stuck: self.scheduler.undecided() + self.set_aside + self.unreadable,
+            admitting: self.draining.is_none(),
+            held_up: self.scheduler.is_held_up(),
+            oldest_waiting: self.scheduler.oldest().map(|accepted| now.since(accepted)),
+            clock_step: self.clock_watch.recent(now).map(|step| (step, now.since(step.detected))),
+            clock_steps: self.clock_watch.steps(),
+        }
+    }
+}
+
+impl Handler<Drain> for OrderManager {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Drain(time_to_end): Drain, ctx: &mut Self::Context) -> Self::Result {
+        crash_point("manager.draining");
+        let (drained, all) = oneshot::channel();
+        self.draining.get_or_insert_default().push(drained);
+        self.scheduler.stop();
+        self.orders.retain(|_, entry| entry.addr.is_some());
+        for (id, entry) in &self.orders {
+            if let Some(addr) = &entry.addr
+                && !self.scheduler.is_running(*id)
+            {
+                // Full: do_send ignores bounds. Closed: it has stopped already.
+                addr.do_send(StopOrder);
+            }
+        }
+        ctx.run_later(time_to_end, |manager, _| {
+            for addr in manager.orders.values().filter_map(|entry| entry.addr.as_ref()) {
+                // As above.
+                addr.do_send(StopOrder);
+            }
+        });
+        self.finish_drain();
+        Box::pin(async move {
+            let _ = all.await;
+        })
+    }
+}
