@@ -19,3 +19,6 @@ pub mod persistence;
 pub mod restartable_addr;
 pub mod supervisor;
 pub mod venue;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,4 +2,6 @@
 
 pub mod orders;
 pub mod quote_cache;
+#[cfg(test)]
+mod tests;
 mod turns;
