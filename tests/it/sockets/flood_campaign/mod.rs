@@ -89,7 +89,7 @@ async fn ten_thousand_hostile_frames_a_second_use_little_memory_and_do_not_delay
     let last = memory_after("flood goes on").await;
     drop(flood);
     let order = hostile.order(&waits).await;
-    assert!(order["completedAt"].is_null(), "sockets for an order that has ended are closed at once: {order}");
+    assert!(order["completedAt"].is_null(), "sockets for an order that has ended are closed immediately: {order}");
     report("after", &round(&users, &size).await);
 
     assert!(first <= before + MAY_ADD_KIB, "{before} KiB before, {first} KiB beside the flood");

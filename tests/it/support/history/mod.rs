@@ -21,7 +21,7 @@ use crate::support::socket::SocketLog;
 pub struct History {
     // Each idempotency key, with the order of every answer to it.
     keys: BTreeMap<String, Vec<String>>,
-    // Keys whose submit was refused for good: nothing is stored, and nothing will be.
+    // Keys whose submit was refused finally: nothing is stored, and nothing will be.
     refused: Vec<String>,
     // Orders of answers 201 and 200 to submits without a key.
     accepted: Vec<String>,
@@ -143,7 +143,7 @@ impl History {
         for key in &self.refused {
             let stored = database.keys.get(key).filter(|_| self.keys[key].is_empty());
             checker
-                .require(stored.is_none(), || format!("key {key} was refused for good, and is stored as {stored:?}"));
+                .require(stored.is_none(), || format!("key {key} was refused finally, and is stored as {stored:?}"));
         }
         for (id, status, code) in &self.cancels {
             let Some(order) = database.orders.get(id) else { continue };
