@@ -142,8 +142,7 @@ impl History {
         }
         for key in &self.refused {
             let stored = database.keys.get(key).filter(|_| self.keys[key].is_empty());
-            checker
-                .require(stored.is_none(), || format!("key {key} was refused finally, and is stored as {stored:?}"));
+            checker.require(stored.is_none(), || format!("key {key} was refused finally, and is stored as {stored:?}"));
         }
         for (id, status, code) in &self.cancels {
             let Some(order) = database.orders.get(id) else { continue };
