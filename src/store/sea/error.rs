@@ -76,3 +76,105 @@ fn sql_code(error: &DbErr) -> Option<String> {
     };
     error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use sea_orm::sqlx;
+    use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// An error that the database reports with this code.
+    #[derive(Debug, thiserror::Error)]
+    #[error("as reported")]
+    struct Reported(&'static str);
+
+    impl DatabaseError for Reported {
+        fn message(&self) -> &str {
+            "as reported"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn reported(code: &'static str) -> DbErr {
+        DbErr::Exec(RuntimeErr::SqlxError(sqlx::Error::Database(Box::new(Reported(code))).into()))
+    }
+
+    fn connection_lost() -> DbErr {
+        DbErr::Exec(RuntimeErr::SqlxError(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into()))
+    }
+
+    fn not_connected() -> DbErr {
+        DbErr::Conn(RuntimeErr::Internal("no route".to_owned()))
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Meaning {
+        Refused,
+        NotCommitted,
+        MaybeCommitted,
+    }
+
+    fn meaning(error: &CommitError) -> Meaning {
+        match error {
+            CommitError::Refused(_) => Meaning::Refused,
+            CommitError::Unavailable { maybe_committed: false, .. } => Meaning::NotCommitted,
+            CommitError::Unavailable { maybe_committed: true, .. } => Meaning::MaybeCommitted,
+        }
+    }
+
+    #[test]
+    fn an_error_means_that_nothing_is_stored_only_if_that_is_certain() {
+        use Meaning::{MaybeCommitted, NotCommitted, Refused};
+        type MakeError = fn() -> DbErr;
+        // What each error means before the commit, during it, and for a statement that is its own transaction.
+        let table: [(&str, MakeError, [Meaning; 3]); 13] = [
+            ("unique violation", || reported("23505"), [Refused, Refused, Refused]),
+            ("check violation", || reported("23514"), [Refused, Refused, Refused]),
+            ("data exception", || reported("22003"), [Refused, Refused, Refused]),
+            ("SQLite's check", || reported("275"), [Refused, Refused, Refused]),
+            ("too few rows", || DbErr::RecordNotInserted, [Refused, Refused, Refused]),
+            ("serialization failure", || reported("40001"), [NotCommitted, NotCommitted, NotCommitted]),
+            ("statement timeout", || reported("57014"), [NotCommitted, MaybeCommitted, NotCommitted]),
+            ("read-only server", || reported("25006"), [NotCommitted, MaybeCommitted, NotCommitted]),
+            ("administrator shutdown", || reported("57P01"), [NotCommitted, MaybeCommitted, MaybeCommitted]),
+            ("system error", || reported("58030"), [NotCommitted, MaybeCommitted, MaybeCommitted]),
+            ("SQLite's full disk", || reported("13"), [NotCommitted, MaybeCommitted, NotCommitted]),
+            ("lost connection", connection_lost, [NotCommitted, MaybeCommitted, MaybeCommitted]),
+            ("no connection", not_connected, [NotCommitted, MaybeCommitted, NotCommitted]),
+        ];
+        for (name, error, expected) in table {
+            let found = [before_commit, during_commit, during_single_statement].map(|classify| classify(error()));
+            assert_eq!(found.each_ref().map(meaning), expected, "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn refused_data_is_no_failure_of_the_database() {
+        assert!(!is_failure(&reported("23505")));
+        assert!(!is_failure(&reported("22003")));
+        assert!(is_failure(&reported("57P01")));
+        assert!(is_failure(&connection_lost()));
+    }
+}
