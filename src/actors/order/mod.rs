@@ -7,12 +7,14 @@ mod build;
 mod cancels;
 mod channel;
 mod context;
+mod handlers;
 mod log;
 mod messages;
+mod recording;
 mod subscriber;
 mod subscribers;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -31,17 +33,15 @@ pub use self::messages::{
 pub use self::subscriber::{Missed, OrderUpdate, RenderedUpdate, Subscriber, TooManySubscribers};
 pub use self::subscribers::Subscribers;
 use crate::actors::dex_router::{RouteOrder, SwapEnded};
-use crate::actors::persistence::RecordError;
 use crate::chain;
 use crate::domain::lifecycle::{OrderEvent, OrderState};
-use crate::domain::moment::{Now, Uptime};
-use crate::domain::order::{Order, RecordedEvent};
+use crate::domain::moment::Uptime;
+use crate::domain::order::Order;
 use crate::domain::retry::{Failure, FailureCode, base_delay};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::{SignedSwap, Verdict};
 use crate::runtime::crash_points::crash_point;
 use crate::runtime::jitter::jittered;
-use crate::store::{Write, Written};
 use crate::venue::QuoteRequest;
 
 /// The actor of one order.
@@ -93,7 +93,7 @@ impl OrderActor {
             in_progress: None,
             cancels: Cancels::default(),
             parking: false,
-            // Unless the actor stops in an orderly way.
+            // A panic leaves it at that; every other stop replaces it.
             exit: Exit::Broken,
         }
     }
@@ -208,90 +208,6 @@ impl OrderActor {
         }
     }
 
-    /// Has an event recorded, and then applies it.
-    fn record(&mut self, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        self.record_at(self.context.clock.read(), event, signed, ctx);
-    }
-
-    fn record_at(&mut self, now: Now, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        if let Some(recorded) = self.propose(event, now, ctx) {
-            let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
-            self.write(write, recorded, signed, ctx);
-        }
-    }
-
-    fn propose(&mut self, event: OrderEvent, now: Now, ctx: &mut Context<Self>) -> Option<Arc<RecordedEvent>> {
-        match self.order.propose(event, now) {
-            Ok(recorded) => Some(Arc::new(recorded)),
-            Err(illegal) => {
-                tracing::error!(order_id = %self.order.id, %illegal, "an illegal step was proposed");
-                debug_assert!(false, "{illegal}");
-                self.stop(Exit::Broken, ctx);
-                None
-            }
-        }
-    }
-
-    fn write(
-        &mut self,
-        write: Write,
-        recorded: Arc<RecordedEvent>,
-        signed: Option<SignedSwap>,
-        ctx: &mut Context<Self>,
-    ) {
-        crash_point("order.recording");
-        self.recording = true;
-        self.step += 1;
-        // Dropped with the actor: the write may still happen, and the next actor of the order reads the outcome.
-        let answer = self.context.persistence.record(write, None);
-        ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| match answer {
-            Ok(Written::Stored) => actor.recorded(recorded, signed, ctx),
-            Ok(Written::Duplicate(_) | Written::DuplicateOfUnreadable) => unreachable!("only new orders have keys"),
-            Err(RecordError::Expired) => unreachable!("a step never expires"),
-            Err(RecordError::Stopped) => actor.stop(Exit::Parked, ctx),
-            Err(error) => {
-                tracing::warn!(order_id = %actor.order.id, %error, "an event was not recorded");
-                actor.stop(Exit::Broken, ctx);
-            }
-        }));
-    }
-
-    fn recorded(&mut self, recorded: Arc<RecordedEvent>, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        crash_point("order.recorded");
-        self.recording = false;
-        if let Err(illegal) = self.order.apply(recorded.clone()) {
-            unreachable!("what was proposed is legal until it is recorded: {illegal}");
-        }
-        if signed.is_some() {
-            // The swap is recorded, so from here on it may be sent.
-            self.live = signed;
-            self.ask_first = false;
-            self.sound_alarm_later(ctx);
-        } else if self.order.state().live_swap().is_none() {
-            self.live = None;
-        }
-        log_event(&self.order, &recorded);
-        self.publish();
-        crash_point("order.shown");
-        self.cancels.answer(&self.order);
-        self.advance(ctx);
-    }
-
-    /// Sends the new events to every subscriber and follower, and counts and announces them.
-    fn publish(&mut self) {
-        let order = &self.order;
-        let published = self.subscribers.published(order.last().seq);
-        self.context.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
-        self.context.metrics.count(order, published);
-        if let Some(announce) = &self.context.announce {
-            // Of an order from an earlier process only the last event is announced, not its whole history.
-            announce(order, order.history_after(published.unwrap_or(order.last().seq - 1)));
-        }
-        for _ in 0..self.subscribers.send(order, &self.channel) {
-            self.context.metrics.listener_dropped();
-        }
-    }
-
     /// Decides the waiting cancels. Called only while no write is in flight and the order has not ended.
     fn decide_cancels(&mut self, ctx: &mut Context<Self>) {
         crash_point("order.cancelling");
@@ -378,83 +294,5 @@ impl Actor for OrderActor {
             exit: if std::thread::panicking() { Exit::Broken } else { self.exit },
             subscribers: std::mem::take(&mut self.subscribers),
         });
-    }
-}
-
-impl Handler<SlotGranted> for OrderActor {
-    type Result = ();
-
-    fn handle(&mut self, SlotGranted { now, number }: SlotGranted, ctx: &mut Self::Context) {
-        // Otherwise another event is being recorded. It ends the order or leads to a new request: both return the slot.
-        if !self.recording && matches!(self.order.state(), OrderState::Pending { .. }) {
-            let Some(recorded) = self.propose(OrderEvent::Dispatched, now, ctx) else { return };
-            self.write(Write::dispatch(&self.order, recorded.clone(), number), recorded, None, ctx);
-        }
-    }
-}
-
-impl Handler<Subscribe> for OrderActor {
-    type Result = Result<Subscribed, TooManySubscribers>;
-
-    fn handle(&mut self, Subscribe { to, after_seq }: Subscribe, _: &mut Self::Context) -> Self::Result {
-        let max = self.context.settings.orders.max_subscribers;
-        let (seq, history) = (self.order.last().seq, self.order.history_after(after_seq).to_vec());
-        // The answer holds the whole history, including what was missed.
-        to.catch_up(self.order.id);
-        let key = self.subscribers.subscribe(to, max)?;
-        Ok(Subscribed { key, request: self.order.request.clone(), status: self.order.last().status, seq, history })
-    }
-}
-
-impl Handler<Unsubscribe> for OrderActor {
-    type Result = ();
-
-    fn handle(&mut self, Unsubscribe(key): Unsubscribe, _: &mut Self::Context) {
-        self.subscribers.unsubscribe(key);
-    }
-}
-
-impl Handler<SendMissed> for OrderActor {
-    type Result = ();
-
-    fn handle(&mut self, SendMissed(to): SendMissed, _: &mut Self::Context) {
-        if !Subscribers::send_missed(&self.order, &to) {
-            self.context.metrics.listener_dropped();
-        }
-    }
-}
-
-impl Handler<Cancel> for OrderActor {
-    type Result = ResponseFuture<Result<Order, CancelError>>;
-
-    fn handle(&mut self, _: Cancel, ctx: &mut Self::Context) -> Self::Result {
-        let Some(answer) = self.cancels.add() else { return Box::pin(async { Err(CancelError::Busy) }) };
-        if !self.recording {
-            if self.order.state().is_final() {
-                self.cancels.answer(&self.order);
-            } else {
-                self.decide_cancels(ctx);
-            }
-        }
-        Box::pin(async move { answer.await.unwrap_or(Err(CancelError::Busy)) })
-    }
-}
-
-impl Handler<GetOrder> for OrderActor {
-    type Result = MessageResult<GetOrder>;
-
-    fn handle(&mut self, _: GetOrder, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.order.clone())
-    }
-}
-
-impl Handler<StopOrder> for OrderActor {
-    type Result = ();
-
-    fn handle(&mut self, _: StopOrder, ctx: &mut Self::Context) {
-        self.parking = true;
-        if !self.recording {
-            self.stop(Exit::Parked, ctx);
-        }
     }
 }
