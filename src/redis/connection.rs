@@ -1,10 +1,10 @@
-//! The connection to Redis: one, shared, with a deadline on everything, and replaced where it does not answer.
+//! One shared connection to Redis. Every command has a deadline, and any error replaces the connection.
 //!
-//! The crate's own `ConnectionManager` keeps a connection whose commands merely time out, so a peer that vanished
-//! without a word would be waited for until TCP gives up. Here any failure to be answered ends the connection.
+//! The `ConnectionManager` of the `redis` crate keeps a connection whose commands time out. If the peer disappears
+//! without closing, it waits until TCP gives up. Here a command without an answer ends the connection.
 //!
-//! So does any refusal: a primary that became a replica refuses writes for ever (`READONLY`), while its name leads to
-//! another server by now; and a new connection is also the only way to a password that has changed.
+//! An error reply ends it too. A primary that became a replica refuses every write (`READONLY`) while its host name
+//! already resolves to the new primary, and a changed password takes effect only on a new connection.
 
 use std::io;
 use std::sync::Arc;
@@ -24,36 +24,37 @@ pub(crate) struct RedisConnection {
     prefix: String,
     connection: Mutex<Option<MultiplexedConnection>>,
     trouble: watch::Sender<Option<String>>,
-    // Connections live and die with the runtime that opened them, so nobody speaks from another one.
-    home: Handle,
+    // A connection works only on the runtime that opened it, so every command runs there.
+    runtime: Handle,
 }
 
 impl RedisConnection {
-    /// How often Redis is asked how it is.
-    pub(crate) const PROBED_EVERY: Duration = Duration::from_secs(1);
+    /// The interval of the health check.
+    pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-    /// A link that lives on the runtime this is called on.
+    /// A connection that runs on the current runtime. It is opened by the first command.
     pub(crate) fn new(url: &RedisUrl, settings: &RedisSettings) -> Self {
         Self {
-            client: Client::open(url.expose()).expect("what was parsed needs no further parsing"),
+            client: Client::open(url.expose()).expect("a RedisUrl is a URL that the client accepts"),
             deadline: settings.command_timeout,
             prefix: format!("{}:v1", settings.prefix),
             connection: Mutex::new(None),
             trouble: watch::Sender::new(None),
-            home: Handle::current(),
+            runtime: Handle::current(),
         }
     }
 
-    /// The versioned name of something of this engine's.
+    /// The full name of a key or channel: prefix and version, then `of`.
     pub(crate) fn name(&self, of: &str) -> String {
         format!("{}:{of}", self.prefix)
     }
 
+    /// Why Redis is not usable, if the last command failed.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
     }
 
-    /// Sends commands in one go; the first that is refused is the answer.
+    /// Sends commands as one pipeline. Returns the first error, if there is one.
     pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let answer = timeout(self.deadline, async {
             let mut connection = self.connection().await?;
@@ -77,54 +78,54 @@ impl RedisConnection {
         Ok(connection.insert(opened).clone())
     }
 
-    /// What Redis is asked to find out how it is: to take a write and to publish, as everything else needs it to.
-    pub(crate) fn sign_of_life(&self) -> Pipeline {
-        let lifetime = u64::try_from((Self::PROBED_EVERY * 5).as_millis()).unwrap_or(u64::MAX);
+    /// The commands of the health check. They write and publish, because everything else here needs both.
+    pub(crate) fn health_check(&self) -> Pipeline {
+        let lifetime = u64::try_from((Self::PROBE_INTERVAL * 5).as_millis()).unwrap_or(u64::MAX);
         let mut commands = pipe();
         commands.pset_ex(self.name("alive"), env!("CARGO_PKG_VERSION"), lifetime).ignore();
-        // To a channel that nobody needs to know.
+        // A channel without subscribers.
         commands.publish(format!("{}-alive", self.prefix), env!("CARGO_PKG_VERSION")).ignore();
         commands
     }
 
-    /// Asks Redis once how it is.
+    /// Runs the health check once and records the result.
     pub(crate) async fn probe(&self) {
-        self.note(self.run::<()>(&self.sign_of_life()).await.err());
+        self.note(self.run::<()>(&self.health_check()).await.err());
     }
 
-    /// Notes that Redis answers, or how it does not.
+    /// Records that Redis works, or why it does not. Logs each change.
     pub(crate) fn note(&self, error: Option<RedisError>) {
         let trouble = error.map(|error| match error.kind() {
             ErrorKind::Io => "redis cannot be reached".to_owned(),
             _ => {
                 let category = error.category().to_owned();
-                // By itself the error of a pipeline tells no code but the best known ones.
+                // The error of a pipeline has a code only for well-known errors, so the code of the first reply is taken.
                 let refusals = error.into_server_errors();
                 let code = refusals.iter().flat_map(|refusals| refusals.iter()).next().map(|(_, first)| first.code());
                 format!("redis refuses the engine: {}", code.unwrap_or(&category))
             }
         });
         self.trouble.send_if_modified(|known| {
-            let news = *known != trouble;
-            if news {
+            let changed = *known != trouble;
+            if changed {
                 match &trouble {
-                    Some(trouble) => tracing::warn!("{trouble}: updates are not announced until it is back"),
-                    None => tracing::info!("redis is back"),
+                    Some(trouble) => tracing::warn!("{trouble}: updates are not published until redis works again"),
+                    None => tracing::info!("redis works again"),
                 }
                 *known = trouble;
             }
-            news
+            changed
         });
     }
 
-    /// What stands under a name; nothing, in time, where Redis is away.
+    /// The value of a key. `None` without an attempt while Redis is not usable, and on any error.
     pub(crate) async fn recall(self: &Arc<Self>, name: &str) -> Option<String> {
         if self.trouble.borrow().is_some() {
             return None;
         }
-        let (link, mut commands) = (self.clone(), pipe());
+        let (connection, mut commands) = (self.clone(), pipe());
         commands.get(self.name(name));
-        let answer = self.home.spawn(async move { link.run::<(Option<String>,)>(&commands).await });
+        let answer = self.runtime.spawn(async move { connection.run::<(Option<String>,)>(&commands).await });
         answer.await.ok()?.ok()?.0
     }
 }

@@ -1,24 +1,25 @@
-//! Redis: a hint, a cache and a loudspeaker. Losing it slows things down and loses nothing: the database is the truth.
+//! Publishes recorded events to Redis and caches quotes there. The database is the source of truth: without Redis the
+//! engine is slower and loses nothing.
 //!
-//! Nothing here may delay or fail an order. What is announced goes into a bounded queue and is dropped where that is
-//! full or Redis is away; whoever listens sees a gap in `seq` and asks the engine. What was announced may be announced
-//! again where an answer of Redis was lost; `seq` tells that too.
+//! Nothing here delays or fails an order. Announcements go into a bounded queue; they are dropped if the queue is full
+//! or Redis is not usable. A subscriber then sees a gap in `seq` and reads the order from the engine. An announcement
+//! is published twice if the reply of Redis was lost; the repeated `seq` shows that.
 //!
 //! | channel | carries |
 //! |---|---|
-//! | `{prefix}:v1:orders:{id}` and `{prefix}:v1:orders` | each recorded step of that order, of all orders: the `order:update` of the WebSocket |
+//! | `{prefix}:v1:orders:{id}` and `{prefix}:v1:orders` | each recorded event of one order, and of all orders: the `order:update` of the WebSocket |
 //! | `{prefix}:v1:prices:{mint in}:{mint out}` | each fresh quote of each venue: a `price:update` |
-//! | `{prefix}:v1-alive` | the engine's version every few seconds, to find out whether Redis lets it publish |
+//! | `{prefix}:v1-alive` | the engine's version every second: the health check of publishing |
 //!
-//! | key | holds | lives |
+//! | key | value | expires |
 //! |---|---|---|
-//! | `order:{id}:status` | status, seq, attempt, timestamp, txHash | [`OPEN_TTL`] after the last sign of the order, `redis.status_ttl_ms` after its end |
-//! | `order:{id}:active` | `1` while an engine works on the order | as above, and gone with its end |
-//! | `{prefix}:v1:quote:…` | the answer to a preview | `redis.quote_ttl_ms` |
-//! | `{prefix}:v1:alive` | the version of the engine that wrote last | a few seconds |
+//! | `order:{id}:status` | status, seq, attempt, timestamp, txHash | [`OPEN_TTL`] after the last announcement, `redis.status_ttl_ms` after the order's end |
+//! | `order:{id}:active` | `1` while an engine works on the order | as above, and deleted at the order's end |
+//! | `{prefix}:v1:quote:…` | the decision of a quote preview | `redis.quote_ttl_ms` |
+//! | `{prefix}:v1:alive` | the version of the engine that wrote last | after five seconds |
 //!
-//! The keys of orders have no prefix: no two orders have the same id. The `v1` changes where a reader of the old names
-//! would misread the new content; more fields do not change it.
+//! Order keys have no prefix because order ids are unique. `v1` changes only if an old reader would misread the new
+//! content; a new field does not change it.
 
 mod connection;
 mod publisher;
@@ -39,48 +40,48 @@ use crate::domain::swap::Signature;
 use connection::RedisConnection;
 use publisher::{Announcement, Publisher};
 
-/// What is known of an unfinished order is forgotten so long after its last sign of life, for an engine may die.
+/// How long the keys of an unfinished order outlive its last announcement. They expire because an engine may crash.
 pub const OPEN_TTL: Duration = Duration::from_secs(60);
 
-/// How things are said: given by the engine, so that the public JSON is written in one place, which is not this one.
+/// Functions that write the public JSON. The engine passes them in, so the format is defined once, in `api`.
 #[derive(Clone, Copy)]
 pub struct Renderers {
-    /// A recorded step.
+    /// A recorded event.
     pub update: fn(OrderId, &OrderRequest, &RecordedEvent) -> String,
-    /// Where an order stands, with its swap's signature where there is one.
+    /// The current status of an order, with the signature of its swap if it has one.
     pub status: fn(&RecordedEvent, Option<Signature>) -> String,
     /// A fresh quote.
     pub price: fn(&OrderRequest, &Quote) -> String,
 }
 
-/// The way to Redis: announces and remembers without ever waiting, and says how Redis is.
+/// A handle to Redis: publishes and caches without waiting, and reports whether Redis works. Clones share one queue.
 #[derive(Clone)]
 pub struct Cluster {
-    link: Arc<RedisConnection>,
+    connection: Arc<RedisConnection>,
     queue: mpsc::Sender<Announcement>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Cluster {
-    /// So much may wait to be announced; what comes on top is dropped.
+    /// The bound of the queue. A further announcement is dropped.
     const CAPACITY: usize = 4096;
 
-    /// Starts announcing on the runtime this runs on. Waits for one answer of Redis, or that there is none in time.
-    pub async fn start(url: &RedisUrl, settings: RedisSettings, voice: Renderers) -> Self {
-        let link = Arc::new(RedisConnection::new(url, &settings));
-        link.probe().await;
+    /// Starts the publisher on the current runtime. Waits for one health check, or for its deadline.
+    pub async fn start(url: &RedisUrl, settings: RedisSettings, renderers: Renderers) -> Self {
+        let connection = Arc::new(RedisConnection::new(url, &settings));
+        connection.probe().await;
         let (queue, waiting) = mpsc::channel(Self::CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let publisher = Publisher { link: link.clone(), waiting, dropped: dropped.clone(), settings, voice };
+        let publisher = Publisher { connection: connection.clone(), waiting, dropped: dropped.clone(), settings, renderers };
         tokio::spawn(publisher.run());
-        Self { link, queue, dropped }
+        Self { connection, queue, dropped }
     }
 
-    /// Announces where an order stands, and the steps that are new; none where it is only still there.
+    /// Announces the status of an order and its new events. `fresh` is empty if the call only renews the keys.
     pub fn announce(&self, order: &Order, fresh: &[Arc<RecordedEvent>]) {
         let history = order.history();
         let Some(last) = history.last().cloned() else { return };
-        // The swap of the latest attempt, as the order itself is told.
+        // The swap of the latest attempt, as in the order's own JSON.
         let mut attempt = history.iter().rev().take_while(|step| step.status != Status::Routing);
         let signature = attempt.find_map(|step| match &step.event {
             OrderEvent::Submitted(swap) | OrderEvent::Confirmed { swap, .. } => Some(swap.signature),
@@ -90,17 +91,17 @@ impl Cluster {
         self.enqueue(Announcement::Order { id, request, fresh, last, signature });
     }
 
-    /// What there is to worry about with Redis, if anything.
+    /// Why announcements are not published, if they are not.
     pub fn trouble(&self) -> Option<String> {
-        if self.queue.is_closed() { Some("redis is not spoken to any more".to_owned()) } else { self.link.trouble() }
+        if self.queue.is_closed() { Some("the redis publisher has stopped".to_owned()) } else { self.connection.trouble() }
     }
 
-    /// How much was not announced since the start: the queue was full, or Redis away.
+    /// Announcements dropped since the start, because the queue was full or Redis was not usable.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything that waits has been announced or dropped.
+    /// Waits until every queued announcement is published or dropped.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Announcement::Flush(done)).await.is_ok() {
@@ -108,6 +109,7 @@ impl Cluster {
         }
     }
 
+    /// Caches a quote preview, and announces its prices.
     pub(crate) fn share(
         &self,
         name: &str,
@@ -118,12 +120,13 @@ impl Cluster {
         self.enqueue(Announcement::CachedQuote { name: name.to_owned(), preview, request, decision });
     }
 
+    /// Reads a cached value.
     pub(crate) async fn recall(&self, name: &str) -> Option<String> {
-        self.link.recall(name).await
+        self.connection.recall(name).await
     }
 
-    fn enqueue(&self, news: Announcement) {
-        if self.queue.try_send(news).is_err() {
+    fn enqueue(&self, announcement: Announcement) {
+        if self.queue.try_send(announcement).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -1,4 +1,4 @@
-//! The publisher: takes what has queued, says it to Redis in one batch, and drops what cannot be said in time.
+//! The publisher: takes queued announcements, sends them to Redis in batches, and drops a batch that fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,9 @@ use crate::redis::connection::RedisConnection;
 use crate::redis::{OPEN_TTL, Renderers};
 use crate::runtime::jitter::jittered;
 
-/// Something to announce. It is put into words on the publisher's own thread, not on an order's.
+/// An item of the queue. The publisher's thread renders it to JSON, not the order's thread.
 pub(crate) enum Announcement {
-    /// Where an order stands, and which steps are new.
+    /// The status of an order, and its new events.
     Order {
         id: OrderId,
         request: Arc<OrderRequest>,
@@ -29,33 +29,33 @@ pub(crate) enum Announcement {
         last: Arc<RecordedEvent>,
         signature: Option<Signature>,
     },
-    /// What the venues just answered to a preview, and the text to remember it by.
+    /// The venues' answer to a quote preview, and the text to cache.
     CachedQuote { name: String, preview: String, request: Arc<OrderRequest>, decision: Arc<RoutingDecision> },
-    /// Answered once everything before it has been announced or dropped.
+    /// Answered when every earlier item is published or dropped.
     Flush(oneshot::Sender<()>),
 }
 
 pub(crate) struct Publisher {
-    pub(crate) link: Arc<RedisConnection>,
+    pub(crate) connection: Arc<RedisConnection>,
     pub(crate) waiting: mpsc::Receiver<Announcement>,
     pub(crate) dropped: Arc<AtomicU64>,
     pub(crate) settings: RedisSettings,
-    pub(crate) voice: Renderers,
+    pub(crate) renderers: Renderers,
 }
 
 impl Publisher {
-    /// So much is announced in one batch at most.
+    /// The most announcements in one pipeline.
     const BATCH: usize = 256;
-    const MOST_RETRIES: u32 = 3;
-    const FIRST_WAIT: Duration = Duration::from_millis(50);
+    const MAX_RETRIES: u32 = 3;
+    const FIRST_RETRY_DELAY: Duration = Duration::from_millis(50);
 
     pub(crate) async fn run(mut self) {
-        let mut probe = interval(RedisConnection::PROBED_EVERY);
+        let mut probe = interval(RedisConnection::PROBE_INTERVAL);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(Self::BATCH);
         loop {
             tokio::select! {
-                // However much there is to say, Redis is asked how it is.
+                // The health check comes first, so a full queue does not delay it.
                 biased;
                 _ = probe.tick() => self.probe().await,
                 taken = self.waiting.recv_many(&mut batch, Self::BATCH) => match taken {
@@ -66,85 +66,86 @@ impl Publisher {
         }
     }
 
-    /// One answer is enough to be back; to be away it takes more than one that is missing.
+    /// Runs the health check. One success marks Redis as usable; one failure is retried before Redis is marked unusable.
     async fn probe(&self) {
-        match self.link.trouble() {
-            Some(_) => self.link.probe().await,
-            None => drop(self.deliver(&self.link.sign_of_life()).await),
+        match self.connection.trouble() {
+            Some(_) => self.connection.probe().await,
+            None => drop(self.deliver(&self.connection.health_check()).await),
         }
     }
 
     async fn announce(&self, batch: &mut Vec<Announcement>) {
-        let (mut commands, mut flushed, mut news) = (pipe(), Vec::new(), 0);
+        let (mut commands, mut flushed, mut announced) = (pipe(), Vec::new(), 0);
         for item in batch.drain(..) {
             match item {
                 Announcement::Flush(done) => flushed.push(done),
-                _ if self.link.trouble().is_some() => news += 1,
+                _ if self.connection.trouble().is_some() => announced += 1,
                 item => {
-                    self.say(&item, &mut commands);
-                    news += 1;
+                    self.add_commands(&item, &mut commands);
+                    announced += 1;
                 }
             }
         }
-        if news > 0 && !self.deliver(&commands).await {
-            self.dropped.fetch_add(news, Ordering::Relaxed);
+        if announced > 0 && !self.deliver(&commands).await {
+            self.dropped.fetch_add(announced, Ordering::Relaxed);
         }
         for done in flushed {
-            // Nobody waits any more: then the flush was given up.
+            // The send fails if the flush has timed out.
             let _ = done.send(());
         }
     }
 
-    /// Sends a batch, again where that fails; while Redis is away nothing is tried, the probe looks for its return.
+    /// Sends a pipeline, with retries; returns whether it succeeded. While Redis is not usable nothing is sent: the
+    /// health check finds out when it works again.
     async fn deliver(&self, commands: &Pipeline) -> bool {
         let mut retries = 0;
-        while self.link.trouble().is_none() {
-            match self.link.run::<()>(commands).await {
+        while self.connection.trouble().is_none() {
+            match self.connection.run::<()>(commands).await {
                 Ok(()) => return true,
-                Err(_) if retries < Self::MOST_RETRIES => {
+                Err(_) if retries < Self::MAX_RETRIES => {
                     retries += 1;
-                    sleep(jittered(base_delay(Self::FIRST_WAIT, retries))).await;
+                    sleep(jittered(base_delay(Self::FIRST_RETRY_DELAY, retries))).await;
                 }
-                Err(error) => self.link.note(Some(error)),
+                Err(error) => self.connection.note(Some(error)),
             }
         }
         false
     }
 
-    fn say(&self, news: &Announcement, to: &mut Pipeline) {
-        match news {
+    fn add_commands(&self, announcement: &Announcement, to: &mut Pipeline) {
+        match announcement {
             Announcement::Order { id, request, fresh, last, signature } => {
                 let (status, active) = (format!("order:{id}:status"), format!("order:{id}:active"));
-                let standing = (self.voice.status)(last, *signature);
-                // The keys first: who hears the update and looks there must not find what was before.
+                let current = (self.renderers.status)(last, *signature);
+                // The keys come before the updates: a subscriber that reads a key after an update must find the new value.
                 if last.status.is_final() {
-                    to.pset_ex(status, standing, millis(self.settings.status_ttl)).ignore();
+                    to.pset_ex(status, current, millis(self.settings.status_ttl)).ignore();
                     to.del(active).ignore();
                 } else {
-                    to.pset_ex(status, standing, millis(OPEN_TTL)).ignore();
+                    to.pset_ex(status, current, millis(OPEN_TTL)).ignore();
                     to.pset_ex(active, 1, millis(OPEN_TTL)).ignore();
                 }
                 for step in fresh {
-                    let update = (self.voice.update)(*id, request, step);
-                    to.publish(self.link.name(&format!("orders:{id}")), &update).ignore();
-                    to.publish(self.link.name("orders"), update).ignore();
+                    let update = (self.renderers.update)(*id, request, step);
+                    to.publish(self.connection.name(&format!("orders:{id}")), &update).ignore();
+                    to.publish(self.connection.name("orders"), update).ignore();
                     if let OrderEvent::Routed(decision) = &step.event {
-                        self.say_prices(request, decision, to);
+                        self.add_prices(request, decision, to);
                     }
                 }
             }
             Announcement::CachedQuote { name, preview, request, decision } => {
-                to.pset_ex(self.link.name(name), preview, millis(self.settings.quote_ttl)).ignore();
-                self.say_prices(request, decision, to);
+                to.pset_ex(self.connection.name(name), preview, millis(self.settings.quote_ttl)).ignore();
+                self.add_prices(request, decision, to);
             }
             Announcement::Flush(_) => {}
         }
     }
 
-    fn say_prices(&self, request: &OrderRequest, decision: &RoutingDecision, to: &mut Pipeline) {
-        let channel = self.link.name(&format!("prices:{}:{}", request.token_in.mint, request.token_out.mint));
+    fn add_prices(&self, request: &OrderRequest, decision: &RoutingDecision, to: &mut Pipeline) {
+        let channel = self.connection.name(&format!("prices:{}:{}", request.token_in.mint, request.token_out.mint));
         for quote in &decision.quotes {
-            to.publish(&channel, (self.voice.price)(request, quote)).ignore();
+            to.publish(&channel, (self.renderers.price)(request, quote)).ignore();
         }
     }
 }

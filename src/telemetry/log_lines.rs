@@ -1,8 +1,8 @@
-//! A bounded queue of lines, written by a thread of its own: who logs never waits and never fails.
+//! A bounded queue of log lines and the thread that writes them. Logging never blocks and never fails.
 //!
-//! A line is dropped and counted when the queue is full, because the reader has stalled, or when it cannot be written,
-//! because the reader is gone or the disk is full. `tracing-appender` does this too, but prints from its `Drop`, which
-//! panics or hangs in exactly these cases, and does not count what could not be written.
+//! A line is dropped and counted if the queue is full (the reader has stalled) or if it cannot be written (the reader is
+//! gone, or the disk is full). `tracing-appender` does the same, but it prints from its `Drop`, which panics or blocks in
+//! these cases, and it does not count lines that could not be written.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// The way into the queue; its clones share it.
+/// The sending end. Clones share one queue.
 #[derive(Clone)]
 pub(super) struct LogQueue {
     queue: SyncSender<Vec<u8>>,
@@ -19,25 +19,25 @@ pub(super) struct LogQueue {
 
 #[derive(Default)]
 struct LineCounts {
-    /// Lines that were put into the queue.
+    /// Lines put into the queue.
     queued: AtomicU64,
-    /// Lines that were taken out of it and written or dropped.
+    /// Lines taken out of the queue and written or dropped.
     settled: AtomicU64,
     dropped: AtomicU64,
-    /// What `dropped` was when a line was written last.
-    dropped_before: AtomicU64,
+    /// The value of `dropped` at the last successful write.
+    dropped_at_last_write: AtomicU64,
 }
 
 impl LogQueue {
-    /// A second of a busy engine's lines, some megabytes at most.
+    /// About one second of lines of a busy engine; some megabytes at most.
     const CAPACITY: usize = 16_384;
 
-    /// Starts the thread that writes.
+    /// Starts the writer thread.
     pub(super) fn to(output: impl Write + Send + 'static) -> Self {
         let (queue, lines) = sync_channel(Self::CAPACITY);
         let counts = Arc::new(LineCounts::default());
         let writer = LineWriter { output, counts: counts.clone(), is_torn: false };
-        // Without the thread the queue is closed, and every line is counted as dropped.
+        // If the thread cannot start, the queue is closed and every line counts as dropped.
         let _ = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run(&lines));
         Self { queue, counts }
     }
@@ -50,26 +50,26 @@ impl LogQueue {
         };
     }
 
-    /// Waits until every line queued so far is settled, for so long at most.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until every line queued so far is written or dropped, or until the timeout.
+    pub(super) fn flush(&self, limit: Duration) {
         let (begun, queued) = (Instant::now(), self.counts.queued.load(Ordering::Relaxed));
-        while self.counts.settled.load(Ordering::Relaxed) < queued && begun.elapsed() < patience {
+        while self.counts.settled.load(Ordering::Relaxed) < queued && begun.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// How many lines were dropped.
+    /// The number of dropped lines.
     pub(super) fn dropped(&self) -> u64 {
         self.counts.dropped.load(Ordering::Relaxed)
     }
 
-    /// Whether a line was dropped since one was written last.
+    /// Whether a line was dropped since the last successful write.
     pub(super) fn is_failing(&self) -> bool {
-        self.dropped() > self.counts.dropped_before.load(Ordering::Relaxed)
+        self.dropped() > self.counts.dropped_at_last_write.load(Ordering::Relaxed)
     }
 }
 
-/// The subscriber writes each line in one piece.
+/// The `tracing` subscriber passes each line in one call.
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line.to_vec());
@@ -84,7 +84,7 @@ impl Write for LogQueue {
 struct LineWriter<W> {
     output: W,
     counts: Arc<LineCounts>,
-    /// Whether the last line was cut off in the middle.
+    /// Whether the last line was written only in part.
     is_torn: bool,
 }
 
@@ -92,9 +92,9 @@ impl<W: Write> LineWriter<W> {
     fn run(mut self, lines: &Receiver<Vec<u8>>) {
         for line in lines {
             let written = self.write(&line);
-            let LineCounts { settled, dropped, dropped_before, .. } = &*self.counts;
+            let LineCounts { settled, dropped, dropped_at_last_write, .. } = &*self.counts;
             match written {
-                Ok(()) => dropped_before.store(dropped.load(Ordering::Relaxed), Ordering::Relaxed),
+                Ok(()) => dropped_at_last_write.store(dropped.load(Ordering::Relaxed), Ordering::Relaxed),
                 Err(_) => _ = dropped.fetch_add(1, Ordering::Relaxed),
             }
             settled.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl<W: Write> LineWriter<W> {
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_torn {
-            // Ends what is left of that line, so that this one stands alone.
+            // Ends the partial line, so that this one starts on a new line.
             self.output.write_all(b"\n")?;
             self.is_torn = false;
         }
@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_secs(60);
 
-    /// A disk with so many bytes left.
+    /// A disk with a given number of bytes left.
     #[derive(Clone)]
     struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
 
@@ -154,20 +154,20 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_do_not_fit_on_the_disk_are_counted_and_the_next_one_stands_alone() {
+    fn lines_that_do_not_fit_on_the_disk_are_counted_and_the_next_one_starts_on_a_new_line() {
         let disk = Disk(Arc::new(Mutex::new((Vec::new(), 9))));
         let lines = LogQueue::to(disk.clone());
         ["first\n", "second\n", "third\n"].iter().for_each(|line| lines.push(line.as_bytes().to_vec()));
-        lines.flush(PATIENCE);
+        lines.flush(LIMIT);
         assert_eq!((lines.dropped(), lines.is_failing()), (2, true));
         disk.0.lock().unwrap().1 = 100;
         lines.push(b"fourth\n".to_vec());
-        lines.flush(PATIENCE);
+        lines.flush(LIMIT);
         assert_eq!((lines.dropped(), lines.is_failing()), (2, false));
         assert_eq!(String::from_utf8_lossy(&disk.0.lock().unwrap().0), "first\nsec\nfourth\n");
     }
 
-    /// A reader that takes nothing until it is told to.
+    /// A reader that reads nothing until it is released.
     struct Stalled(mpsc::Receiver<()>);
 
     impl Write for Stalled {
@@ -182,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stalled_holds_up_nobody_and_costs_bounded_memory() {
+    fn a_reader_that_has_stalled_blocks_no_logging_and_costs_bounded_memory() {
         let (reads, stall) = mpsc::channel();
         let lines = LogQueue::to(Stalled(stall));
         for _ in 0..2 * LogQueue::CAPACITY {
             lines.push(b"line\n".to_vec());
         }
-        // One is with the writer, so many are in the queue.
+        // One line is with the writer, and the queue is full.
         assert!(lines.dropped() >= LogQueue::CAPACITY as u64 - 1, "{}", lines.dropped());
         lines.flush(Duration::from_millis(1));
         assert!(lines.is_failing());
         drop(reads);
-        lines.flush(PATIENCE);
+        lines.flush(LIMIT);
         lines.push(b"line\n".to_vec());
-        lines.flush(PATIENCE);
+        lines.flush(LIMIT);
         assert!(!lines.is_failing());
     }
 }

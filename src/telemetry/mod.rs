@@ -1,4 +1,4 @@
-//! What operators see: logs and metrics.
+//! Logs and metrics.
 
 mod log_lines;
 pub mod logs;
