@@ -1,34 +1,36 @@
-//! A tally of what has happened since the start: where orders stand, what failed, and how long each stage took.
+//! Counts of what happened to orders since the process started. Both `/api/stats` and `/metrics` publish them.
+
+mod stage_times;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-
-use hdrhistogram::Histogram;
 
 use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::{Order, RecordedEvent};
+pub use stage_times::{DurationSummary, StageTimes};
 
-/// A part of an order's life whose length is measured.
+/// A part of an order's life whose duration is measured.
+///
+/// A stage counts only when it is completed: an attempt that fails and an order that is cancelled in it add nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// From acceptance, or from a failed attempt, to a slot: the wait between attempts is in it.
+    /// From acceptance, or from a failed attempt, to a slot. It includes the delay between attempts.
     Pending,
     /// From the slot to the choice of a venue.
     Routing,
     /// From the choice to the recorded signature.
     Building,
-    /// From the recorded signature to the landing.
+    /// From the recorded signature to the confirmation.
     Submitted,
-    /// From acceptance to the landing, over all attempts.
+    /// From acceptance to the confirmation, over all attempts.
     Whole,
 }
 
 impl Stage {
-    /// Every stage, in the order of a life.
+    /// Every stage, in the order of the lifecycle.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Routing, Self::Building, Self::Submitted, Self::Whole];
 
-    /// The name in answers.
+    /// The name in `/api/stats` and `/metrics`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -39,8 +41,8 @@ impl Stage {
         }
     }
 
-    /// The stage that ends with a step between those statuses; those that end otherwise are not measured.
-    fn ended_by(from: Status, to: Status) -> Option<Self> {
+    /// The stage that this change of status completes.
+    fn completed_by(from: Status, to: Status) -> Option<Self> {
         match (from, to) {
             (Status::Pending, Status::Routing) => Some(Self::Pending),
             (Status::Routing, Status::Building) => Some(Self::Routing),
@@ -51,43 +53,28 @@ impl Stage {
     }
 }
 
-/// How long a stage took, over all orders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DurationSummary {
-    /// How often it was measured.
-    pub count: u64,
-    /// Half took no longer.
-    pub p50: Duration,
-    /// 95 of 100 took no longer.
-    pub p95: Duration,
-    /// 99 of 100 took no longer.
-    pub p99: Duration,
-}
-
-/// Counts since the start of the process; of fixed size, however many orders there are.
-#[derive(Clone, Debug)]
+/// Counts since the start of the process. Its size does not depend on the number of orders.
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
-    by_status: [u64; Status::ALL.len()],
+    accepted: u64,
+    /// Unfinished orders, by status.
+    unfinished: [u64; Status::ALL.len()],
+    /// Orders that ended, by final status and failure code.
+    ended: BTreeMap<(&'static str, &'static str), u64>,
     failures: BTreeMap<&'static str, u64>,
-    // In milliseconds.
-    stages: [Histogram<u32>; Stage::ALL.len()],
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        // To two digits up to an hour; what takes longer counts as an hour.
-        let empty = || Histogram::new_with_max(3_600_000, 2).expect("these bounds are valid");
-        Self { by_status: [0; Status::ALL.len()], failures: BTreeMap::new(), stages: std::array::from_fn(|_| empty()) }
-    }
+    stages: [StageTimes; Stage::ALL.len()],
 }
 
 impl Tally {
-    /// Takes in what an order has gone through since it was counted last: `counted` is how far it was, `None` for an
-    /// order that is new here.
+    /// Counts the events of an order after `counted`, the `seq` of the last event that is counted already.
+    ///
+    /// `None` is an order that this process has not counted yet: a new one, or one that an earlier process left
+    /// unfinished. What happened to the latter before is not counted; only its current status is.
     pub fn count(&mut self, order: &Order, counted: Option<u32>) {
         let history = order.history();
         let Some(counted) = counted else {
-            self.by_status[order.last().status as usize] += 1;
+            self.accepted += u64::from(history.len() == 1);
+            self.enter(order.last());
             return;
         };
         let first = usize::try_from(counted).unwrap_or(usize::MAX).max(1);
@@ -98,52 +85,72 @@ impl Tally {
 
     fn step(&mut self, before: &[Arc<RecordedEvent>], step: &RecordedEvent) {
         let Some(last) = before.last() else { return };
-        let left = &mut self.by_status[last.status as usize];
+        let left = &mut self.unfinished[last.status as usize];
         *left = left.saturating_sub(1);
-        self.by_status[step.status as usize] += 1;
-        if let OrderEvent::AttemptFailed { failure, .. }
-        | OrderEvent::Failed(failure)
-        | OrderEvent::Cancelled(Some(failure)) = &step.event
-        {
-            *self.failures.entry(failure.code.name()).or_default() += 1;
+        self.enter(step);
+        if let Some(code) = failure_code(step) {
+            *self.failures.entry(code).or_default() += 1;
         }
-        if let Some(stage) = Stage::ended_by(last.status, step.status) {
-            let stood = before.iter().rev().take_while(|earlier| earlier.status == last.status).last();
-            self.measure(stage, step.since(stood.unwrap_or(last)));
+        if let Some(stage) = Stage::completed_by(last.status, step.status) {
+            let entered = before.iter().rev().take_while(|earlier| earlier.status == last.status).last();
+            self.stages[stage as usize].add(step.since(entered.unwrap_or(last)));
         }
         if step.status == Status::Confirmed {
-            self.measure(Stage::Whole, step.since(&before[0]));
+            self.stages[Stage::Whole as usize].add(step.since(&before[0]));
         }
     }
 
-    fn measure(&mut self, stage: Stage, took: Duration) {
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        self.stages[stage as usize].saturating_record(millis);
+    fn enter(&mut self, step: &RecordedEvent) {
+        match step.status.is_final() {
+            true => *self.ended.entry((step.status.name(), failure_code(step).unwrap_or(""))).or_default() += 1,
+            false => self.unfinished[step.status as usize] += 1,
+        }
     }
 
-    /// How many orders stand there: those that have not ended, or for a final status those that ended since the start.
-    pub fn standing(&self, status: Status) -> u64 {
-        self.by_status[status as usize]
+    /// The number of orders accepted.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
     }
 
-    /// How often each failure has ended an attempt or an order.
+    /// The number of orders in a status: for a final status those that ended since the start, else those that have it
+    /// now.
+    pub fn orders(&self, status: Status) -> u64 {
+        match status.is_final() {
+            true => self.ended.iter().filter(|((name, _), _)| *name == status.name()).map(|(_, orders)| orders).sum(),
+            false => self.unfinished[status as usize],
+        }
+    }
+
+    /// The orders that ended, by final status and failure code. The code is empty for an order without a failure.
+    pub fn ended(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
+        &self.ended
+    }
+
+    /// The failures that ended an attempt, by code. The last attempt of a failed order is included.
     pub fn failures(&self) -> &BTreeMap<&'static str, u64> {
         &self.failures
     }
 
-    /// How long a stage took.
-    pub fn spread(&self, stage: Stage) -> DurationSummary {
-        let histogram = &self.stages[stage as usize];
-        if histogram.is_empty() {
-            return DurationSummary::default();
-        }
-        let at = |quantile| Duration::from_millis(histogram.value_at_quantile(quantile).min(histogram.max()));
-        DurationSummary { count: histogram.len(), p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    /// The durations of a stage.
+    pub fn times(&self, stage: Stage) -> &StageTimes {
+        &self.stages[stage as usize]
+    }
+}
+
+/// The code of the failure that an event records.
+fn failure_code(step: &RecordedEvent) -> Option<&'static str> {
+    match &step.event {
+        OrderEvent::AttemptFailed { failure, .. }
+        | OrderEvent::Failed(failure)
+        | OrderEvent::Cancelled(Some(failure)) => Some(failure.code.name()),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use chrono::{DateTime, TimeDelta, Utc};
     use uuid::Uuid;
 
@@ -163,38 +170,39 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_counted_where_it_stands_and_its_stages_by_what_they_took() {
+    fn an_order_is_counted_by_its_status_and_its_completed_stages_are_timed() {
         let mut tally = Tally::default();
         let mut order = Order::accept(OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
         tally.count(&order, None);
-        assert_eq!(tally.standing(Status::Pending), 1);
+        assert_eq!(tally.orders(Status::Pending), 1);
         step(&mut order, OrderEvent::Dispatched, 40);
-        let failure = Failure::new(FailureCode::VenueUnavailable, "both are silent");
+        let failure = Failure::new(FailureCode::VenueUnavailable, "no answer");
         step(&mut order, OrderEvent::AttemptFailed { failure, retry_at: at(100) }, 60);
         tally.count(&order, Some(1));
         step(&mut order, OrderEvent::Dispatched, 110);
         tally.count(&order, Some(3));
-        assert_eq!((tally.standing(Status::Pending), tally.standing(Status::Routing)), (0, 1));
+        assert_eq!((tally.orders(Status::Pending), tally.orders(Status::Routing)), (0, 1));
         assert_eq!(tally.failures().get("venue_unavailable"), Some(&1));
-        let pending = tally.spread(Stage::Pending);
+        let pending = tally.times(Stage::Pending).summary();
         assert_eq!(
             (pending.count, pending.p50, pending.p99),
             (2, Duration::from_millis(40), Duration::from_millis(50))
         );
-        assert_eq!(tally.spread(Stage::Routing), DurationSummary::default());
+        assert_eq!(tally.times(Stage::Routing).summary(), DurationSummary::default());
         step(&mut order, OrderEvent::Cancelled(None), 120);
         tally.count(&order, Some(4));
-        assert_eq!((tally.standing(Status::Routing), tally.standing(Status::Cancelled)), (0, 1));
+        assert_eq!((tally.orders(Status::Routing), tally.orders(Status::Cancelled)), (0, 1));
+        assert_eq!((tally.accepted(), tally.ended().get(&("cancelled", ""))), (1, Some(&1)));
     }
 
     #[test]
-    fn an_order_that_an_earlier_process_left_is_counted_once_and_not_measured() {
+    fn an_order_that_an_earlier_process_left_is_counted_once_and_not_timed() {
         let mut tally = Tally::default();
         let mut order = Order::accept(OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
         step(&mut order, OrderEvent::Dispatched, 40);
         tally.count(&order, None);
         tally.count(&order, Some(2));
-        assert_eq!((tally.standing(Status::Pending), tally.standing(Status::Routing)), (0, 1));
-        assert_eq!(tally.spread(Stage::Pending).count, 0);
+        assert_eq!((tally.orders(Status::Pending), tally.orders(Status::Routing)), (0, 1));
+        assert_eq!(tally.times(Stage::Pending).count(), 0);
     }
 }

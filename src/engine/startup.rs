@@ -3,7 +3,7 @@
 //! What can be refused comes first: the lock on the database, then the ports. Unfinished orders are resumed before the
 //! first request is served.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::prelude::*;
@@ -17,7 +17,6 @@ use crate::api::views;
 use crate::auth::Auth;
 use crate::config::Settings;
 use crate::domain::order::{Order, RecordedEvent};
-use crate::domain::tally::Tally;
 use crate::engine::adapters::{self, Adapters, Market};
 use crate::engine::database::{Database, OpenStore};
 use crate::engine::error::StartError;
@@ -88,7 +87,6 @@ pub(super) async fn start(
         None => None,
     };
 
-    let tally = Arc::new(Mutex::new(Tally::default()));
     let channels = Arc::new(Channels::new(settings.orders.max_subscribers));
     let latest_dispatches = recovery::latest_dispatches(&persistence, settings.orders.rate_limit_per_minute).await?;
     let manager = {
@@ -101,7 +99,6 @@ pub(super) async fn start(
             venues,
             chain: chain.clone(),
             announce: cluster.clone().map(announce),
-            tally: tally.clone(),
             metrics: metrics.clone(),
             channels: channels.clone(),
             homes: order_threads,
@@ -113,7 +110,7 @@ pub(super) async fn start(
 
     let timeout = settings.server.request_timeout;
     let (asked_manager, asked_persistence) = (manager.clone().into(), persistence.clone().into());
-    let service = OrderService::new(asked_manager, asked_persistence, router, tally, channels, timeout);
+    let service = OrderService::new(asked_manager, asked_persistence, router, channels, timeout);
     let server = match listeners {
         None => None,
         Some(listeners) => {

@@ -1,4 +1,4 @@
-//! Garbled bodies, queries and headers; see [`crate::fuzz`].
+//! Fuzz tests of the parsers of bodies, queries and headers; see [`crate::fuzz`].
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::domain::token::{Mint, TokenList};
 use crate::fuzz::many;
 use crate::http::extract::body;
 use crate::http::middleware::host_check::HostCheck;
-use crate::http::routes::orders;
+use crate::http::routes::order_list;
 use crate::http::ws;
 
 const SOL: &str = "So11111111111111111111111111111111111111112";
 const ORDER: &str = r#"{"type":"market","tokenIn":"SOL","tokenOut":"EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v","amountIn":"1.5","slippage":0.01,"maxPriceImpact":"0.25","minAmountOut":"1e2","priority":"high","routing":"speed","clientOrderId":"mine-1"}"#;
 
-/// Those of its fields that are more than a choice of words.
+/// The fields of `ORDER` that are not enumerations.
 const FIELDS: [&str; 7] =
     ["tokenIn", "tokenOut", "amountIn", "slippage", "slippageBps", "minAmountOut", "clientOrderId"];
 
@@ -27,8 +27,8 @@ fn tokens() -> Arc<TokenList> {
     Settings::with::<String, String>([]).unwrap().tokens
 }
 
-/// An order's body as a careful client would write it.
-fn said_again(order: &OrderRequest) -> String {
+/// The canonical body of an order.
+fn body_of(order: &OrderRequest) -> String {
     let strategy = match order.strategy {
         Strategy::BestPrice => "best_price",
         Strategy::Speed => "speed",
@@ -53,7 +53,7 @@ fn order(body: &[u8], tokens: &TokenList) -> Option<OrderRequest> {
 }
 
 #[test]
-fn any_body_is_judged_and_an_order_said_again_is_the_same() {
+fn any_body_is_judged_and_an_order_written_again_is_the_same() {
     let tokens = tokens();
     many("body", |fuzzer| {
         let body = match fuzzer.below(4) {
@@ -67,14 +67,14 @@ fn any_body_is_judged_and_an_order_said_again_is_the_same() {
             _ => fuzzer.mangled(ORDER),
         };
         let Some(taken) = order(&body, &tokens) else { return false };
-        let again = order(said_again(&taken).as_bytes(), &tokens);
+        let again = order(body_of(&taken).as_bytes(), &tokens);
         assert_eq!(again.as_ref(), Some(&taken), "{:?}", String::from_utf8_lossy(&body));
         true
     });
 }
 
 #[test]
-fn any_amount_is_judged_and_taken_to_the_last_unit() {
+fn any_amount_is_judged_and_kept_exactly() {
     many("amount", |fuzzer| {
         let (text, decimals) = (fuzzer.number(), u8::try_from(fuzzer.below(19)).unwrap());
         let Ok(amount) = BaseUnits::parse(&text, decimals) else { return false };
@@ -100,7 +100,7 @@ fn any_slippage_is_judged_and_kept_exactly() {
 }
 
 #[test]
-fn any_token_is_judged_and_a_mint_is_spelled_in_one_way() {
+fn any_token_is_judged_and_a_mint_has_one_spelling() {
     let tokens = tokens();
     many("mint", |fuzzer| {
         let text = match fuzzer.below(4) {
@@ -129,7 +129,7 @@ fn any_query_of_a_list_is_judged_within_its_limits() {
             0 => fuzzer.text(),
             _ => fuzzer.mangled_text(QUERY),
         };
-        let Ok(filter) = orders::filter(&query, &tokens) else { return false };
+        let Ok(filter) = order_list::filter(&query, &tokens) else { return false };
         assert!((1..=200).contains(&filter.limit), "{query}");
         true
     });
@@ -148,7 +148,7 @@ fn any_query_of_a_quote_is_judged() {
 }
 
 #[test]
-fn any_cursor_and_any_key_is_judged_and_an_id_is_spelled_in_one_way() {
+fn any_cursor_and_any_key_is_judged_and_an_id_has_one_spelling() {
     many("cursor", |fuzzer| {
         let text = match fuzzer.below(3) {
             0 => fuzzer.text(),
@@ -164,7 +164,7 @@ fn any_cursor_and_any_key_is_judged_and_an_id_is_spelled_in_one_way() {
 }
 
 #[test]
-fn any_filter_of_a_cancel_is_judged_and_only_unfinished_orders_are_meant() {
+fn any_filter_of_a_cancel_is_judged_and_selects_only_unfinished_orders() {
     let tokens = tokens();
     many("cancel filter", |fuzzer| {
         let query = fuzzer.mangled_text("status=pending&tokenIn=SOL");
@@ -187,7 +187,7 @@ fn any_query_of_a_socket_is_judged() {
 }
 
 #[test]
-fn any_host_and_origin_is_judged_and_small_letters_are_as_good_as_capitals() {
+fn any_host_and_origin_is_judged_regardless_of_case() {
     let host_check = HostCheck::of_clients(
         &Settings::with([("server.allowed_hosts", "desk")]).unwrap(),
         vec![std::net::Ipv4Addr::LOCALHOST.into()],

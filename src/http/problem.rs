@@ -15,62 +15,62 @@ use crate::service::orders::ServiceError;
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
-    /// The field, as the client named it.
+    /// The field, by the name that the client used.
     pub field: String,
     /// What is wrong with it.
     pub message: String,
 }
 
-/// What is wrong with the fields of a request: the first of them, and how many more there are.
+/// The invalid fields of a request: the first ones, and the number of further ones.
 ///
-/// Bounded, whatever was sent: a small request must not become a large answer.
+/// The size is bounded, because a small request must not cause a large answer.
 #[derive(Clone, Debug, Default)]
 pub struct FieldErrors {
-    told: Vec<FieldError>,
+    listed: Vec<FieldError>,
     more: usize,
 }
 
 impl FieldErrors {
-    /// So many are told one by one.
-    pub const MOST: usize = 20;
-    /// A longer name or message is cut.
-    const LONGEST_FIELD: usize = 64;
-    const LONGEST_MESSAGE: usize = 256;
+    /// The most errors that are listed.
+    pub const MAX_LISTED: usize = 20;
+    // A longer name or message is cut.
+    const MAX_FIELD_LENGTH: usize = 64;
+    const MAX_MESSAGE_LENGTH: usize = 256;
 
-    /// Adds one.
+    /// Adds an error.
     pub fn push(&mut self, field: &str, message: impl Into<String>) {
-        if self.told.len() < Self::MOST {
+        if self.listed.len() < Self::MAX_LISTED {
             let mut message = message.into();
-            if let Some((cut, _)) = message.char_indices().nth(Self::LONGEST_MESSAGE) {
+            if let Some((cut, _)) = message.char_indices().nth(Self::MAX_MESSAGE_LENGTH) {
                 message.truncate(cut);
             }
-            self.told.push(FieldError { field: field.chars().take(Self::LONGEST_FIELD).collect(), message });
+            self.listed.push(FieldError { field: field.chars().take(Self::MAX_FIELD_LENGTH).collect(), message });
         } else {
             self.more += 1;
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no errors.
     pub fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.listed.is_empty()
     }
 
-    /// How many there are, told or not.
+    /// The number of errors, listed or not.
     pub fn len(&self) -> usize {
-        self.told.len() + self.more
+        self.listed.len() + self.more
     }
 }
 
-/// What a client sent, as it is repeated in an error: quoted, and cut where it is long.
+/// Text of a client, as an error message repeats it: quoted, and cut if it is long.
 pub(super) fn shown(text: &str) -> String {
-    const LONGEST: usize = 32;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_LENGTH: usize = 32;
+    match text.char_indices().nth(MAX_LENGTH) {
         None => format!("{text:?}"),
         Some((cut, _)) => format!("{:?}…", &text[..cut]),
     }
 }
 
-/// An error as the client sees it.
+/// An error answer.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Problem(Box<ProblemDetails>);
@@ -89,7 +89,7 @@ pub(super) struct ProblemDetails {
     request_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<FieldError>,
-    /// How many more fields are wrong than `errors` tells.
+    /// The number of invalid fields that `errors` does not list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) more_errors: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ pub(super) struct ProblemDetails {
 }
 
 impl Problem {
-    /// A problem; its type is `about:blank`, so its title is the status's own.
+    /// A problem of the type `about:blank`, whose title is the reason phrase of the status.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self(Box::new(ProblemDetails {
             r#type: "about:blank",
@@ -119,60 +119,58 @@ impl Problem {
         }))
     }
 
-    /// Its stable code.
+    /// The stable code.
     pub fn code(&self) -> &'static str {
         self.0.code
     }
 
-    /// The same request may succeed after so many seconds.
+    /// Marks the problem as retryable after this number of seconds.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retryable = true;
         self.0.retry_after_seconds = Some(seconds);
         self
     }
 
-    /// It concerns that order, which is asked for at `location`.
+    /// Adds the order that it concerns, and the path of the order.
     pub fn about(mut self, order: OrderId, location: Option<String>) -> Self {
         self.0.order_id = Some(order);
         self.0.location = location;
         self
     }
 
-    /// A request that does not hold together, with what is wrong with it.
+    /// A request with invalid fields.
     pub fn invalid(errors: FieldErrors) -> Self {
-        let detail = match (errors.told.as_slice(), errors.more) {
+        let detail = match (errors.listed.as_slice(), errors.more) {
             ([one], 0) => format!("{}: {}", one.field, one.message),
-            (many, 0) => format!("{} fields are wrong", many.len()),
-            (told, more) => {
-                format!("{} fields are wrong: {} are told, and there are {more} more", errors.len(), told.len())
-            }
+            (many, 0) => format!("{} fields are invalid", many.len()),
+            (listed, _) => format!("{} fields are invalid; {} of them are listed", errors.len(), listed.len()),
         };
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
         problem.0.more_errors = (errors.more > 0).then_some(errors.more);
-        problem.0.errors = errors.told;
+        problem.0.errors = errors.listed;
         problem
     }
 
-    /// A request of which one field is wrong.
+    /// A request with one invalid field.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
         let mut errors = FieldErrors::default();
         errors.push(field, message);
         Self::invalid(errors)
     }
 
-    /// What it says, for telling it another way.
+    /// The fields, for messages on WebSockets.
     pub(super) fn details(&self) -> &ProblemDetails {
         &self.0
     }
 
-    /// There is no such order, or none that the client may see.
+    /// The order does not exist, or belongs to another owner.
     pub fn unknown_order(id: OrderId) -> Self {
         Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
     }
 
-    /// The order exists, and its stored rows have to be repaired before it can be read.
+    /// The order exists, but its stored rows must be repaired before it can be read.
     pub fn unreadable_order(id: Option<OrderId>) -> Self {
-        let detail = "the order is stored in a way that this version cannot read; its operator has to repair it";
+        let detail = "this version cannot read the stored order; the operator has to repair it";
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "order_unreadable", detail);
         match id {
             Some(id) => problem.about(id, None),
@@ -180,9 +178,9 @@ impl Problem {
         }
     }
 
-    /// No answer can be had just now.
+    /// The engine cannot answer at the moment.
     pub fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "no answer can be had just now").retry_after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the engine cannot answer at the moment").retry_after(1)
     }
 }
 
@@ -218,17 +216,17 @@ impl ResponseError for Problem {
         if let Some(location) = &self.0.location {
             response.insert_header(("location", location.as_str()));
         }
-        let body = serde_json::to_vec(self).expect("a problem holds only strings and numbers");
+        let body = serde_json::to_vec(self).expect("a problem contains only strings and numbers");
         response.content_type("application/problem+json").body(body)
     }
 }
 
-/// The answer for a method that a path does not take.
+/// The answer for a method that the path does not have.
 pub(super) fn wrong_method(request: &HttpRequest) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        format!("{} does not take {}", request.path(), request.method()),
+        format!("{} does not have {}", request.path(), request.method()),
     )
 }
 
@@ -237,7 +235,7 @@ pub(super) async fn no_such_route(request: HttpRequest) -> Problem {
     nothing_at(&request)
 }
 
-/// Nothing is served there.
+/// The answer for a path that is not served to this request.
 pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,

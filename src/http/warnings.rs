@@ -1,4 +1,4 @@
-//! What an order's owner should know before it is too late: said beside the answer, and nothing is refused for it.
+//! Warnings about a submitted order. They are part of the answer; the order is accepted regardless.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::domain::quote::Quote;
 use crate::domain::routing::Strategy;
 use crate::http::AppState;
 
-/// The answer to a submit waits so long at most for a quote to warn by; the order goes on meanwhile.
-const QUOTED_WITHIN: Duration = Duration::from_secs(1);
+/// The longest that the answer to a submit waits for a quote for its warnings. The order is executed meanwhile.
+const QUOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The warnings about an order that was just submitted. Its own quote is still to come, so one is asked for to show.
+/// The warnings about an order that was just submitted. It has no quote yet, so a preview quote is used.
 pub(super) async fn at_submit(order: &OrderRequest, app: &AppState) -> Vec<String> {
-    // Only where it is needed: submits are many, and few are warned of anything.
+    // Few orders need a warning, so most submits ask for no quote.
     if !order.slippage.is_wide() {
         return Vec::new();
     }
@@ -23,11 +23,11 @@ pub(super) async fn at_submit(order: &OrderRequest, app: &AppState) -> Vec<Strin
     let (service, request) = (app.service.clone(), Arc::new(asked));
     let asked = request.clone();
     let quote = app.quote_cache.get(&request, async move { service.quote(asked).await });
-    let quote = timeout(QUOTED_WITHIN, quote).await.ok().and_then(Result::ok);
+    let quote = timeout(QUOTE_TIMEOUT, quote).await.ok().and_then(Result::ok);
     warnings(order, quote.as_ref().map(|quote| quote.decision.winner()))
 }
 
-/// The warnings about an order, each a sentence; `quote` is the latest one that is known for it.
+/// The warnings about an order, one sentence each. `quote` is its latest known quote.
 pub(super) fn warnings(order: &OrderRequest, quote: Option<&Quote>) -> Vec<String> {
     if !order.slippage.is_wide() {
         return Vec::new();
@@ -37,15 +37,15 @@ pub(super) fn warnings(order: &OrderRequest, quote: Option<&Quote>) -> Vec<Strin
         Some(quote) => {
             let floor = order.floor(quote.amount_out).to_decimal(token.decimals);
             let quoted = quote.amount_out.to_decimal(token.decimals);
-            format!("of {quoted} {token} quoted by {}, no less than {floor} {token} has to arrive", quote.venue)
+            format!("{} quotes {quoted} {token}, and the minimum output is {floor} {token}", quote.venue)
         }
         None => match order.min_amount_out {
-            Some(minimum) => format!("but never below {} {token} (minAmountOut)", minimum.to_decimal(token.decimals)),
-            None => format!("no venue has quoted yet, so it is not known how many {token} have to arrive"),
+            Some(minimum) => format!("the minimum output is {} {token} (minAmountOut)", minimum.to_decimal(token.decimals)),
+            None => format!("there is no quote yet, so the minimum output in {token} is not known"),
         },
     };
     let (slippage, percent) = (order.slippage, order.slippage.percent());
-    vec![format!("a slippage of {slippage} lets the order lose up to {percent} % of its quote: {floor}")]
+    vec![format!("with a slippage of {slippage} the order may lose up to {percent} % of its quote: {floor}")]
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
     use crate::domain::order::tests::request;
 
     #[test]
-    fn a_slippage_of_half_is_not_taken_without_a_word() {
+    fn a_wide_slippage_is_accepted_with_a_warning() {
         let wide = |text: &str| OrderRequest { slippage: Slippage::parse(text).unwrap(), ..request() };
         assert!(warnings(&wide("0.05"), None).is_empty());
         let quote = Quote {
@@ -74,14 +74,14 @@ mod tests {
         assert_eq!(
             warnings(&wide("0.5"), Some(&quote)),
             [
-                "a slippage of 0.5 lets the order lose up to 50 % of its quote: of 150.000001 USDC quoted by meteora, no \
-              less than 75.000001 USDC has to arrive"
+                "with a slippage of 0.5 the order may lose up to 50 % of its quote: meteora quotes 150.000001 USDC, and \
+                 the minimum output is 75.000001 USDC"
             ]
         );
         let unknown = warnings(&wide("0.050001"), None);
-        assert!(unknown[0].contains("5.0001 %") && unknown[0].contains("no venue has quoted yet"), "{unknown:?}");
+        assert!(unknown[0].contains("5.0001 %") && unknown[0].contains("there is no quote yet"), "{unknown:?}");
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(140_000_000)), ..wide("0.5") };
-        assert!(warnings(&guarded, None)[0].contains("never below 140 USDC"));
-        assert!(warnings(&guarded, Some(&quote))[0].contains("no less than 140 USDC"));
+        assert!(warnings(&guarded, None)[0].contains("the minimum output is 140 USDC (minAmountOut)"));
+        assert!(warnings(&guarded, Some(&quote))[0].contains("the minimum output is 140 USDC"));
     }
 }

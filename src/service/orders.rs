@@ -5,7 +5,7 @@
 //! The actor of an order may end or be restarted while it is being asked. The service then looks for it again, or reads
 //! the order from the store if it has no actor any more. Callers do not see the difference.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -28,7 +28,6 @@ use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
-use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::service::turns::Turns;
 use crate::store::{ListFilter, Page, ReadError, StoredOrder};
@@ -41,7 +40,6 @@ pub struct OrderService {
     manager: Arc<ManagerRecipients>,
     persistence: Arc<PersistenceRecipients>,
     router: RestartableAddr<RouterRecipients>,
-    tally: Arc<Mutex<Tally>>,
     channels: Arc<Channels>,
     turns: Arc<Turns>,
     // The deadline of each answer.
@@ -104,12 +102,11 @@ impl OrderService {
         manager: ManagerRecipients,
         persistence: PersistenceRecipients,
         router: RestartableAddr<RouterRecipients>,
-        tally: Arc<Mutex<Tally>>,
         channels: Arc<Channels>,
         timeout: Duration,
     ) -> Self {
         let (manager, persistence) = (Arc::new(manager), Arc::new(persistence));
-        Self { manager, persistence, router, tally, channels, turns: Arc::new(Turns::new()), timeout }
+        Self { manager, persistence, router, channels, turns: Arc::new(Turns::new()), timeout }
     }
 
     /// Submits an order. The order is durable when this returns `Ok`.
@@ -215,11 +212,6 @@ impl OrderService {
     /// How many orders are open, running and queued.
     pub async fn queue_stats(&self) -> Result<QueueStats, ServiceError> {
         self.answer(self.manager.queue_stats.send(GetQueueStats)).await
-    }
-
-    /// The counters since the start of the engine.
-    pub fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The state of the database.

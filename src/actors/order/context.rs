@@ -1,6 +1,6 @@
 //! What all orders share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::dex_router::RouterRecipients;
@@ -11,7 +11,6 @@ use crate::actors::venue::Venues;
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::domain::order::{Order, RecordedEvent};
-use crate::domain::tally::Tally;
 use crate::runtime::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 
@@ -41,8 +40,6 @@ pub struct OrderContext {
     pub chain: Arc<dyn Chain>,
     /// Publishes beyond the subscribers, if Redis is configured.
     pub announce: Option<Announce>,
-    /// Counts for `/api/stats`.
-    pub tally: Arc<Mutex<Tally>>,
-    /// Counts for `/metrics`.
+    /// Counts for `/api/stats` and `/metrics`.
     pub metrics: Metrics,
 }

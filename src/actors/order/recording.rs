@@ -1,6 +1,6 @@
 //! How an event becomes part of the order: it is recorded first, then applied, then published.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use actix::prelude::*;
 
@@ -100,7 +100,6 @@ impl OrderActor {
     pub(super) fn publish(&mut self) {
         let order = &self.order;
         let published = self.subscribers.published(order.last().seq);
-        self.context.tally.lock().unwrap_or_else(PoisonError::into_inner).count(order, published);
         self.context.metrics.count(order, published);
         if let Some(announce) = &self.context.announce {
             // Of an order from an earlier process only the last event is announced, not its whole history.

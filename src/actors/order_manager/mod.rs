@@ -10,7 +10,7 @@ mod messages;
 mod restart;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -35,7 +35,6 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::limits::RateWindow;
 use crate::domain::moment::{ClockWatch, Now, Stamp, Uptime};
 use crate::domain::order::Order;
-use crate::domain::tally::Tally;
 use crate::domain::user::Owner;
 use crate::runtime::clock::Clock;
 use crate::runtime::crash_points::crash_point;
@@ -106,7 +105,6 @@ pub struct Parts {
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
     pub announce: Option<Announce>,
-    pub tally: Arc<Mutex<Tally>>,
     pub metrics: Metrics,
     pub channels: Arc<Channels>,
     /// The threads of the order actors, used in turn.
@@ -145,7 +143,6 @@ impl OrderManager {
                 venues: parts.venues,
                 chain: parts.chain,
                 announce: parts.announce,
-                tally: parts.tally,
                 metrics: parts.metrics,
             }),
             supervisor: parts.supervisor,

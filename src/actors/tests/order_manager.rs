@@ -46,7 +46,6 @@ impl Subject {
             venues: stubs.venues(),
             chain: stubs.chain(),
             announce: None,
-            tally: Arc::default(),
             metrics: Metrics::default(),
             channels: Arc::new(Channels::new(10)),
             homes: vec![Placement::CurrentThread],

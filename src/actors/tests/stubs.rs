@@ -189,7 +189,6 @@ impl Stubs {
             venues: self.venues(),
             chain: self.chain(),
             announce: None,
-            tally: Arc::default(),
             metrics: Metrics::default(),
         })
     }

@@ -1,4 +1,4 @@
-//! The AsyncAPI document: what is said on the sockets, in both directions.
+//! The AsyncAPI document: the messages of the WebSockets, in both directions.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -9,26 +9,28 @@ use crate::http::openapi::examples::example;
 use crate::http::openapi::operation::reference;
 use crate::http::openapi::requests;
 use crate::http::routes::dry_run::DryRun;
+use crate::http::routes::sockets;
 use crate::http::ws::frame::{ChannelReply, ErrorReply, OrderReply, OrderSnapshot};
 
-const DESCRIPTION: &str = "A socket is closed with 1000 when the order has ended or nothing was followed for long, 1001 \
-                           when the engine stops, 1002 for what is no WebSocket, 1008 for too many messages that mean \
-                           nothing, 1009 for a message that is too large, 1013 when no answer can be had just now, \
-                           4401 when the login is over, 4404 for an unknown order, 4503 for an order that cannot be \
-                           read, and 4408 for a client that is too slow or silent: it comes back with afterSeq. \
-                           Sockets are let in by Authorization: Bearer, by the protocols `bearer` and a token, or by a ticket.";
+const DESCRIPTION: &str = "Close codes: 1000 the order has ended, or the socket was idle; 1001 the engine shuts down; \
+                           1002 a WebSocket protocol error; 1007 a text message is not UTF-8; 1008 too many invalid \
+                           messages, or too many frames; 1009 a message is too large; 1013 the engine cannot answer \
+                           at the moment; 4401 the login has ended; 4404 the order is unknown; 4408 the client is too \
+                           slow or silent, and can reconnect with afterSeq; 4503 the order cannot be read. A client \
+                           authenticates with `Authorization: Bearer`, with the WebSocket protocols `bearer` and a \
+                           token, or with a ticket in the query.";
 
 /// The whole document.
-pub(in crate::http) fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut generator = openapi_document::generator();
-    let told = told(&mut generator);
-    let said = said();
+    let sent = sent(&mut generator);
+    let received = received();
     let names = |messages: &Map<String, Value>| messages.keys().cloned().collect::<Vec<_>>();
-    let (told_names, said_names) = (names(&told), names(&said));
+    let (sent_names, received_names) = (names(&sent), names(&received));
     let of_one_order = ["orderSnapshot".to_owned(), "orderUpdate".to_owned()];
-    let both = [told_names.as_slice(), said_names.as_slice()].concat();
-    let mut messages = told;
-    messages.extend(said);
+    let both = [sent_names.as_slice(), received_names.as_slice()].concat();
+    let mut messages = sent;
+    messages.extend(received);
     let mut schemas = generator.take_definitions(true);
     schemas.extend(requests::schemas());
     json!({
@@ -42,14 +44,14 @@ pub(in crate::http) fn document() -> Value {
         "defaultContentType": "application/json",
         "servers": { "here": { "host": "127.0.0.1:3000", "protocol": "ws" } },
         "channels": {
-            "orders": channel("/ws", "Many orders: the client says which.", &both),
-            "order": channel("/ws/orders/{id}", "One order, to its end.", &of_one_order),
-            "stream": channel("/api/orders/{id}/stream", "The same, as other clients know it.", &of_one_order),
-            "execute": channel("/api/orders/execute", "The order of ?orderId=.", &of_one_order),
+            "orders": channel(sockets::MANY, "Many orders, which the client chooses by messages.", &both),
+            "order": channel(sockets::ONE, "One order, to its end.", &of_one_order),
+            "stream": channel(sockets::STREAM, "One order, at an alternative path.", &of_one_order),
+            "execute": channel(sockets::EXECUTE, "The order of ?orderId=.", &of_one_order),
         },
         "operations": {
-            "ask": operation("receive", "orders", &said_names),
-            "tell": operation("send", "orders", &told_names),
+            "ask": operation("receive", "orders", &received_names),
+            "tell": operation("send", "orders", &sent_names),
             "tellOrder": operation("send", "order", &of_one_order),
             "tellStream": operation("send", "stream", &of_one_order),
             "tellExecute": operation("send", "execute", &of_one_order),
@@ -73,7 +75,7 @@ fn channel(address: &str, description: &str, messages: &[String]) -> Value {
         "bindings": { "ws": { "method": "GET", "query": { "type": "object", "properties": Value::Object(query.collect()) } } },
     });
     if address.contains("{id}") {
-        channel["parameters"] = json!({ "id": { "description": "The order's id." } });
+        channel["parameters"] = json!({ "id": { "description": "The id of the order." } });
     }
     channel
 }
@@ -84,8 +86,8 @@ fn operation(action: &str, channel: &str, messages: &[String]) -> Value {
     json!({ "action": action, "channel": { "$ref": format!("#/channels/{channel}") }, "messages": messages })
 }
 
-/// What clients are told, by name.
-fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
+/// The messages to clients, by name.
+fn sent(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let order_id = example("order")["orderId"].clone();
     let about = json!({ "orderId": order_id });
     let channel = json!({ "channel": "orders", "openOrders": 3 });
@@ -96,19 +98,19 @@ fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let followed = json!({ "anyOf": [schema::<OrderReply>(generator), schema::<ChannelReply>(generator)] });
     let mut messages = Map::new();
     for (name, summary, schema, example) in [
-        ("orderSnapshot", "The story so far", schema::<SnapshotView>(generator), example("snapshot")),
-        ("orderUpdate", "A step", schema::<UpdateView>(generator), example("update")),
+        ("orderSnapshot", "The history of an order", schema::<SnapshotView>(generator), example("snapshot")),
+        ("orderUpdate", "An event of an order", schema::<UpdateView>(generator), example("update")),
     ] {
         messages.insert(name.to_owned(), message(name, summary, schema, &example));
     }
     for (name, r#type, summary, what, example) in [
-        ("subscribed", "subscribed", "An order, or all of them, is followed from now on", followed.clone(), channel),
-        ("unsubscribed", "unsubscribed", "It is not followed any more", followed, about),
+        ("subscribed", "subscribed", "The subscription to an order, or to all orders, has started", followed.clone(), channel),
+        ("unsubscribed", "unsubscribed", "The subscription has ended", followed, about),
         ("pong", "pong", "The answer to a ping", json!({}), json!({})),
-        ("orderSubmitted", "order:submitted", "An order is accepted", schema::<OrderSnapshot>(generator), whole),
-        ("orderDryRun", "order:dry_run", "What would happen", schema::<DryRun>(generator), example("dryRun")),
-        ("orderCancelled", "order:cancelled", "An order is cancelled", schema::<OrderSnapshot>(generator), cancelled),
-        ("error", "error", "What was asked for cannot be", schema::<ErrorReply<'_>>(generator), wrong),
+        ("orderSubmitted", "order:submitted", "The order is accepted", schema::<OrderSnapshot>(generator), whole),
+        ("orderDryRun", "order:dry_run", "The result of a dry run", schema::<DryRun>(generator), example("dryRun")),
+        ("orderCancelled", "order:cancelled", "The order is cancelled", schema::<OrderSnapshot>(generator), cancelled),
+        ("error", "error", "The request failed", schema::<ErrorReply<'_>>(generator), wrong),
     ] {
         let payload = json!({
             "allOf": [what],
@@ -122,8 +124,8 @@ fn told(generator: &mut SchemaGenerator) -> Map<String, Value> {
     messages
 }
 
-/// What clients say, by name.
-fn said() -> Map<String, Value> {
+/// The messages from clients, by name.
+fn received() -> Map<String, Value> {
     let order_id = json!({ "type": "string", "format": "uuid" });
     let channel = json!({ "enum": ["orders"] });
     let after_seq = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX, "default": 0 });
@@ -134,19 +136,19 @@ fn said() -> Map<String, Value> {
     for (r#type, summary, mut properties, rule, mut example) in [
         (
             "subscribe",
-            "Follow an order, or all of one's own",
+            "Subscribe to an order, or to all orders of the caller",
             json!({ "orderId": order_id, "afterSeq": after_seq, "channel": channel }),
             json!({ "oneOf": one_of, "dependentRequired": { "afterSeq": ["orderId"] } }),
             json!({ "orderId": id, "afterSeq": 2 }),
         ),
         (
             "unsubscribe",
-            "Follow it no longer",
+            "End a subscription",
             json!({ "orderId": order_id, "channel": channel }),
             json!({ "oneOf": one_of }),
             json!({ "channel": "orders" }),
         ),
-        ("ping", "Say something", json!({}), json!({}), json!({})),
+        ("ping", "Show that the client is alive", json!({}), json!({}), json!({})),
         (
             "submit",
             "Submit an order",
@@ -176,10 +178,10 @@ fn said() -> Map<String, Value> {
     messages
 }
 
-/// The client's own name for a message, which its answer carries.
+/// The id of a message, which its answer repeats.
 fn request_id() -> Value {
     json!({
-        "description": "The client's own name for its message; the answer carries it.",
+        "description": "An id that the client chooses. The answer repeats it.",
         "anyOf": [{ "type": "string", "maxLength": 128 }, { "type": "number" }],
     })
 }
@@ -197,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_is_as_its_schema_says() {
+    fn every_example_is_valid_for_its_schema() {
         let document = document();
         for (name, message) in document["components"]["messages"].as_object().unwrap() {
             let mut payload = message["payload"].clone();

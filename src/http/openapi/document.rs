@@ -4,29 +4,30 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::http::openapi::operations;
-use crate::http::openapi::requests;
-use crate::http::problem;
+use crate::http::openapi::{operation, requests};
+use crate::http::problem::ProblemDetails;
+use crate::http::routes;
 
-const DESCRIPTION: &str = "Orders for swaps on Solana DEXes: an order is accepted once it is durable, routed to the \
-                           venue that suits it best, swapped exactly once, and told of step by step. Amounts are \
-                           decimal strings, times RFC 3339 in UTC, errors RFC 9457 with a stable `code`: also \
-                           where nothing is served (404, no_such_route), and where a path does not take a method \
-                           (405, method_not_allowed, with Allow). Where requests are limited, every answer tells what is \
-                           left. What the sockets say stands in /api/asyncapi.json.";
+const DESCRIPTION: &str = "Executes swap orders on Solana DEXes. An order is accepted when it is durable; then it is \
+                           routed to the best venue and swapped exactly once, and each step is published. Amounts are \
+                           decimal strings. Times are RFC 3339 in UTC. Errors are RFC 9457 problems with a stable \
+                           `code`. A path that is not served answers 404 `no_such_route`; a method that a path does \
+                           not have answers 405 `method_not_allowed` with `Allow`. If requests are rate limited, every \
+                           answer has the headers RateLimit and RateLimit-Policy. The messages of the WebSockets are \
+                           described by /api/asyncapi.json.";
 
 /// The whole document.
-pub(in crate::http) fn document() -> Value {
+pub(super) fn document() -> Value {
     let mut generator = generator();
     let mut paths = Map::new();
-    for operation in operations::all(&mut generator) {
-        let (path, method) = (operation.path, operation.method);
-        let item = paths.entry(path).or_insert_with(|| json!({}));
-        item[method] = operation.told();
+    for operation in routes::operations() {
+        let item = paths.entry(operation.path).or_insert_with(|| json!({}));
+        item[operation.method.as_str().to_ascii_lowercase()] = operation::object(&operation, &mut generator);
     }
-    generator.subschema_for::<problem::ProblemDetails>();
+    generator.subschema_for::<ProblemDetails>();
     let mut schemas = generator.take_definitions(true);
     schemas.extend(requests::schemas());
+    let tags = routes::GROUPS.iter().map(|group| json!({ "name": group.tag, "description": group.description }));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -36,21 +37,14 @@ pub(in crate::http) fn document() -> Value {
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
         },
         "servers": [{ "url": "/" }],
-        "tags": [
-            { "name": "orders", "description": "Submit, follow and cancel orders." },
-            { "name": "market", "description": "What could be traded, and for what." },
-            { "name": "users", "description": "Who asks." },
-            { "name": "sockets", "description": "Upgrades to WebSocket." },
-            { "name": "engine", "description": "How the engine is." },
-            { "name": "documents", "description": "What you read here." },
-        ],
+        "tags": tags.collect::<Value>(),
         "paths": paths,
         "components": { "schemas": schemas, "headers": headers(), "securitySchemes": security() },
     })
 }
 
-/// Makes schemas of what is answered, as it is written.
-pub(in crate::http) fn generator() -> SchemaGenerator {
+/// A generator for the schemas of answers, as they are serialized.
+pub(super) fn generator() -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     settings.with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator()
 }
@@ -58,30 +52,30 @@ pub(in crate::http) fn generator() -> SchemaGenerator {
 fn headers() -> Value {
     json!({
         "x-request-id": {
-            "description": "Names the request in answers and logs: the client's own, where it sent a decent one.",
+            "description": "Identifies the request in answers and logs. It is the x-request-id of the request if that has this form.",
             "required": true,
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$" },
         },
         "location": {
-            "description": "Where the order is asked for.",
+            "description": "The path of the order.",
             "schema": { "type": "string", "pattern": "^/api/orders/[0-9a-f-]{36}$" },
         },
         "retry-after": {
-            "description": "So many seconds later the same request may succeed.",
+            "description": "Seconds after which the same request may succeed.",
             "schema": { "type": "integer", "minimum": 1 },
         },
         "ratelimit": {
-            "description": "What is left, and in how many seconds there is more.",
+            "description": "The requests left (r), and the seconds until there are more (t).",
             "schema": { "type": "string" },
             "example": "\"requests\";r=0;t=1",
         },
         "ratelimit-policy": {
-            "description": "How many requests may be made at once, and within how many seconds all are there again.",
+            "description": "The requests allowed at once (q), and the seconds until all of them are allowed again (w).",
             "schema": { "type": "string" },
             "example": "\"requests\";q=1000;w=2",
         },
-        "www-authenticate": { "description": "How to say who one is.", "schema": { "type": "string" } },
-        "cache-control": { "description": "Who may keep the answer.", "schema": { "type": "string" } },
+        "www-authenticate": { "description": "The schemes of authentication that are accepted.", "schema": { "type": "string" } },
+        "cache-control": { "description": "Whether the answer may be kept.", "schema": { "type": "string" } },
     })
 }
 
@@ -91,12 +85,12 @@ fn security() -> Value {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "The token of a login, or an API key (`oek_…`).",
+            "description": "The token of a login, or an API key (`oek_…`). The scope is the one that an API key needs.",
         },
         "operator": {
             "type": "http",
             "scheme": "bearer",
-            "description": "The setting metrics.token; a browser gives it as the password of any name.",
+            "description": "The setting metrics.token. A browser sends it as the password of any username.",
         },
     })
 }
@@ -106,27 +100,29 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::http::served;
 
     #[test]
-    fn what_is_served_and_what_is_told_are_the_same() {
-        let served: BTreeSet<_> = served()
-            .iter()
-            .flat_map(|at| at.methods().iter().map(|method| format!("{method} {}", at.path())).collect::<Vec<_>>())
-            .collect();
+    fn every_operation_is_in_the_document_once() {
         let document = document();
-        let told: BTreeSet<_> =
-            operations(&document).map(|(path, method, _)| format!("{} {path}", method.to_uppercase())).collect();
-        assert_eq!(served, told);
+        let mut documented: Vec<_> =
+            operations(&document).map(|(path, method, _)| (path.clone(), method.to_uppercase())).collect();
+        let mut served: Vec<_> = routes::operations()
+            .into_iter()
+            .map(|operation| (operation.path.to_owned(), operation.method.to_string()))
+            .collect();
+        served.sort();
+        documented.sort();
+        assert_eq!(served, documented);
     }
 
     #[test]
-    fn every_operation_has_a_name_of_its_own_and_every_link_leads_to_one() {
+    fn every_operation_has_a_unique_name_and_every_link_leads_to_one() {
         let document = document();
-        let names: Vec<_> = operations(&document).map(|(_, _, told)| told["operationId"].as_str().unwrap()).collect();
+        let names: Vec<_> = operations(&document).map(|(_, _, object)| object["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-        for (path, _, told) in operations(&document) {
-            for answer in told["responses"].as_object().unwrap().values() {
+        for (path, _, object) in operations(&document) {
+            assert_ne!(object["summary"], "", "{path}");
+            for answer in object["responses"].as_object().unwrap().values() {
                 for link in answer["links"].as_object().into_iter().flat_map(|links| links.values()) {
                     assert!(names.contains(&link["operationId"].as_str().unwrap()), "{path} {link}");
                 }
@@ -135,33 +131,35 @@ mod tests {
     }
 
     #[test]
-    fn every_example_is_as_its_schema_says() {
+    fn every_example_is_valid_for_its_schema() {
         let document = document();
-        let mut looked_at = 0;
-        for (path, method, told) in operations(&document) {
-            let answers = told["responses"].as_object().unwrap().values();
-            for content in answers.chain([&told["requestBody"]]).filter_map(|told| told["content"].as_object()) {
+        let mut checked = 0;
+        for (path, method, object) in operations(&document) {
+            let answers = object["responses"].as_object().unwrap().values();
+            for content in answers.chain([&object["requestBody"]]).filter_map(|body| body["content"].as_object()) {
                 for content in content.values() {
                     for (name, example) in content["examples"].as_object().into_iter().flatten() {
-                        let schema = whole(&content["schema"], &document);
+                        let schema = validator(&content["schema"], &document);
                         let errors: Vec<_> =
                             schema.iter_errors(&example["value"]).map(|error| error.to_string()).collect();
                         assert!(errors.is_empty(), "{method} {path} {name}: {errors:?}");
-                        looked_at += 1;
+                        checked += 1;
                     }
                 }
             }
         }
-        assert!(looked_at > 300, "{looked_at}");
+        assert!(checked > 300, "{checked}");
     }
 
     fn operations(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
         let paths = document["paths"].as_object().unwrap().iter();
-        paths.flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, told)| (path, method, told)))
+        paths.flat_map(|(path, item)| {
+            item.as_object().unwrap().iter().map(move |(method, object)| (path, method, object))
+        })
     }
 
-    /// A schema with all that it refers to.
-    fn whole(schema: &Value, document: &Value) -> jsonschema::Validator {
+    /// A validator of a schema, with the schemas that it refers to.
+    fn validator(schema: &Value, document: &Value) -> jsonschema::Validator {
         let mut schema = schema.clone();
         schema["components"] = document["components"].clone();
         jsonschema::options().should_validate_formats(true).build(&schema).unwrap()

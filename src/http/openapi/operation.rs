@@ -1,200 +1,136 @@
-//! One operation of the OpenAPI document, put together in plain words.
+//! One operation as an object of the OpenAPI document.
 
 use std::collections::BTreeMap;
 
+use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
-use crate::http::openapi::problems::{AT_THE_DOOR, NOT_LET_IN, ProblemKind};
+use crate::http::openapi::examples::example;
+use crate::http::openapi::problems::{self, ProblemKind};
+use crate::http::operation::{Access, Body, Content, Operation, Success};
 
-/// What one method of one path takes and answers.
-pub(in crate::http) struct Operation {
-    pub(in crate::http) method: &'static str,
-    pub(in crate::http) path: &'static str,
-    tag: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    description: Option<&'static str>,
-    security: Value,
-    parameters: Vec<Value>,
-    body: Option<Value>,
-    answers: BTreeMap<u16, Value>,
-    refusals: Vec<&'static str>,
-}
-
-/// What a good answer says.
-pub(in crate::http) struct SuccessResponse {
-    pub(in crate::http) status: u16,
-    pub(in crate::http) means: &'static str,
-    pub(in crate::http) schema: Value,
-    pub(in crate::http) examples: Vec<(&'static str, Value)>,
-}
-
-impl Operation {
-    pub(in crate::http) fn new(
-        method: &'static str,
-        path: &'static str,
-        id: &'static str,
-        summary: &'static str,
-    ) -> Self {
-        Self {
-            method,
-            path,
-            tag: "",
-            id,
-            summary,
-            description: None,
-            security: json!([]),
-            parameters: Vec::new(),
-            body: None,
-            answers: BTreeMap::new(),
-            refusals: AT_THE_DOOR.to_vec(),
-        }
-        .refuses_strange_parameters()
+/// The operation object. Schemas of answers are added to the generator.
+pub(super) fn object(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let mut object = json!({
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "security": security(operation.access),
+        "responses": responses(operation, generator),
+    });
+    if let Some(description) = operation.description {
+        object["description"] = json!(description);
     }
-
-    /// What takes no parameters in the query refuses them, as what takes some refuses all others.
-    fn refuses_strange_parameters(self) -> Self {
-        if self.path.starts_with("/api/") { self.refuses(&["invalid_request", "credential_in_url"]) } else { self }
+    if !operation.parameters.is_empty() {
+        object["parameters"] = json!(operation.parameters);
     }
-
-    pub(in crate::http) fn tagged(mut self, tag: &'static str) -> Self {
-        self.tag = tag;
-        self
-    }
-
-    pub(in crate::http) fn about(mut self, description: &'static str) -> Self {
-        self.description = Some(description);
-        self
-    }
-
-    /// Callers say who they are where the server wants it (`auth.required`).
-    pub(in crate::http) fn for_callers(mut self) -> Self {
-        self.security = json!([{ "bearer": [] }, {}]);
-        self.refuses(NOT_LET_IN)
-    }
-
-    /// Callers say who they are, everywhere.
-    pub(in crate::http) fn for_users(mut self) -> Self {
-        self.security = json!([{ "bearer": [] }]);
-        self.refuses(NOT_LET_IN)
-    }
-
-    /// Whoever runs the engine has the token, where there is one.
-    pub(in crate::http) fn for_operators(mut self) -> Self {
-        self.security = json!([{ "operator": [] }, {}]);
-        self.refuses(&["unauthenticated"])
-    }
-
-    pub(in crate::http) fn takes(mut self, parameters: impl IntoIterator<Item = Value>) -> Self {
-        self.parameters.extend(parameters);
-        self
-    }
-
-    pub(in crate::http) fn takes_body(mut self, required: bool, schema: &str, examples: &[(&str, Value)]) -> Self {
+    if let Body::Json { required, schema, examples } = operation.body {
         let content = json!({ "schema": reference(schema), "examples": named(examples) });
-        self.body = Some(json!({ "required": required, "content": { "application/json": content } }));
-        self.refuses(crate::http::openapi::problems::BODY)
+        object["requestBody"] = json!({ "required": required, "content": { "application/json": content } });
     }
+    object
+}
 
-    /// No body, or an object without fields.
-    pub(in crate::http) fn takes_no_body(self) -> Self {
-        self.refuses(crate::http::openapi::problems::BODY)
-    }
-
-    pub(in crate::http) fn answers(self, answer: SuccessResponse) -> Self {
-        let content = json!({ "schema": answer.schema, "examples": named(&answer.examples) });
-        self.answers_with(answer.status, answer.means, json!({ "application/json": content }))
-    }
-
-    /// A good answer that is no JSON.
-    pub(in crate::http) fn answers_with(mut self, status: u16, means: &'static str, content: Value) -> Self {
-        let mut answer = json!({ "description": means, "headers": headers(&["x-request-id"]) });
-        if content != json!({}) {
-            answer["content"] = content;
-        }
-        self.answers.insert(status, answer);
-        self
-    }
-
-    /// Good answers carry those headers too.
-    pub(in crate::http) fn tells(mut self, names: &[&'static str]) -> Self {
-        for answer in self.answers.values_mut() {
-            for name in names {
-                answer["headers"][*name] = header(name);
-            }
-        }
-        self
-    }
-
-    /// From that answer it goes on to other operations: the name of each, and where its parameter stands in the answer.
-    pub(in crate::http) fn leads_to(
-        mut self,
-        status: u16,
-        links: &[(&'static str, &'static str, &'static str)],
-    ) -> Self {
-        let answer = self.answers.get_mut(&status).expect("the answer is told before what follows from it");
-        let links = links.iter().map(|(id, parameter, place)| {
-            let link = json!({ "operationId": id, "parameters": { *parameter: format!("$response.body#{place}") } });
-            ((*id).to_owned(), link)
-        });
-        answer["links"] = Value::Object(links.collect());
-        self
-    }
-
-    pub(in crate::http) fn refuses(mut self, codes: &[&'static str]) -> Self {
-        for code in codes {
-            if !self.refusals.contains(code) {
-                self.refusals.push(code);
-            }
-        }
-        self
-    }
-
-    /// As it stands in the document.
-    pub(in crate::http) fn told(self) -> Value {
-        let mut kinds: BTreeMap<u16, Vec<&ProblemKind>> = BTreeMap::new();
-        for code in &self.refusals {
-            let kind = ProblemKind::of(code);
-            kinds.entry(kind.status).or_default().push(kind);
-        }
-        let mut responses = Map::new();
-        for (status, kinds) in kinds {
-            // A probe tells the same status in its own words.
-            if !self.answers.contains_key(&status) {
-                responses.insert(status.to_string(), refusal(status, &kinds));
-            }
-        }
-        responses.extend(self.answers.into_iter().map(|(status, answer)| (status.to_string(), answer)));
-        let mut told = json!({
-            "operationId": self.id,
-            "tags": [self.tag],
-            "summary": self.summary,
-            "security": self.security,
-            "responses": responses,
-        });
-        if let Some(description) = self.description {
-            told["description"] = json!(description);
-        }
-        if !self.parameters.is_empty() {
-            told["parameters"] = json!(self.parameters);
-        }
-        if let Some(body) = self.body {
-            told["requestBody"] = body;
-        }
-        told
+/// The credential that a caller needs. `{}` means that a request without one is allowed, depending on the settings.
+fn security(access: Access) -> Value {
+    match access {
+        Access::Public => json!([]),
+        Access::Scope(scope) => json!([{ "bearer": [scope.name()] }, {}]),
+        Access::User | Access::Login => json!([{ "bearer": [] }]),
+        Access::Operator => json!([{ "operator": [] }, {}]),
     }
 }
 
-/// All errors of one status.
-fn refusal(status: u16, kinds: &[&ProblemKind]) -> Value {
+fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let mut kinds: BTreeMap<u16, Vec<&ProblemKind>> = BTreeMap::new();
+    for code in problems_of(operation) {
+        let kinds = kinds.entry(ProblemKind::of(code).status).or_default();
+        if !kinds.iter().any(|kind| kind.code == code) {
+            kinds.push(ProblemKind::of(code));
+        }
+    }
+    let mut responses: Map<_, _> =
+        kinds.iter().map(|(status, kinds)| (status.to_string(), problem_response(*status, kinds))).collect();
+    let mut successes: BTreeMap<u16, Vec<&Success>> = BTreeMap::new();
+    for success in &operation.successes {
+        successes.entry(success.status).or_default().push(success);
+    }
+    // These replace a problem of the same status: a probe answers 503 with a body of its own.
+    for (status, successes) in successes {
+        let response = success_response(operation, status, &successes, generator);
+        responses.insert(status.to_string(), response);
+    }
+    responses
+}
+
+/// Every code that the operation may answer with.
+fn problems_of(operation: &Operation) -> Vec<&'static str> {
+    let of_access: &[&[&str]] = match operation.access {
+        Access::Public => &[],
+        Access::Scope(_) => &[problems::CREDENTIALS, &["missing_scope"]],
+        Access::User => &[problems::CREDENTIALS],
+        Access::Login => &[problems::CREDENTIALS, &["login_required"]],
+        Access::Operator => &[&["unauthenticated"]],
+    };
+    let of_query: &[&str] = if operation.is_api() { &["invalid_request", "credential_in_url"] } else { &[] };
+    let of_body = match operation.body {
+        Body::Ignored => &[],
+        Body::Empty | Body::Json { .. } => problems::BODY,
+    };
+    [&of_access.concat(), problems::BEFORE_ROUTING, of_query, of_body, &operation.problems].concat()
+}
+
+fn success_response(
+    operation: &Operation,
+    status: u16,
+    successes: &[&Success],
+    generator: &mut SchemaGenerator,
+) -> Value {
+    let meanings: Vec<_> = successes.iter().map(|success| success.meaning).collect();
+    let mut response = json!({
+        "description": meanings.join(", or "),
+        "headers": headers([&["x-request-id", "cache-control"], operation.headers.as_slice()].concat()),
+    });
+    let (mut schemas, mut examples) = (Vec::new(), Vec::new());
+    for success in successes {
+        match &success.content {
+            Content::Json { schema, example } => {
+                schemas.push(schema(generator));
+                examples.push(*example);
+            }
+            Content::Other(content) => response["content"] = content.clone(),
+            Content::None => {}
+        }
+    }
+    if !schemas.is_empty() {
+        let schema = if schemas.len() == 1 { schemas.remove(0) } else { json!({ "anyOf": schemas }) };
+        response["content"] = json!({ "application/json": { "schema": schema, "examples": named(&examples) } });
+    }
+    let links: Map<_, _> = operation
+        .links
+        .iter()
+        .filter(|link| link.status == status)
+        .map(|link| {
+            let parameters = json!({ "id": format!("$response.body#{}", link.id) });
+            (link.operation.to_owned(), json!({ "operationId": link.operation, "parameters": parameters }))
+        })
+        .collect();
+    if !links.is_empty() {
+        response["links"] = Value::Object(links);
+    }
+    response
+}
+
+/// All problems with one status.
+fn problem_response(status: u16, kinds: &[&ProblemKind]) -> Value {
     let codes: Vec<_> = kinds.iter().map(|kind| kind.code).collect();
     let examples = kinds.iter().map(|kind| (kind.code.to_owned(), json!({ "value": kind.example() })));
-    let own = match status {
-        401 => headers(&["x-request-id", "www-authenticate"]),
-        429 => headers(&["x-request-id", "retry-after", "ratelimit", "ratelimit-policy"]),
-        503 if codes.contains(&"outcome_unknown") => headers(&["x-request-id", "retry-after", "location"]),
-        503 => headers(&["x-request-id", "retry-after"]),
-        _ => headers(&["x-request-id"]),
+    let further: &[&str] = match status {
+        401 => &["www-authenticate"],
+        429 => &["retry-after", "ratelimit", "ratelimit-policy"],
+        503 if codes.contains(&"outcome_unknown") => &["retry-after", "location"],
+        503 => &["retry-after"],
+        _ => &[],
     };
     let schema = json!({
         "allOf": [reference("Problem")],
@@ -202,24 +138,21 @@ fn refusal(status: u16, kinds: &[&ProblemKind]) -> Value {
     });
     json!({
         "description": codes.join(", "),
-        "headers": own,
+        "headers": headers([&["x-request-id"], further].concat()),
         "content": { "application/problem+json": { "schema": schema, "examples": Value::Object(examples.collect()) } },
     })
 }
 
-/// A schema by its name.
-pub(in crate::http) fn reference(schema: &str) -> Value {
+/// A reference to a schema.
+pub(super) fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
-fn headers(names: &[&str]) -> Value {
-    Value::Object(names.iter().map(|name| ((*name).to_owned(), header(name))).collect())
+fn headers(names: Vec<&str>) -> Value {
+    let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
+    Value::Object(names.into_iter().map(|name| (name.to_owned(), header(name))).collect())
 }
 
-fn header(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/headers/{name}") })
-}
-
-fn named(examples: &[(&str, Value)]) -> Value {
-    Value::Object(examples.iter().map(|(name, value)| ((*name).to_owned(), json!({ "value": value }))).collect())
+fn named(examples: &[&str]) -> Value {
+    Value::Object(examples.iter().map(|&name| (name.to_owned(), json!({ "value": example(name) }))).collect())
 }

@@ -1,19 +1,15 @@
-//! The page at `/docs`: Swagger UI, whose files are compiled in. It asks no other server for anything.
+//! The page at `/docs`: Swagger UI. Its files are compiled in, and it loads nothing from another server.
 
 use std::sync::Arc;
 
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use utoipa_swagger_ui::Config;
 
-use crate::http::openapi::OPENAPI_TEXT;
+use crate::http::openapi::openapi;
 use crate::http::problem;
 
-/// Where it is.
-pub(in crate::http) const PATH: &str = "/docs";
-
-/// Those files of Swagger UI that the page loads.
-pub(in crate::http) const LOADED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+/// The files of Swagger UI that the page loads.
+pub(super) const LOADED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
 
 const HTML: &str = include_str!("page.html");
 const START: &str = include_str!("page.js");
@@ -27,11 +23,11 @@ pub(in crate::http) fn page() -> HttpResponse {
 pub(in crate::http) fn file(request: &HttpRequest, name: &str) -> HttpResponse {
     match name {
         "start.js" => answer("text/javascript; charset=utf-8", START.as_bytes().to_vec()),
-        // Here too, for the address of the operator's own serves nothing else.
-        "openapi.json" => answer("application/json", OPENAPI_TEXT.as_bytes().to_vec()),
+        // Served here too, because the operator's own address (`metrics.bind`) serves nothing else.
+        "openapi.json" => answer("application/json", openapi().as_bytes().to_vec()),
         _ if LOADED.contains(&name) => {
             let file = utoipa_swagger_ui::serve(name, Arc::new(Config::from("openapi.json"))).ok().flatten();
-            let file = file.expect("the crate has the files of Swagger UI");
+            let file = file.expect("the crate contains the files of Swagger UI");
             answer(&file.content_type, file.bytes.into_owned())
         }
         _ => problem::nothing_at(request).error_response(),
@@ -39,7 +35,7 @@ pub(in crate::http) fn file(request: &HttpRequest, name: &str) -> HttpResponse {
 }
 
 fn answer(content_type: &str, bytes: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok().content_type(content_type).insert_header((CACHE_CONTROL, "no-cache")).body(bytes)
+    HttpResponse::Ok().content_type(content_type).body(bytes)
 }
 
 #[cfg(test)]
@@ -47,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_page_is_there_and_none_is_asked_of_another_server() {
+    fn every_file_of_the_page_is_compiled_in_and_none_is_loaded_from_another_server() {
         for name in LOADED {
             assert!(HTML.contains(&format!("docs/{name}")), "{name}");
             let file = utoipa_swagger_ui::serve(name, Arc::new(Config::from("openapi.json"))).unwrap();

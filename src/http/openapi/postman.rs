@@ -1,4 +1,4 @@
-//! The OpenAPI document as a collection for Postman (format 2.1) and what reads the same.
+//! The OpenAPI document as a Postman collection, format 2.1.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 const FORMAT: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
-/// One folder a tag, one request an operation.
-pub(in crate::http) fn collection(openapi: &Value) -> Value {
+/// One folder per tag, one request per operation.
+pub(super) fn collection(openapi: &Value) -> Value {
     let mut folders: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for (path, item) in openapi["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
@@ -45,7 +45,7 @@ fn request(path: &str, method: &str, operation: &Value) -> Value {
         .map(|parameter| json!({ "key": parameter["name"], "value": "", "description": parameter["description"] }))
         .collect();
     let mut headers: Vec<_> = of("header").map(pair).collect();
-    // Postman's way to write what OpenAPI writes as {id}.
+    // Postman writes a path parameter as :id, OpenAPI as {id}.
     let segments: Vec<_> = path.trim_start_matches('/').split('/').map(variable).collect();
     let mut request = json!({
         "method": method.to_uppercase(),
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_is_a_request() {
+    fn every_operation_is_one_request() {
         let openapi = &*super::super::OPENAPI;
         let operations: usize =
             openapi["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
@@ -94,7 +94,7 @@ mod tests {
         let submit = requests.iter().find(|request| request["name"] == "Submit an order").unwrap();
         assert_eq!(submit["request"]["url"]["raw"], "{{baseUrl}}/api/orders");
         assert!(submit["request"]["body"]["raw"].as_str().unwrap().contains("tokenIn"));
-        let events = requests.iter().find(|request| request["name"] == "Get an order's whole timeline").unwrap();
+        let events = requests.iter().find(|request| request["name"] == "Get the timeline of an order").unwrap();
         assert_eq!(events["request"]["url"]["raw"], "{{baseUrl}}/api/orders/:id/events");
         assert_eq!(events["request"]["url"]["variable"][0]["key"], "id");
     }

@@ -1,24 +1,28 @@
-//! Every error that a route can answer with, under its stable code.
+//! Every problem that an operation can answer with, by its stable code.
 
 use actix_web::http::StatusCode;
 use serde_json::{Value, json};
 
-/// A kind of error: its code, the status it comes with, whether the same request may succeed later, and what it means.
-pub(in crate::http) struct ProblemKind {
-    pub(in crate::http) code: &'static str,
-    pub(in crate::http) status: u16,
+use crate::domain::retry::FailureCode;
+use crate::http::openapi::examples::example;
+
+/// A kind of problem: its code, its status, whether the same request may succeed later, and what it means.
+pub(super) struct ProblemKind {
+    pub(super) code: &'static str,
+    pub(super) status: u16,
     retryable: bool,
     meaning: &'static str,
 }
 
 impl ProblemKind {
-    /// The kind of that code.
-    pub(in crate::http) fn of(code: &str) -> &'static Self {
-        KINDS.iter().find(|kind| kind.code == code).unwrap_or_else(|| panic!("{code} is no kind of error"))
+    /// The kind with this code.
+    pub(super) fn of(code: &str) -> &'static Self {
+        let mut kinds = KINDS.iter().chain(FAILURES);
+        kinds.find(|kind| kind.code == code).unwrap_or_else(|| panic!("{code} is not the code of a problem"))
     }
 
-    /// An error of this kind as a client gets it.
-    pub(in crate::http) fn example(&self) -> Value {
+    /// A problem of this kind as a client gets it.
+    pub(super) fn example(&self) -> Value {
         let title = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
         let mut problem = json!({
             "type": "about:blank",
@@ -35,7 +39,7 @@ impl ProblemKind {
                 problem["errors"] = json!([{ "field": "amountIn", "message": "must be greater than 0" }]);
             }
             "too_late" | "already_ended" | "outcome_unknown" | "order_unreadable" => {
-                problem["orderId"] = crate::http::openapi::examples::example("order")["orderId"].clone()
+                problem["orderId"] = example("order")["orderId"].clone();
             }
             _ => {}
         }
@@ -43,99 +47,98 @@ impl ProblemKind {
     }
 }
 
-/// What every request may meet before its route.
-pub(in crate::http) const AT_THE_DOOR: &[&str] =
+/// Problems of any request, before it is routed.
+pub(super) const BEFORE_ROUTING: &[&str] =
     &["origin_not_allowed", "url_too_long", "host_not_allowed", "too_many_requests"];
 
-/// What whoever sends a wrong credential meets, or none where one is wanted.
-pub(in crate::http) const NOT_LET_IN: &[&str] = &["credential_in_url", "unauthenticated", "invalid_token"];
+/// Problems of a credential that is missing, wrong, or in the URL.
+pub(super) const CREDENTIALS: &[&str] = &["credential_in_url", "unauthenticated", "invalid_token"];
 
-/// What a body meets that is not JSON, too large or too slow.
-pub(in crate::http) const BODY: &[&str] =
-    &["invalid_json", "body_too_slow", "body_too_large", "unsupported_media_type"];
+/// Problems of a body, before its fields are read.
+pub(super) const BODY: &[&str] = &["invalid_json", "body_too_slow", "body_too_large", "unsupported_media_type"];
 
-/// Why no venue quotes.
-pub(in crate::http) const NO_QUOTES: &[&str] = &[
-    "venue_unavailable",
-    "below_minimum",
-    "build_failed",
-    "slippage_exceeded",
-    "swap_rejected",
-    "swap_expired",
-    "internal",
-    "no_liquidity",
-    "unsupported_pool",
-    "price_impact_too_high",
-    "insufficient_funds",
-    "timeout",
-];
+/// The failures of a quote, as codes of problems.
+pub(in crate::http) fn failures() -> impl Iterator<Item = &'static str> {
+    FAILURES.iter().map(|kind| kind.code)
+}
 
 const fn kind(code: &'static str, status: u16, meaning: &'static str) -> ProblemKind {
     ProblemKind { code, status, retryable: false, meaning }
 }
 
-const fn later(code: &'static str, status: u16, meaning: &'static str) -> ProblemKind {
+const fn retryable(code: &'static str, status: u16, meaning: &'static str) -> ProblemKind {
     ProblemKind { code, status, retryable: true, meaning }
 }
 
+const fn failure(code: FailureCode, meaning: &'static str) -> ProblemKind {
+    ProblemKind { code: code.name(), status: 503, retryable: code.retryable(), meaning }
+}
+
+const FAILURES: &[ProblemKind] = &[
+    failure(FailureCode::VenueUnavailable, "no venue answered with a quote"),
+    failure(FailureCode::BelowMinimum, "the best quote is below minAmountOut"),
+    failure(FailureCode::BuildFailed, "no venue could build the swap"),
+    failure(FailureCode::SlippageExceeded, "the swap would have paid less than its minimum output"),
+    failure(FailureCode::SwapRejected, "the chain rejected the swap"),
+    failure(FailureCode::SwapExpired, "the swap expired and provably never landed"),
+    failure(FailureCode::Internal, "internal error"),
+    failure(FailureCode::NoLiquidity, "no venue trades this pair in this size"),
+    failure(FailureCode::UnsupportedPool, "the pools of this pair are of a type that is not supported"),
+    failure(FailureCode::PriceImpactTooHigh, "the trade would move the price by more than is allowed"),
+    failure(FailureCode::InsufficientFunds, "the wallet does not hold the input amount"),
+    failure(FailureCode::Timeout, "no answer within the time limit"),
+];
+
 const KINDS: &[ProblemKind] = &[
-    kind("invalid_request", 400, "one or more fields are wrong; errors names them all"),
+    kind("invalid_request", 400, "one or more fields are invalid; errors lists them"),
     kind("invalid_json", 400, "the body is not a JSON object"),
-    kind("credential_in_url", 400, "a token or key must not stand in a URL"),
-    kind("no_websocket", 400, "this path is a WebSocket, and the request does not ask for one"),
+    kind("credential_in_url", 400, "a token or API key must not be in a URL"),
+    kind("no_websocket", 400, "this path is a WebSocket, and the request is not an upgrade"),
     kind("unauthenticated", 401, "log in, and send the token as Authorization: Bearer"),
-    kind("invalid_token", 401, "the token, API key or ticket is not valid, or not any more"),
+    kind("invalid_token", 401, "the token, API key or ticket is not valid, or has expired"),
     kind("invalid_credentials", 401, "no user has this name and password"),
-    kind("missing_scope", 403, "this API key may not do that"),
+    kind("missing_scope", 403, "this API key does not have the scope"),
     kind("login_required", 403, "an API key cannot do this; log in with name and password"),
-    kind("registration_closed", 403, "new accounts are not made here"),
-    kind("origin_not_allowed", 403, "pages of that origin may not speak to this server"),
-    kind("order_not_found", 404, "there is no such order, or it is somebody else's"),
-    kind("key_not_found", 404, "there is no such API key, or it is somebody else's"),
-    kind("no_such_route", 404, "nothing is served there"),
+    kind("registration_closed", 403, "this server does not create new accounts"),
+    kind("origin_not_allowed", 403, "pages of this origin may not call this server"),
+    kind("order_not_found", 404, "there is no such order, or it belongs to another user"),
+    kind("key_not_found", 404, "there is no such API key, or it belongs to another user"),
+    kind("no_such_route", 404, "nothing is served at this path"),
     kind("body_too_slow", 408, "the body did not arrive in time"),
-    kind("too_late", 409, "its swap is signed and may land at any moment; no further attempt will be made"),
+    kind("too_late", 409, "the swap is signed and may land at any moment; no further attempt will be made"),
     kind("already_ended", 409, "the order has ended"),
-    kind("username_taken", 409, "somebody has this name already"),
-    kind("too_many_keys", 409, "no more API keys can be had; revoke one"),
+    kind("username_taken", 409, "this username is taken"),
+    kind("too_many_keys", 409, "this user has the maximum number of API keys; revoke one"),
     kind("body_too_large", 413, "the body is larger than 65536 bytes"),
     kind("url_too_long", 414, "path and query are longer than 8192 bytes"),
     kind("unsupported_media_type", 415, "the body must be application/json in UTF-8, and not compressed"),
-    kind("host_not_allowed", 421, "this server does not go by the name in Host"),
-    kind("idempotency_mismatch", 422, "Idempotency-Key and clientOrderId disagree"),
-    kind("idempotency_key_reused", 422, "this key was used for another order"),
-    later("too_many_requests", 429, "more requests than one client may make"),
-    later("too_many_attempts", 429, "too many failed attempts by this name or from this address"),
-    later("too_many_tickets", 429, "too many tickets are open and unused"),
-    later("too_many_open_orders_of_user", 429, "this user has as many open orders as one may have; nothing was stored"),
-    later("too_many_sockets", 429, "this client has as many sockets open as it may have"),
-    later("unavailable", 503, "no answer can be had just now"),
-    later("busy", 503, "too many passwords wait to be checked"),
-    later("too_many_open_orders", 503, "as many orders are open as may be; nothing was stored"),
-    later("stopping", 503, "the engine is stopping; nothing was stored"),
-    later("not_accepted", 503, "the order could not be stored, and never will be"),
-    later(
+    kind("host_not_allowed", 421, "the name in Host is not a name of this server"),
+    kind("idempotency_mismatch", 422, "Idempotency-Key and clientOrderId are different"),
+    kind("idempotency_key_reused", 422, "this key was used for a different order"),
+    retryable("too_many_requests", 429, "the client exceeds its rate limit"),
+    retryable("too_many_attempts", 429, "too many failed logins with this name or from this address"),
+    retryable("too_many_tickets", 429, "too many unused tickets are open"),
+    retryable(
+        "too_many_open_orders_of_user",
+        429,
+        "this user has the maximum number of open orders; nothing was stored",
+    ),
+    retryable("too_many_sockets", 429, "this client has the maximum number of open sockets"),
+    retryable("unavailable", 503, "the engine cannot answer at the moment"),
+    retryable("busy", 503, "too many password checks are waiting"),
+    retryable("too_many_open_orders", 503, "the engine has the maximum number of open orders; nothing was stored"),
+    retryable("stopping", 503, "the engine is shutting down; nothing was stored"),
+    retryable("not_accepted", 503, "the order could not be stored, and will not be"),
+    retryable(
         "outcome_unknown",
         503,
-        "it is not known yet whether the order was stored: ask for it, or repeat with the key",
+        "it is not known yet whether the order was stored: get it, or submit it again with the same key",
     ),
-    later("venue_unavailable", 503, "no venue answered with a quote"),
-    later("below_minimum", 503, "the best quote is below minAmountOut"),
-    later("build_failed", 503, "no venue could build the swap"),
-    later("slippage_exceeded", 503, "the chain refused to pay less than the floor"),
-    later("swap_rejected", 503, "the chain rejected the swap"),
-    later("swap_expired", 503, "the swap provably never landed"),
-    later("internal", 503, "the engine stumbled over this"),
     kind(
         "order_unreadable",
         503,
-        "the order is stored in a way that this version cannot read; its operator has to repair it",
+        "this version cannot read the stored order; the operator has to repair it",
     ),
-    kind("no_liquidity", 503, "no venue trades this pair in this size"),
-    kind("unsupported_pool", 503, "the pools of this pair are of a kind that is not traded"),
-    kind("price_impact_too_high", 503, "the trade would move the price by more than is allowed"),
-    kind("insufficient_funds", 503, "the wallet does not hold the input"),
-    kind("timeout", 503, "no answer came in time"),
 ];
 
 #[cfg(test)]
@@ -145,12 +148,12 @@ mod tests {
 
     use super::*;
 
-    /// Every `StatusCode::X, "code"` in the sources below a folder.
-    fn made(folder: &Path, found: &mut BTreeSet<(u16, String)>) {
+    /// Every `StatusCode::X, "code"` in the sources of a folder.
+    fn problems_in(folder: &Path, found: &mut BTreeSet<(u16, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                made(&path, found);
+                problems_in(&path, found);
                 continue;
             }
             let source = std::fs::read_to_string(&path).unwrap();
@@ -173,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn every_error_that_a_route_makes_is_told_with_its_status() {
+    fn every_problem_that_the_sources_create_is_documented_with_its_status() {
         let mut found = BTreeSet::new();
-        made(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut found);
-        // Those of a method that no operation has, and of a socket, of which the other document tells.
-        let elsewhere = ["method_not_allowed", "rate_limited", "already_subscribed", "too_many_subscriptions"];
-        found.retain(|(_, code)| !elsewhere.contains(&code.as_str()));
-        let told: BTreeSet<_> = KINDS.iter().map(|kind| (kind.status, kind.code.to_owned())).collect();
-        let untold: Vec<_> = found.difference(&told).collect();
-        assert!(untold.is_empty() && found.len() > 20, "{untold:?} of {found:?}");
+        problems_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut found);
+        // Problems of a method that no operation has, and of a WebSocket, which the AsyncAPI document describes.
+        let undocumented = ["method_not_allowed", "rate_limited", "already_subscribed", "too_many_subscriptions"];
+        found.retain(|(_, code)| !undocumented.contains(&code.as_str()));
+        let documented: BTreeSet<_> = KINDS.iter().chain(FAILURES).map(|kind| (kind.status, kind.code.to_owned())).collect();
+        let missing: Vec<_> = found.difference(&documented).collect();
+        assert!(missing.is_empty() && found.len() > 20, "{missing:?} of {found:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What clients send: the schemas of bodies and parameters, which [`crate::http::extract::body`] parses.
+//! Schemas of request bodies and parameters, which [`crate::http::extract::body`] parses.
 
 use serde_json::{Map, Value, json};
 
@@ -7,11 +7,11 @@ use crate::domain::lifecycle::Status;
 use crate::http::openapi::operation::reference;
 use crate::http::openapi::page;
 
-/// The schemas of everything that is sent in a body, by name.
-pub(in crate::http) fn schemas() -> Map<String, Value> {
+/// The schemas of request bodies, by name.
+pub(super) fn schemas() -> Map<String, Value> {
     let Value::Object(schemas) = json!({
         "Amount": {
-            "description": "An amount in whole tokens, exact: a decimal string, or a number, which is taken as it is written.",
+            "description": "An exact amount in whole tokens: a decimal string, or a number, whose digits are used as they are written.",
             "anyOf": [
                 { "type": "string", "pattern": NUMBER, "maxLength": 128 },
                 { "type": "number", "exclusiveMinimum": 0 },
@@ -19,24 +19,22 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
             "examples": ["1.5", 1.5],
         },
         "OrderRequest": {
-            "description": "An order as it is asked for. `amount` is another name for `amountIn`, `orderType` for \
-                            `type`, `slippageBps` another way to say `slippage`; of two names one may be given. A \
-                            field that is null is as good as absent, except for `dryRun`; one that is not listed is \
-                            refused.",
+            "description": "An order. `amount` is an alternative name of `amountIn`, `orderType` of `type`, and \
+                            `slippageBps` is `slippage` in another unit; only one of each pair is allowed. A null \
+                            field counts as absent, except `dryRun`. Unknown fields are refused.",
             "type": "object",
             "properties": {
                 "type": { "type": ["string", "null"], "enum": ["market", null], "default": "market" },
                 "orderType": { "type": ["string", "null"], "enum": ["market", null] },
-                "tokenIn": token("What is sold"),
-                "tokenOut": token("What is bought"),
-                "amountIn": nullable("Amount", "How much is sold."),
-                "amount": nullable("Amount", "Another name for amountIn."),
-                "minAmountOut": nullable("Amount", "The least output over all attempts, whatever the quotes say."),
+                "tokenIn": token("The token to sell"),
+                "tokenOut": token("The token to buy"),
+                "amountIn": nullable("Amount", "The amount to sell."),
+                "amount": nullable("Amount", "An alternative name of amountIn."),
+                "minAmountOut": nullable("Amount", "The minimum output, for every attempt and independent of the quotes."),
                 "slippage": slippage(),
                 "maxPriceImpact": {
-                    "description": "The most by which the order may move the price against itself, as a fraction with at \
-                                    most six decimals; the engine's own limit (orders.max_price_impact) where it is not \
-                                    said.",
+                    "description": "The maximum price impact of the order, as a fraction with at most six decimals. The \
+                                    default is the setting orders.max_price_impact.",
                     "anyOf": [
                         { "type": "number", "minimum": 0.000001, "maximum": 1 },
                         { "type": "string", "pattern": NUMBER },
@@ -44,7 +42,7 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
                     ],
                 },
                 "slippageBps": {
-                    "description": "The slippage in hundredths of a percent.",
+                    "description": "The slippage in basis points (hundredths of a percent).",
                     "anyOf": [
                         { "type": "integer", "minimum": 1, "maximum": 5000 },
                         { "type": "string", "pattern": "^\\+?[0-9]+$" },
@@ -59,11 +57,11 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
                     "default": "best_price",
                 },
                 "clientOrderId": {
-                    "description": "The client's own name for the order; the same name again is the same order.",
+                    "description": "An id that the client chooses. A submit with the same id returns the same order.",
                     "anyOf": [client_key(), { "type": "number" }, { "type": "null" }],
                 },
                 "dryRun": {
-                    "description": "Only say what would happen: nothing is stored.",
+                    "description": "Return the expected result only. Nothing is stored.",
                     "type": "boolean",
                     "default": false,
                 },
@@ -73,8 +71,8 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
         },
         "CancelFilter": {
-            "description": "Which orders to cancel; all that are open, where nothing is said. A filter that is named \
-                            has a value: null and the empty text are refused.",
+            "description": "Which open orders to cancel; without a filter, all. null and the empty string are \
+                            refused.",
             "type": "object",
             "properties": {
                 "status": { "type": "string", "enum": unfinished() },
@@ -87,11 +85,11 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
             "type": "object",
             "properties": {
                 "username": {
-                    "description": "Letters, digits and any of _ - . @ +; a number is taken as its text.",
+                    "description": "Letters, digits and any of _ - . @ +. A number is used as its text.",
                     "anyOf": [{ "type": "string", "pattern": "^[A-Za-z0-9_.@+-]{3,64}$" }, { "type": "number" }],
                 },
                 "password": {
-                    "description": "8 to 256 bytes; a number is taken as its text.",
+                    "description": "8 to 256 bytes. A number is used as its text.",
                     "anyOf": [
                         { "type": "string", "minLength": 2, "maxLength": 256, "format": "password" },
                         { "type": "number" },
@@ -105,11 +103,11 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
             "type": "object",
             "properties": {
                 "name": {
-                    "description": "What it is called; no control characters; a number is taken as its text.",
+                    "description": "The name of the key, without control characters. A number is used as its text.",
                     "anyOf": [{ "type": "string", "minLength": 1, "maxLength": 64 }, { "type": "number" }],
                 },
                 "scopes": {
-                    "description": "What it may do; everything, where that is not said.",
+                    "description": "The scopes of the key. The default is every scope.",
                     "type": "array",
                     "minItems": 1,
                     "items": { "enum": ["read", "trade"] },
@@ -119,12 +117,12 @@ pub(in crate::http) fn schemas() -> Map<String, Value> {
             "additionalProperties": false,
         },
     }) else {
-        unreachable!("it is written as an object")
+        unreachable!("the literal is an object")
     };
     schemas
 }
 
-/// A decimal number as text.
+/// A decimal number.
 const NUMBER: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$";
 
 fn token(what: &str) -> Value {
@@ -143,7 +141,7 @@ fn nullable(schema: &str, description: &str) -> Value {
 
 fn slippage() -> Value {
     json!({
-        "description": "How much less than the quote is still accepted, as a fraction with at most six decimals.",
+        "description": "The accepted loss against the quote, as a fraction with at most six decimals.",
         "anyOf": [
             { "type": "number", "minimum": 0.0001, "maximum": 0.5 },
             { "type": "string", "pattern": NUMBER },
@@ -153,7 +151,7 @@ fn slippage() -> Value {
     })
 }
 
-/// A client's own name for something.
+/// An id that the client chooses.
 pub(in crate::http) fn client_key() -> Value {
     json!({ "type": "string", "pattern": "^[!-~]+$", "minLength": 1, "maxLength": ClientKey::MAX_LENGTH })
 }
@@ -175,81 +173,81 @@ fn required(mut parameter: Value) -> Value {
     parameter
 }
 
-/// The id in a path.
+/// The parameter `id` in a path.
 pub(in crate::http) fn id(of: &str) -> Value {
-    parameter("path", "id", &format!("The {of}'s id."), json!({ "type": "string", "format": "uuid" }))
+    parameter("path", "id", &format!("The id of the {of}."), json!({ "type": "string", "format": "uuid" }))
 }
 
-/// The client's own name for an order in a path.
+/// The parameter `id` in a path, if it is a `clientOrderId`.
 pub(in crate::http) fn client_order_id() -> Value {
-    parameter("path", "id", "The order's clientOrderId.", client_key())
+    parameter("path", "id", "The clientOrderId of the order.", client_key())
 }
 
-/// The file in a path.
+/// The parameter `file` in a path.
 pub(in crate::http) fn file() -> Value {
     let names = [&["start.js", "openapi.json"], page::LOADED.as_slice()].concat();
-    parameter("path", "file", "A file that the page loads.", json!({ "type": "string", "enum": names }))
+    parameter("path", "file", "The name of a file that the page loads.", json!({ "type": "string", "enum": names }))
 }
 
-/// What a submit takes beside its body.
+/// The parameters of a submit.
 pub(in crate::http) fn of_submit() -> [Value; 2] {
     [
         parameter(
             "header",
             "Idempotency-Key",
-            "The request's own name: the same name again is answered with the same order and 200. Kept for 24 hours at \
-             least; where clientOrderId is given too, both have to be the same.",
+            "An id that the client chooses. A submit with the same key answers 200 with the same order. Keys are kept for \
+             at least 24 hours. If clientOrderId is present too, both must be equal.",
             client_key(),
         ),
-        query("dryRun", "As the field of that name.", json!({ "type": "boolean" })),
+        query("dryRun", "The same as the field dryRun.", json!({ "type": "boolean" })),
     ]
 }
 
-/// What a list takes.
+/// The parameters of a list.
 pub(in crate::http) fn of_list() -> Vec<Value> {
     let statuses = Status::ALL.map(Status::name);
     vec![
-        query("status", "Only orders that stand there.", json!({ "type": "string", "enum": statuses })),
-        query("type", "Only orders of that type.", json!({ "type": "string", "enum": ["market"] })),
-        query("tokenIn", "Only orders that sell it.", token("What is sold")),
-        query("tokenOut", "Only orders that buy it.", token("What is bought")),
-        query("clientOrderId", "Only the order of that name.", client_key()),
-        query("from", "Only orders made then or later.", json!({ "type": "string", "format": "date-time" })),
-        query("to", "Only orders made before.", json!({ "type": "string", "format": "date-time" })),
-        query("cursor", "The nextCursor of the page before.", json!({ "type": "string", "format": "uuid" })),
-        query("limit", "How many at most.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
+        query("status", "Only orders with this status.", json!({ "type": "string", "enum": statuses })),
+        query("type", "Only orders of this type.", json!({ "type": "string", "enum": ["market"] })),
+        query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
+        query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
+        query("clientOrderId", "Only the order with this clientOrderId.", client_key()),
+        query("from", "Only orders accepted at this time or later.", json!({ "type": "string", "format": "date-time" })),
+        query("to", "Only orders accepted before this time.", json!({ "type": "string", "format": "date-time" })),
+        query("cursor", "The nextCursor of the previous page.", json!({ "type": "string", "format": "uuid" })),
+        query("limit", "The maximum number of orders.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
     ]
 }
 
-/// What a cancel of all takes beside its body.
+/// The parameters of a cancel of all orders.
 pub(in crate::http) fn of_cancel_all() -> [Value; 3] {
     [
-        query("status", "Only orders that stand there.", json!({ "type": "string", "enum": unfinished() })),
-        query("tokenIn", "Only orders that sell it.", token("What is sold")),
-        query("tokenOut", "Only orders that buy it.", token("What is bought")),
+        query("status", "Only orders with this status.", json!({ "type": "string", "enum": unfinished() })),
+        query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
+        query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
     ]
 }
 
-/// What a question for quotes takes.
+/// The parameters of a quote.
 pub(in crate::http) fn of_quotes() -> [Value; 3] {
     let amount = json!({ "type": "string", "pattern": NUMBER, "examples": ["1.5"] });
     [
-        required(query("tokenIn", "What would be sold.", token("What would be sold"))),
-        required(query("tokenOut", "What would be bought.", token("What would be bought"))),
-        required(query("amountIn", "How much would be sold; amount is another name for it.", amount)),
+        required(query("tokenIn", "The token to sell.", token("The token to sell"))),
+        required(query("tokenOut", "The token to buy.", token("The token to buy"))),
+        required(query("amountIn", "The amount to sell. amount is an alternative name.", amount)),
     ]
 }
 
-/// What a socket is opened with.
+/// The parameters of a WebSocket.
 pub(in crate::http) fn of_socket(order_in_query: bool) -> Vec<Value> {
     let order_id = query("orderId", "The order to follow.", json!({ "type": "string", "format": "uuid" }));
     let mut parameters = vec![
         query(
             "afterSeq",
-            "Leave out the steps up to that number.",
+            "Leave out the events up to this seq.",
             json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         ),
-        query("ticket", "A ticket of POST /api/auth/ticket; taken with an upgrade alone.", json!({ "type": "string" })),
+        query("ticket", "A ticket of POST /api/auth/ticket. Only for an upgrade.", json!({ "type": "string" })),
     ];
     if order_in_query {
         parameters.push(order_id);

@@ -1,4 +1,4 @@
-//! Accounts over HTTP: log in and out, API keys, tickets for sockets.
+//! Accounts over HTTP: login and logout, tickets for WebSockets.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,17 +10,18 @@ use serde::Serialize;
 
 use crate::auth::{AuthError, Identity, Login};
 use crate::domain::secret::Secret;
-use crate::domain::user::{ApiKey, KeyId, Scope, UserId};
+use crate::domain::user::{Scope, UserId};
 use crate::http::AppState;
-use crate::http::extract::body::{self, Credentials, NewKey};
+use crate::http::extract::body::{self, Credentials};
 use crate::http::extract::caller::Caller;
+use crate::http::operation::{Access, Body, Operation, get, post};
 use crate::http::problem::Problem;
 
-/// A login: the token is sent as `Authorization: Bearer`.
+/// A login. The client sends the token as `Authorization: Bearer`.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Login")]
-pub(in crate::http) struct LoginView<'a> {
+struct LoginView<'a> {
     success: bool,
     user_id: UserId,
     username: &'a str,
@@ -28,80 +29,79 @@ pub(in crate::http) struct LoginView<'a> {
     expires_at: DateTime<Utc>,
 }
 
-/// Who asks.
+/// The caller.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "User")]
-pub(in crate::http) struct UserView<'a> {
+struct UserView<'a> {
     user_id: UserId,
     username: &'a str,
     created_at: DateTime<Utc>,
     scopes: Vec<Scope>,
-    /// When the token that was sent expires; an API key does not.
+    /// When the token of this request expires; absent for an API key, which does not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// What is known of an API key.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "ApiKey")]
-struct KeyView<'a> {
-    id: KeyId,
-    name: &'a str,
-    scopes: Vec<Scope>,
-    prefix: &'a str,
-    created_at: DateTime<Utc>,
-}
-
-/// A new API key.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "NewApiKey")]
-pub(in crate::http) struct NewKeyView<'a> {
-    success: bool,
-    /// The key itself: told once.
-    key: &'a str,
-    #[serde(flatten)]
-    about: KeyView<'a>,
-}
-
-/// One's API keys.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ApiKeys")]
-pub(in crate::http) struct KeysView<'a> {
-    keys: Vec<KeyView<'a>>,
-}
-
-/// A ticket: opens one socket.
+/// A ticket, which opens one WebSocket.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Ticket")]
-pub(in crate::http) struct TicketView<'a> {
+struct TicketView<'a> {
     success: bool,
     ticket: &'a str,
     expires_at: DateTime<Utc>,
 }
 
-/// It is done.
+/// Success without further data.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http) struct OkView {
-    success: bool,
+pub(super) struct OkView {
+    pub(super) success: bool,
 }
 
-impl<'a> KeyView<'a> {
-    fn of(key: &'a ApiKey) -> Self {
-        Self {
-            id: key.id,
-            name: &key.name,
-            scopes: key.scopes.iter().collect(),
-            prefix: &key.prefix,
-            created_at: key.created_at,
-        }
-    }
+pub(super) fn operations() -> Vec<Operation> {
+    let logins = [
+        post("/api/auth", Access::Public, enter)
+            .named("enter", "Log in; create the account if it does not exist")
+            .answers::<LoginView<'_>>(201, "the account is created", "login")
+            .answers::<LoginView<'_>>(200, "logged in", "login")
+            .problems(["invalid_credentials", "registration_closed"]),
+        post("/api/auth/register", Access::Public, register)
+            .named("register", "Create an account")
+            .answers::<LoginView<'_>>(201, "the account is created", "login")
+            .problems(["username_taken", "registration_closed"]),
+        post("/api/auth/login", Access::Public, log_in)
+            .named("logIn", "Log in")
+            .answers::<LoginView<'_>>(200, "logged in", "login")
+            .problems(["invalid_credentials"]),
+    ];
+    let others = [
+        post("/api/auth/logout", Access::Login, log_out)
+            .named("logOut", "Revoke the login token")
+            .described("WebSockets that were opened with the token are closed.")
+            .body(Body::Empty)
+            .answers::<OkView>(200, "the token is revoked", "done"),
+        get("/api/auth/me", Access::User, me)
+            .named("getMe", "Get the caller")
+            .answers::<UserView<'_>>(200, "the user, and the scopes of the credential", "user"),
+        post("/api/auth/ticket", Access::User, ticket)
+            .named("createTicket", "Create a ticket, which opens one WebSocket")
+            .described("For browsers, which cannot send a header with an upgrade: open the WebSocket with `?ticket=` \
+                        within 30 seconds.")
+            .body(Body::Empty)
+            .answers::<TicketView<'_>>(201, "the ticket", "ticket")
+            .problems(["too_many_tickets"]),
+    ];
+    let logins = logins.into_iter().map(|operation| {
+        operation
+            .body(Body::Json { required: true, schema: "Credentials", examples: &["credentials"] })
+            .problems(["too_many_attempts", "busy"])
+    });
+    logins.chain(others).map(|operation| operation.problems(["unavailable"])).collect()
 }
 
-/// Logs in, or makes the account where there is none.
-pub(in crate::http) async fn enter(
+/// Logs in, or creates the account if it does not exist.
+async fn enter(
     request: HttpRequest,
     app: web::Data<AppState>,
     payload: web::Payload,
@@ -110,7 +110,7 @@ pub(in crate::http) async fn enter(
     Ok(logged_in(&app.auth.enter(name, password, address(&request)).await?))
 }
 
-pub(in crate::http) async fn register(
+async fn register(
     request: HttpRequest,
     app: web::Data<AppState>,
     payload: web::Payload,
@@ -119,7 +119,7 @@ pub(in crate::http) async fn register(
     Ok(logged_in(&app.auth.register(name, password, address(&request)).await?))
 }
 
-pub(in crate::http) async fn log_in(
+async fn log_in(
     request: HttpRequest,
     app: web::Data<AppState>,
     payload: web::Payload,
@@ -128,7 +128,7 @@ pub(in crate::http) async fn log_in(
     Ok(logged_in(&app.auth.log_in(name, password, address(&request)).await?))
 }
 
-pub(in crate::http) async fn me(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
+async fn me(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
     let Identity { user, scopes, credential } = caller.identity()?;
     let user = app.auth.user(user).await?;
     Ok(HttpResponse::Ok().json(UserView {
@@ -140,8 +140,8 @@ pub(in crate::http) async fn me(app: web::Data<AppState>, caller: Caller) -> Res
     }))
 }
 
-/// Makes the token worthless, and closes the sockets that were opened with it.
-pub(in crate::http) async fn log_out(
+/// Revokes the token, and closes the WebSockets that were opened with it.
+async fn log_out(
     request: HttpRequest,
     app: web::Data<AppState>,
     caller: Caller,
@@ -149,7 +149,7 @@ pub(in crate::http) async fn log_out(
 ) -> Result<HttpResponse, Problem> {
     let (credential, expires_at) = token_of(caller.identity()?)?;
     body::read_nothing(&request, payload).await?;
-    to_the_end(async move {
+    uncancelled(async move {
         app.auth.revoke_token(credential, expires_at).await?;
         app.sessions.sign_out(credential);
         Ok(())
@@ -158,48 +158,7 @@ pub(in crate::http) async fn log_out(
     Ok(HttpResponse::Ok().json(OkView { success: true }))
 }
 
-pub(in crate::http) async fn create_key(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    caller: Caller,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
-    let NewKey { name, scopes } = body::parse_new_key(&body::read(&request, payload).await?)?;
-    let (key, text) = to_the_end(async move { app.auth.create_key(identity.user, name, scopes).await }).await?;
-    let view = NewKeyView { success: true, key: text.expose(), about: KeyView::of(&key) };
-    Ok(secret_answer(StatusCode::CREATED).json(view))
-}
-
-pub(in crate::http) async fn keys(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
-    let keys = app.auth.keys(identity.user).await?;
-    Ok(HttpResponse::Ok().json(KeysView { keys: keys.iter().map(KeyView::of).collect() }))
-}
-
-pub(in crate::http) async fn revoke_key(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    caller: Caller,
-    id: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
-    let id: KeyId = id.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))?;
-    body::read_nothing(&request, payload).await?;
-    to_the_end(async move {
-        app.auth.revoke_key(identity.user, id).await?;
-        app.sessions.sign_out(id.0);
-        Ok(())
-    })
-    .await?;
-    Ok(HttpResponse::Ok().json(OkView { success: true }))
-}
-
-pub(in crate::http) async fn ticket(
+async fn ticket(
     request: HttpRequest,
     app: web::Data<AppState>,
     caller: Caller,
@@ -209,7 +168,7 @@ pub(in crate::http) async fn ticket(
     body::read_nothing(&request, payload).await?;
     let (ticket, expires_at) = app.auth.ticket(identity, address(&request))?;
     let view = TicketView { success: true, ticket: ticket.expose(), expires_at };
-    Ok(secret_answer(StatusCode::CREATED).json(view))
+    Ok(HttpResponse::Created().json(view))
 }
 
 async fn credentials(request: &HttpRequest, payload: web::Payload) -> Result<Credentials, Problem> {
@@ -218,7 +177,8 @@ async fn credentials(request: &HttpRequest, payload: web::Payload) -> Result<Cre
 
 fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse {
     let token: &Secret = token;
-    secret_answer(if *created { StatusCode::CREATED } else { StatusCode::OK }).json(LoginView {
+    let mut response = if *created { HttpResponse::Created() } else { HttpResponse::Ok() };
+    response.json(LoginView {
         success: true,
         user_id: user.id,
         username: user.name.as_str(),
@@ -227,15 +187,8 @@ fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse
     })
 }
 
-/// An answer that nobody on the way should keep.
-fn secret_answer(status: StatusCode) -> actix_web::HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header(("cache-control", "no-store"));
-    response
-}
-
-/// The token behind an identity; an API key may trade for its user, not manage the account.
-fn token_of(identity: Identity) -> Result<(uuid::Uuid, DateTime<Utc>), Problem> {
+/// The login token of an identity. An API key cannot manage the account.
+pub(super) fn token_of(identity: Identity) -> Result<(uuid::Uuid, DateTime<Utc>), Problem> {
     let credential = identity.credential;
     credential.expires_at.map(|expires_at| (credential.id, expires_at)).ok_or_else(|| {
         Problem::new(
@@ -246,8 +199,8 @@ fn token_of(identity: Identity) -> Result<(uuid::Uuid, DateTime<Utc>), Problem> 
     })
 }
 
-/// Runs to its end what must not stop half way, also where the client has left.
-async fn to_the_end<T: 'static>(work: impl Future<Output = Result<T, AuthError>> + 'static) -> Result<T, AuthError> {
+/// Runs work to its end, even if the client disconnects, because half of it must not be done.
+pub(super) async fn uncancelled<T: 'static>(work: impl Future<Output = Result<T, AuthError>> + 'static) -> Result<T, AuthError> {
     rt::spawn(work).await.unwrap_or(Err(AuthError::Unavailable))
 }
 
@@ -257,39 +210,44 @@ fn address(request: &HttpRequest) -> IpAddr {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        let seconds = |wait: std::time::Duration| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        match error {
-            AuthError::InvalidCredential => Self::new(
+        let (status, code, detail) = match error {
+            AuthError::InvalidCredential => (
                 StatusCode::UNAUTHORIZED,
                 "invalid_token",
-                "the token, API key or ticket is not valid, or not any more",
+                "the token, API key or ticket is not valid, or has expired",
             ),
             AuthError::InvalidLogin => {
-                Self::new(StatusCode::UNAUTHORIZED, "invalid_credentials", "no user has this name and password")
+                (StatusCode::UNAUTHORIZED, "invalid_credentials", "no user has this name and password")
             }
-            AuthError::TooManyAttempts(wait) => Self::new(
+            AuthError::RegistrationClosed => {
+                (StatusCode::FORBIDDEN, "registration_closed", "this server does not create new accounts")
+            }
+            AuthError::UnknownKey => (StatusCode::NOT_FOUND, "key_not_found", "there is no such API key"),
+            AuthError::NameTaken => (StatusCode::CONFLICT, "username_taken", "this username is taken"),
+            AuthError::TooManyKeys => (
+                StatusCode::CONFLICT,
+                "too_many_keys",
+                "this user has the maximum number of API keys; revoke one",
+            ),
+            AuthError::TooManyAttempts(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_attempts",
-                "too many failed attempts by this name or from this address",
-            )
-            .retry_after(seconds(wait)),
-            AuthError::NameTaken => Self::new(StatusCode::CONFLICT, "username_taken", "somebody has this name already"),
-            AuthError::RegistrationClosed => {
-                Self::new(StatusCode::FORBIDDEN, "registration_closed", "new accounts are not made here")
-            }
-            AuthError::TooManyKeys => {
-                Self::new(StatusCode::CONFLICT, "too_many_keys", "no more API keys can be had; revoke one")
-            }
+                "too many failed logins with this name or from this address",
+            ),
             AuthError::TooManyTickets => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", "too many tickets are open and unused")
-                    .retry_after(30)
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", "too many unused tickets are open")
             }
-            AuthError::UnknownKey => Self::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such API key"),
-            AuthError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many passwords wait to be checked")
-                    .retry_after(1)
+            AuthError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many password checks are waiting"),
+            AuthError::Unavailable => return Self::unavailable(),
+        };
+        let problem = Self::new(status, code, detail);
+        match error {
+            AuthError::TooManyAttempts(wait) => {
+                problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
             }
-            AuthError::Unavailable => Self::unavailable(),
+            AuthError::TooManyTickets => problem.retry_after(30),
+            AuthError::Busy => problem.retry_after(1),
+            _ => problem,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Cancels every open order of one's own at once, and says of each what became of it.
+//! Cancels all open orders of the caller, and reports the outcome of each.
 
 use std::time::Instant;
 
@@ -15,41 +15,43 @@ use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::openapi::requests;
+use crate::http::operation::{Body, Operation, TRADE, delete, post};
 use crate::http::problem::Problem;
 use crate::service::orders::{CancelRefused, ServiceError};
 use crate::store::ListFilter;
 
-/// So many are cancelled beside each other.
+/// The number of orders that are cancelled concurrently.
 const PAGE: u64 = 200;
-/// So many are cancelled in one request at most; the answer says where there are more.
-const MOST: usize = 1_000;
+/// The most orders cancelled by one request. `more` in the answer reports that there are further ones.
+const MAX_ORDERS: usize = 1_000;
 
-/// What became of each order.
+/// The outcome of each order.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct CancelledAll {
+struct CancelledAll {
     success: bool,
-    /// How many of them are cancelled now.
+    /// The number of orders that are cancelled now.
     cancelled: usize,
     results: Vec<CancelResult>,
-    /// Not every order was come to: ask once more.
+    /// Whether open orders are left: send the request again.
     more: bool,
 }
 
-/// What became of one order.
+/// The outcome of one order.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct CancelResult {
     order_id: OrderId,
     #[schemars(extend("enum" = ["cancelled", "too_late", "already_ended", "unavailable", "unreadable"]))]
     outcome: &'static str,
-    /// Where it stands; absent where the order cannot be read.
+    /// The status of the order; absent if the order cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
 }
 
 impl CancelResult {
-    /// What became of an order that was found open.
+    /// The outcome of the cancel of an order that was listed as open.
     fn of(found: &Order, answer: &Result<Order, CancelRefused>) -> Self {
         let (outcome, order) = match answer {
             Ok(order) => ("cancelled", order),
@@ -69,8 +71,23 @@ impl CancelResult {
     }
 }
 
-/// Orders submitted after this has begun are left alone.
-pub(in crate::http) async fn cancel_all(
+pub(super) fn operations() -> Vec<Operation> {
+    let all = [
+        post("/api/orders/cancel", TRADE, cancel_all).named("cancelAllOrders", "Cancel all open orders of the caller"),
+        delete("/api/orders", TRADE, cancel_all).named("deleteAllOrders", "Cancel all open orders of the caller"),
+    ];
+    let all = all.into_iter().map(|operation| {
+        operation
+            .described("The outcome of each order is reported. Orders submitted after the request began stay open.")
+            .takes(requests::of_cancel_all())
+            .body(Body::Json { required: false, schema: "CancelFilter", examples: &["cancelFilter"] })
+            .answers::<CancelledAll>(200, "the outcome of each order", "cancelledAll")
+            .problems(["unavailable"])
+    });
+    all.collect()
+}
+
+async fn cancel_all(
     request: HttpRequest,
     app: web::Data<AppState>,
     caller: Caller,
@@ -84,9 +101,9 @@ pub(in crate::http) async fn cancel_all(
         limit: PAGE,
         ..body::parse_cancel_filter(request.query_string(), &body, app.tokens())?
     };
-    let (begun, patience) = (Instant::now(), app.settings.server.request_timeout);
+    let (begun, limit) = (Instant::now(), app.settings.server.request_timeout);
     let (mut results, mut more) = (Vec::new(), true);
-    while results.len() < MOST && begun.elapsed() < patience {
+    while results.len() < MAX_ORDERS && begun.elapsed() < limit {
         let page = app.service.list(filter.clone()).await?;
         let cancels = page.orders.iter().map(|order| async {
             let answer = app.service.cancel(owner, order.id).await;

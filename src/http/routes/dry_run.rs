@@ -1,4 +1,4 @@
-//! What an order would come to if it were submitted now: nothing is stored, and no key is used up.
+//! The preview of an order: the quotes it would get now. Nothing is stored, and no idempotency key is used.
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use crate::domain::retry::Failure;
 use crate::domain::routing::RoutingDecision;
 use crate::http::warnings::warnings;
 
-/// What would happen, in numbers and in one sentence.
+/// The expected result of an order.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct DryRun {
@@ -26,20 +26,20 @@ pub(in crate::http) struct DryRun {
     dex_used: Option<VenueId>,
     expected_amount_out: Option<Decimal>,
     expected_price: Option<Decimal>,
-    /// The floor that would travel in the swap.
+    /// The minimum output that the swap would enforce.
     min_amount_out: Option<Decimal>,
     fee: Option<Decimal>,
     price_impact: Option<Decimal>,
     reason: Option<String>,
     quotes: Vec<QuoteView>,
     unavailable: Vec<UnavailableView>,
-    /// What should be known before the order is submitted.
+    /// Risks of the order.
     warnings: Vec<String>,
     error: Option<ErrorView>,
 }
 
 impl DryRun {
-    /// What becomes of that order where the venues answer so.
+    /// The preview of an order for which routing has this result.
     pub(in crate::http) fn of(order: &OrderRequest, routed: &Result<RoutingDecision, Failure>) -> Self {
         let out = |units: crate::domain::amount::BaseUnits| units.to_decimal(order.token_out.decimals);
         let amount_in = order.amount_in.to_decimal(order.token_in.decimals);
@@ -69,8 +69,7 @@ impl DryRun {
                 let (expected, fee, floor) =
                     (out(winner.amount_out), out(winner.fee), out(order.floor(winner.amount_out)));
                 view.summary = format!(
-                    "{amount_in} {} would bring about {expected} {} at {}, its fee of {fee} taken off, and no less \
-                     than {floor}",
+                    "{amount_in} {} would buy about {expected} {} at {} after a fee of {fee}, and at least {floor}",
                     order.token_in, order.token_out, winner.venue
                 );
                 view.dex_used = Some(winner.venue);
@@ -105,7 +104,7 @@ mod tests {
     use crate::domain::retry::FailureCode;
 
     #[test]
-    fn what_would_happen_is_told_in_one_sentence() {
+    fn the_summary_is_one_sentence() {
         let quote = Quote {
             venue: VenueId::Meteora,
             amount_out: BaseUnits(150_000_000),
@@ -115,11 +114,11 @@ mod tests {
             latency_ms: 1,
             quoted_at: DateTime::UNIX_EPOCH,
         };
-        let decision = RoutingDecision { quotes: vec![quote], unavailable: vec![], reason: "it is alone".to_owned() };
+        let decision = RoutingDecision { quotes: vec![quote], unavailable: vec![], reason: "the only quote".to_owned() };
         let view = DryRun::of(&request(), &Ok(decision));
         assert_eq!(
             view.summary,
-            "1 SOL would bring about 150 USDC at meteora, its fee of 0.45 taken off, and no less than 148.5"
+            "1 SOL would buy about 150 USDC at meteora after a fee of 0.45, and at least 148.5"
         );
         assert!(view.success && view.error.is_none());
         let dry = Failure::new(FailureCode::NoLiquidity, "raydium has no liquidity for this size");

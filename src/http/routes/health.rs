@@ -1,4 +1,4 @@
-//! Probes, each with its reasons: is it alive, should it get work, and how is it.
+//! Probes: whether the process works, whether it should get requests, and its state in figures.
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -10,47 +10,77 @@ use serde::Serialize;
 use crate::actors::order_manager::QueueStats;
 use crate::actors::persistence::DatabaseState;
 use crate::http::AppState;
+use crate::http::operation::{Access, Operation, get};
 use crate::redis::Cluster;
 use crate::telemetry::logs;
 
-/// Whether a request is a monitor's: it is answered whatever name it asks by.
+// Each probe has two paths.
+const HEALTH: [&str; 2] = ["/health", "/api/health"];
+const LIVE: [&str; 2] = ["/live", "/api/live"];
+const READY: [&str; 2] = ["/ready", "/api/ready"];
+
+/// Whether a request is a probe. Probes are answered for any name in `Host`.
 pub(in crate::http) fn is_probe(request: &ServiceRequest) -> bool {
-    const PATHS: [&str; 6] = ["/live", "/ready", "/health", "/api/live", "/api/ready", "/api/health"];
-    [Method::GET, Method::HEAD].contains(request.method()) && PATHS.contains(&request.path())
+    let mut paths = [HEALTH, LIVE, READY].into_iter().flatten();
+    [Method::GET, Method::HEAD].contains(request.method()) && paths.any(|path| path == request.path())
 }
 
-/// The cause may name other machines; that is for the log, which has it.
-const CANNOT_GO_ON: &str = "the engine cannot go on; its log says why";
+pub(super) fn operations() -> Vec<Operation> {
+    let [health_root, health_api] = HEALTH.map(|path| {
+        get(path, Access::Public, health).answers::<Health>(200, "the state, also if it is unavailable", "health")
+    });
+    let [live_root, live_api] = LIVE.map(|path| {
+        get(path, Access::Public, live)
+            .answers::<LiveView>(200, "the process works", "live")
+            .answers::<LiveView>(503, "the process has to be restarted", "notLive")
+    });
+    let [ready_root, ready_api] = READY.map(|path| {
+        get(path, Access::Public, ready)
+            .answers::<ReadyView>(200, "the engine takes requests", "ready")
+            .answers::<ReadyView>(503, "the engine takes no requests at the moment", "notReady")
+    });
+    vec![
+        health_root.named("getHealth", "Get the state of the engine"),
+        health_api.named("getApiHealth", "Get the state of the engine"),
+        live_root.named("getLive", "Whether the process works"),
+        live_api.named("getApiLive", "Whether the process works"),
+        ready_root.named("getReady", "Whether the engine takes requests"),
+        ready_api.named("getApiReady", "Whether the engine takes requests"),
+    ]
+}
+
+/// The cause is only in the log, because it may name other machines.
+const FATAL: &str = "the engine cannot continue; the log names the cause";
 
 const STATUSES: [&str; 3] = ["ok", "degraded", "unavailable"];
 
-/// Whether the process can go on.
+/// Whether the process works.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http) struct LiveView {
+struct LiveView {
     live: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<[&'static str; 1]>,
 }
 
-/// Whether it should get work.
+/// Whether the engine should get requests.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct ReadyView {
+struct ReadyView {
     ready: bool,
     #[schemars(extend("enum" = STATUSES))]
     status: &'static str,
     reasons: Vec<String>,
     stuck_orders: Option<usize>,
-    /// Orders that were found to be stored in a way that this version cannot read.
+    /// Stored orders that this version cannot read.
     unreadable_orders: usize,
-    /// The age of the oldest order that waits for a slot; nothing where none waits.
+    /// The age of the oldest order that waits for a slot; null if none waits.
     oldest_waiting_seconds: Option<u64>,
 }
 
-/// How the engine is, in figures.
+/// The state of the engine.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Health {
+struct Health {
     #[schemars(extend("enum" = STATUSES))]
     status: &'static str,
     version: &'static str,
@@ -59,59 +89,60 @@ pub(in crate::http) struct Health {
     running_orders: Option<usize>,
     queued_orders: Option<usize>,
     stuck_orders: Option<usize>,
-    /// Orders that were found to be stored in a way that this version cannot read.
+    /// Stored orders that this version cannot read.
     unreadable_orders: usize,
-    /// The age of the oldest order that waits for a slot; nothing where none waits.
+    /// The age of the oldest order that waits for a slot; null if none waits.
     oldest_waiting_seconds: Option<u64>,
     sockets: usize,
-    /// Announcements that did not reach Redis since the start; nothing where there is none.
+    /// Announcements that did not reach Redis since the start; null if no Redis is configured.
     dropped_announcements: Option<u64>,
     reasons: Vec<String>,
 }
 
-/// Whether the process can go on; `503` means: start it again.
-pub(in crate::http) async fn live(app: web::Data<AppState>) -> HttpResponse {
+/// `503` means that the process has to be restarted.
+async fn live(app: web::Data<AppState>) -> HttpResponse {
     match &*app.fatal.borrow() {
         None => HttpResponse::Ok().json(LiveView { live: true, reasons: None }),
-        Some(_) => HttpResponse::ServiceUnavailable().json(LiveView { live: false, reasons: Some([CANNOT_GO_ON]) }),
+        Some(_) => HttpResponse::ServiceUnavailable().json(LiveView { live: false, reasons: Some([FATAL]) }),
     }
 }
 
-/// Whether it should get work; `503` means: not now.
-pub(in crate::http) async fn ready(app: web::Data<AppState>) -> HttpResponse {
-    let (health, ready) = look(&app).await;
+/// `503` means that the engine should get no requests at the moment.
+async fn ready(app: web::Data<AppState>) -> HttpResponse {
+    let (health, ready) = check(&app).await;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let Health { status, reasons, stuck_orders, unreadable_orders, oldest_waiting_seconds, .. } = health;
     response.json(ReadyView { ready, status, reasons, stuck_orders, unreadable_orders, oldest_waiting_seconds })
 }
 
-/// How it is, in figures; always `200`.
-pub(in crate::http) async fn health(app: web::Data<AppState>) -> HttpResponse {
-    HttpResponse::Ok().json(look(&app).await.0)
+/// Always `200`.
+async fn health(app: web::Data<AppState>) -> HttpResponse {
+    HttpResponse::Ok().json(check(&app).await.0)
 }
 
-/// How things stand with the orders, where that can be said, and with the database.
-pub(in crate::http) async fn state(app: &AppState) -> (Option<QueueStats>, DatabaseState) {
+/// The state of the order manager, if it answers, and of the database.
+pub(super) async fn state(app: &AppState) -> (Option<QueueStats>, DatabaseState) {
     (app.service.queue_stats().await.ok(), app.service.database_state().await)
 }
 
-async fn look(app: &AppState) -> (Health, bool) {
+/// The state, and whether the engine should get requests.
+async fn check(app: &AppState) -> (Health, bool) {
     let (queue_stats, database) = state(app).await;
     let mut blocking = Vec::new();
     match queue_stats {
         None => blocking.push("the order manager does not answer".to_owned()),
-        Some(queue_stats) if !queue_stats.admitting => blocking.push("the engine is stopping".to_owned()),
+        Some(queue_stats) if !queue_stats.admitting => blocking.push("the engine is shutting down".to_owned()),
         Some(_) => {}
     }
     if !database.takes_writes {
         blocking.push("the database cannot be reached".to_owned());
     }
     if app.fatal.borrow().is_some() {
-        blocking.push(CANNOT_GO_ON.to_owned());
+        blocking.push(FATAL.to_owned());
     }
     let ready = blocking.is_empty();
     let mut reasons = blocking;
-    // A stuck swap needs a person, but no other engine could do better: it does not turn work away.
+    // A stuck swap needs an operator. Another engine could not do better, so the engine stays ready.
     if let Some(queue_stats) = queue_stats
         && queue_stats.stuck > 0
     {
@@ -128,9 +159,9 @@ async fn look(app: &AppState) -> (Health, bool) {
         reasons.push(format!("the clock was set {direction} by {} s, {} s ago", by.num_seconds(), ago.as_secs()));
     }
     reasons.extend(logs::trouble());
-    // Orders wait for their chain and lose nothing.
+    // Orders wait until the chain answers again.
     reasons.extend(app.chain.trouble());
-    // Redis holds no truth: without it everything goes on.
+    // Orders do not depend on Redis.
     reasons.extend(app.cluster.as_ref().and_then(Cluster::trouble));
     let health = Health {
         status: if reasons.is_empty() {

@@ -1,11 +1,62 @@
-//! The routes: one file for each group of them.
+//! The operations of the API, in one file per group, each beside its handler. The server and the documents are made from
+//! [`operations`].
 
-pub(in crate::http) mod auth;
-pub(in crate::http) mod cancel_all;
+mod auth;
+mod cancel_all;
+mod documents;
 pub(in crate::http) mod dry_run;
 pub(in crate::http) mod health;
-pub(in crate::http) mod operator;
+mod keys;
+mod operator;
+pub(in crate::http) mod order_list;
 pub(in crate::http) mod orders;
-pub(in crate::http) mod quotes;
-pub(in crate::http) mod stats;
-pub(in crate::http) mod tokens;
+mod quotes;
+pub(in crate::http) mod sockets;
+mod stats;
+mod tokens;
+
+use crate::http::operation::Operation;
+
+/// Operations under one tag of the OpenAPI document.
+pub(in crate::http) struct Group {
+    pub(in crate::http) tag: &'static str,
+    pub(in crate::http) description: &'static str,
+    operations: fn() -> Vec<Operation>,
+}
+
+/// Every group.
+pub(in crate::http) const GROUPS: [Group; 6] = [
+    Group {
+        tag: "orders",
+        description: "Submit, read, follow and cancel orders.",
+        operations: || [orders::operations(), order_list::operations(), cancel_all::operations()].into_iter().flatten().collect(),
+    },
+    Group {
+        tag: "market",
+        description: "Tokens and quotes.",
+        operations: || [quotes::operations(), tokens::operations()].into_iter().flatten().collect(),
+    },
+    Group {
+        tag: "users",
+        description: "Accounts, API keys and tickets.",
+        operations: || [auth::operations(), keys::operations()].into_iter().flatten().collect(),
+    },
+    Group { tag: "sockets", description: "Upgrades to WebSocket.", operations: sockets::operations },
+    Group {
+        tag: "engine",
+        description: "State and figures of the engine.",
+        operations: || {
+            [health::operations(), stats::operations(), operator::operations()].into_iter().flatten().collect()
+        },
+    },
+    Group { tag: "documents", description: "Descriptions of this API.", operations: documents::operations },
+];
+
+/// Every operation that is served.
+pub(in crate::http) fn operations() -> Vec<Operation> {
+    let tagged = |group: &Group| {
+        let tag = group.tag;
+        (group.operations)().into_iter().map(move |operation| Operation { tag, ..operation })
+    };
+    GROUPS.iter().flat_map(tagged).collect()
+}

@@ -1,43 +1,46 @@
-//! What only whoever runs the engine has to see: for who has its token, or at an address of its own; without either for
-//! whoever is served at all.
+//! What only the operator needs: the metrics, and the check that protects them and the page at `/docs`.
+//!
+//! With `metrics.token` they require that token. With `metrics.bind` they are served at an address of their own. Without
+//! either, `/docs` is public, and the metrics are for every caller that the API accepts.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use crate::http::AppState;
 use crate::http::extract::caller;
 use crate::http::middleware::guard::RequestGuard;
-use crate::http::openapi::page;
+use crate::http::operation::{Access, Content, Operation, get};
 use crate::http::problem::Problem;
-use crate::http::route::{Endpoint, at};
 use crate::http::routes::health;
 use crate::redis::Cluster;
 use crate::telemetry::logs;
-use crate::telemetry::metrics::QueueStats;
-
-const METRICS: &str = "/metrics";
+use crate::telemetry::metrics::Snapshot;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 
-/// A browser asks its user, who gives the token as the password of any name.
-const CHALLENGE_OF_A_PAGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+/// `Basic` lets a browser ask for the token, which is the password of any username.
+const PAGE_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
 
-pub(in crate::http) fn served() -> Vec<Endpoint> {
-    let served = [at(METRICS).get(metrics), at(page::PATH).get(docs), at("/docs/{file}").get(docs_file)];
-    served.map(Endpoint::for_operators).into()
+pub(super) fn operations() -> Vec<Operation> {
+    let text = json!({ "application/openmetrics-text": { "schema": { "type": "string" } } });
+    vec![
+        get("/metrics", Access::Operator, metrics)
+            .named("getMetrics", "Get the metrics, for Prometheus")
+            .answers_with(200, "the metrics as OpenMetrics text", Content::Other(text)),
+    ]
 }
 
-/// Everything that is counted, as Prometheus text.
 async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Data<RequestGuard>) -> HttpResponse {
-    if let Some(refused) = no_measures(&request, &app) {
+    if let Some(refused) = refuse_metrics(&request, &app) {
         return refused;
     }
     let (orders, database) = health::state(&app).await;
-    let standing = QueueStats {
+    let snapshot = Snapshot {
         open_orders: orders.map(|orders| orders.open),
         running_orders: orders.map(|orders| orders.running),
         queued_orders: orders.map(|orders| orders.queued),
@@ -57,38 +60,33 @@ async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Dat
     };
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(app.metrics.text(&standing))
+        .body(app.metrics.text(&snapshot))
 }
 
-/// The page that shows what may be asked.
-async fn docs(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
-    no_sight(&request, &app, CHALLENGE_OF_A_PAGE).unwrap_or_else(page::page)
+/// The refusal if the caller may not see the page at `/docs`.
+pub(super) fn refuse_page(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
+    check_token(request, app, PAGE_CHALLENGE)
 }
 
-/// What that page loads.
-async fn docs_file(request: HttpRequest, app: web::Data<AppState>, file: web::Path<String>) -> HttpResponse {
-    no_sight(&request, &app, CHALLENGE_OF_A_PAGE).unwrap_or_else(|| page::file(&request, &file))
-}
-
-/// The refusal, where the metrics are not for the caller. They say more than the page: where there are users, one has to
-/// be one.
-fn no_measures(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
+/// The refusal if the caller may not see the metrics. They reveal more than the page, so with `auth.required` the caller
+/// must be a user or the operator.
+fn refuse_metrics(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
     let settings = &app.settings.metrics;
     let is_open = settings.token.is_some() || settings.bind.is_some() || !app.auth.required();
     if is_open || caller::user(request).is_some() {
-        return no_sight(request, app, CHALLENGE);
+        return check_token(request, app, CHALLENGE);
     }
     Some(refused("log in, and send the token as Authorization: Bearer", CHALLENGE))
 }
 
-/// The refusal, where what is here is not for the caller.
-fn no_sight(request: &HttpRequest, app: &AppState, challenge: HeaderValue) -> Option<HttpResponse> {
-    let token = app.settings.metrics.token.as_ref()?;
-    let given = request.headers().get(AUTHORIZATION).and_then(given);
-    if given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into()) {
+/// The refusal if `metrics.token` is set and the request does not have it.
+fn check_token(request: &HttpRequest, app: &AppState, challenge: HeaderValue) -> Option<HttpResponse> {
+    let expected = app.settings.metrics.token.as_ref()?;
+    let given = request.headers().get(AUTHORIZATION).and_then(token);
+    if given.is_some_and(|given| given.ct_eq(expected.expose().as_bytes()).into()) {
         return None;
     }
-    Some(refused("metrics.token is wanted as a bearer token, or as the password of any name", challenge))
+    Some(refused("send metrics.token as a bearer token, or as the password of any username", challenge))
 }
 
 fn refused(detail: &str, challenge: HeaderValue) -> HttpResponse {
@@ -97,8 +95,8 @@ fn refused(detail: &str, challenge: HeaderValue) -> HttpResponse {
     refused
 }
 
-/// The token in a header, or what could be it.
-fn given(header: &HeaderValue) -> Option<Vec<u8>> {
+/// The bearer token or the Basic password in a header.
+fn token(header: &HeaderValue) -> Option<Vec<u8>> {
     let header = header.as_bytes();
     if let Some(token) = header.strip_prefix(b"Bearer ") {
         return Some(token.to_vec());
@@ -113,9 +111,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_token_is_taken_as_a_bearer_token_or_as_a_password() {
+    fn the_token_is_a_bearer_token_or_a_password() {
         let of =
-            |text: &str| given(&HeaderValue::from_str(text).unwrap()).map(|token| String::from_utf8(token).unwrap());
+            |text: &str| token(&HeaderValue::from_str(text).unwrap()).map(|token| String::from_utf8(token).unwrap());
         assert_eq!(of("Bearer s3cret").as_deref(), Some("s3cret"));
         assert_eq!(of(&format!("Basic {}", STANDARD.encode("me:s3:cret"))).as_deref(), Some("s3:cret"));
         for nothing in ["", "s3cret", "Basic", "Basic !", "Basic c2VjcmV0", "Digest x"] {

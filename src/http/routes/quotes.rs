@@ -1,4 +1,4 @@
-//! Quotes side by side, and which would win.
+//! Quotes of all venues for one swap, and the best of them.
 
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::openapi::{failures, requests};
+use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
 
-/// What each venue offers.
+/// The quotes of the venues.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Quotes {
+struct Quotes {
     token_in: String,
     token_out: String,
     amount_in: Decimal,
@@ -27,12 +29,23 @@ pub(in crate::http) struct Quotes {
     reason: String,
     quotes: Vec<QuoteView>,
     unavailable: Vec<UnavailableView>,
-    /// Whether the venues had been asked before this was asked; an order's quotes are always fresh.
+    /// Whether the quotes are from the cache. Orders never use cached quotes.
     cached: bool,
     age_ms: u64,
 }
 
-pub(in crate::http) async fn quotes(
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        get("/api/quotes", READ, quotes)
+            .named("getQuotes", "Get a quote of every venue")
+            .described("The best quote comes first, with the reason why it is the best. Orders never use these quotes.")
+            .takes(requests::of_quotes())
+            .answers::<Quotes>(200, "the quotes", "quotes")
+            .problems(failures()),
+    ]
+}
+
+async fn quotes(
     request: HttpRequest,
     app: web::Data<AppState>,
     caller: Caller,

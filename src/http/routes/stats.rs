@@ -1,4 +1,4 @@
-//! Figures: where orders stand, how long each stage takes, what fails. They belong to the engine, not to one client.
+//! Figures of the engine over the orders of all clients: counts by status, durations by stage, failures by code.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,29 @@ use crate::domain::tally::{DurationSummary, Stage, Tally};
 use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::caller::Caller;
+use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
 
-/// The figures.
+/// Figures since the start of the engine.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::http) struct Stats {
+struct Stats {
     uptime_seconds: u64,
     open: usize,
     running: usize,
     queue_depth: usize,
     stuck: usize,
-    /// Unfinished orders by where they stand, and those that ended since the start by how.
+    /// Unfinished orders by status, and orders that ended since the start by final status.
     orders: BTreeMap<&'static str, u64>,
-    /// The share that was confirmed among those that ended by themselves; nothing while none has.
+    /// Confirmed orders as a fraction of confirmed and failed orders; null if there are none.
     success_rate: Option<Decimal>,
-    /// Failed attempts since the start, by their code.
+    /// Failed attempts since the start, by code. The last attempt of a failed order is included.
     errors: BTreeMap<&'static str, u64>,
+    /// Durations of completed stages.
     stages: BTreeMap<&'static str, StageView>,
 }
 
-/// How long a stage takes, in milliseconds.
+/// Durations of a stage, in milliseconds.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Stage")]
@@ -44,36 +46,45 @@ struct StageView {
 }
 
 impl From<DurationSummary> for StageView {
-    fn from(spread: DurationSummary) -> Self {
+    fn from(summary: DurationSummary) -> Self {
         Self {
-            count: spread.count,
-            p50_ms: spread.p50.as_millis(),
-            p95_ms: spread.p95.as_millis(),
-            p99_ms: spread.p99.as_millis(),
+            count: summary.count,
+            p50_ms: summary.p50.as_millis(),
+            p95_ms: summary.p95.as_millis(),
+            p99_ms: summary.p99.as_millis(),
         }
     }
 }
 
-pub(in crate::http) async fn stats(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Stats>, Problem> {
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        get("/api/stats", READ, stats)
+            .named("getStats", "Get figures since the start")
+            .answers::<Stats>(200, "the figures", "stats")
+            .problems(["unavailable"]),
+    ]
+}
+
+async fn stats(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Stats>, Problem> {
     caller.may(Scope::Read)?;
     let queue_stats = app.service.queue_stats().await?;
-    let tally = app.service.tally();
+    let tally = app.metrics.tally();
     Ok(web::Json(Stats {
         uptime_seconds: app.started.elapsed().as_secs(),
         open: queue_stats.open,
         running: queue_stats.running,
         queue_depth: queue_stats.queued,
         stuck: queue_stats.stuck,
-        orders: Status::ALL.into_iter().map(|status| (status.name(), tally.standing(status))).collect(),
+        orders: Status::ALL.into_iter().map(|status| (status.name(), tally.orders(status))).collect(),
         success_rate: success_rate(&tally),
         errors: tally.failures().clone(),
-        stages: Stage::ALL.into_iter().map(|stage| (stage.name(), tally.spread(stage).into())).collect(),
+        stages: Stage::ALL.into_iter().map(|stage| (stage.name(), tally.times(stage).summary().into())).collect(),
     }))
 }
 
-/// A cancelled order is neither a success nor a failure.
+/// Cancelled orders are not counted: they are neither a success nor a failure.
 fn success_rate(tally: &Tally) -> Option<Decimal> {
-    let confirmed = Decimal::from(tally.standing(Status::Confirmed));
-    let ended = confirmed + Decimal::from(tally.standing(Status::Failed));
+    let confirmed = Decimal::from(tally.orders(Status::Confirmed));
+    let ended = confirmed + Decimal::from(tally.orders(Status::Failed));
     Some(confirmed.checked_div(ended)?.round_dp(4).normalize())
 }

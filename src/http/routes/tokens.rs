@@ -1,4 +1,4 @@
-//! The tokens that may be named by symbol.
+//! The tokens that an order can name by symbol.
 
 use actix_web::web;
 use schemars::JsonSchema;
@@ -8,15 +8,16 @@ use crate::domain::token::KnownToken;
 use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::caller::Caller;
+use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
 
-/// The tokens.
+/// The known tokens.
 #[derive(Serialize, JsonSchema)]
-pub(in crate::http) struct Tokens {
+struct Tokens {
     tokens: Vec<TokenView>,
 }
 
-/// A token.
+/// A known token.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Token")]
 struct TokenView {
@@ -25,7 +26,15 @@ struct TokenView {
     decimals: u8,
 }
 
-pub(in crate::http) async fn tokens(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Tokens>, Problem> {
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        get("/api/tokens", READ, tokens)
+            .named("getTokens", "List the tokens that an order can name by symbol")
+            .answers::<Tokens>(200, "the token list", "tokens"),
+    ]
+}
+
+async fn tokens(app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Tokens>, Problem> {
     caller.may(Scope::Read)?;
     let view = |KnownToken { token, .. }: &KnownToken| TokenView {
         symbol: token.symbol.as_deref().map(str::to_owned),

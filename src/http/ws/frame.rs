@@ -191,7 +191,7 @@ pub(in crate::http) struct ErrorReply<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
-    /// How many more fields are wrong than `errors` tells.
+    /// The number of invalid fields that `errors` does not list.
     #[serde(skip_serializing_if = "Option::is_none")]
     more_errors: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -101,7 +101,7 @@ async fn a_dry_run_shows_the_expected_swap_and_stores_nothing() {
         assert_eq!(answer.body["dexUsed"], answer.body["quotes"][0]["dex"]);
         assert_eq!(answer.body["expectedAmountOut"], answer.body["quotes"][0]["amountOut"]);
         assert_eq!(answer.body["fee"], answer.body["quotes"][0]["fee"]);
-        assert!(answer.body["summary"].as_str().unwrap().starts_with("1.5 SOL would bring about"), "{answer:?}");
+        assert!(answer.body["summary"].as_str().unwrap().starts_with("1.5 SOL would buy about"), "{answer:?}");
     }
     let number = |name: &str| by_body.body[name].as_str().unwrap().parse::<rust_decimal::Decimal>().unwrap();
     let exact = number("expectedAmountOut") * rust_decimal::Decimal::new(98, 2);
