@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, order};
+use crate::support::client::{Answer, Client, order};
 use crate::support::os::free_address;
 use crate::support::process::{SWIFT, Server};
 use crate::support::socket::Socket;
@@ -63,6 +63,50 @@ async fn a_method_that_is_not_allowed_is_answered_with_the_allowed_ones() {
     let server = Server::start(SWIFT);
     let answer = server.client.request("PUT", "/api/orders", &[], "").await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, GET, DELETE, HEAD")));
+}
+
+/// Calls every operation with a valid path, and compares each answer with what the document says.
+async fn call_every_operation(client: &Client, check: impl Fn(&str, &Value, &Answer)) {
+    let document = client.get("/api/openapi.json").await.body;
+    let id = uuid::Uuid::now_v7().to_string();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let path = path.replace("{id}", &id).replace("{file}", "start.js");
+            let answer = match (method.as_str(), path.as_str()) {
+                ("post", _) => client.post(&path, &json!({})).await,
+                ("get", "/api/orders/execute") => client.get(&format!("{path}?orderId={id}")).await,
+                _ => client.send(&method.to_uppercase(), &path, &[], String::new()).await.unwrap(),
+            };
+            check(&format!("{method} {path}"), operation, &answer);
+        }
+    }
+}
+
+#[actix::test]
+async fn every_operation_requires_the_credential_that_the_document_says() {
+    let settings = [("auth.required", "true"), ("metrics.token", "a-token-of-the-operator")];
+    let server = Server::start(SWIFT.into_iter().chain(settings));
+    call_every_operation(&server.client, |operation, document, answer| {
+        assert_eq!(answer.status == 401, document["security"] != json!([]), "{operation}: {answer:?}");
+    })
+    .await;
+}
+
+#[actix::test]
+async fn an_api_key_may_do_what_the_document_says_for_its_scope() {
+    let server = Server::start(SWIFT);
+    let alice = server.client.registered("alice").await;
+    for (scope, other) in [("read", "trade"), ("trade", "read")] {
+        let key = alice.post("/api/auth/keys", &json!({ "name": scope, "scopes": [scope] })).await.body;
+        let client = server.client.with(key["key"].as_str().unwrap());
+        call_every_operation(&client, |operation, document, answer| {
+            let needs = document["security"][0]["bearer"][0].as_str();
+            let refuses_keys = document["responses"]["403"].to_string().contains("login_required");
+            assert_eq!(answer.body["code"] == "missing_scope", needs == Some(other), "{operation}: {answer:?}");
+            assert_eq!(answer.body["code"] == "login_required", refuses_keys, "{operation}: {answer:?}");
+        })
+        .await;
+    }
 }
 
 #[actix::test]

@@ -2,6 +2,7 @@
 
 mod compatibility;
 mod documents;
+mod figures;
 mod hardening;
 mod idempotency;
 mod invalid_input;
