@@ -1,7 +1,7 @@
 //! HTTP and WebSocket. The wire types of requests and answers do not leave this module.
 //!
-//! [`operation`] describes one method at one path, [`routes`] has all of them. The server is configured from them here,
-//! and [`openapi`] makes the documents from them.
+//! An [`operation`] is one method at one path; [`routes`] lists all of them. From this list the server is configured, and
+//! [`openapi`] makes the documents.
 
 mod endpoint;
 mod extract;
@@ -40,9 +40,12 @@ use crate::redis::Cluster;
 use crate::service::orders::OrderService;
 use crate::service::quote_cache::QuoteCache;
 use crate::telemetry::metrics::Metrics;
+use endpoint::endpoints;
 use listeners::Listener;
 use middleware::guard::{self, RequestGuard};
 use middleware::request_id;
+use openapi::Documents;
+use operation::operations;
 use server::connections::{self, Connections};
 use server::descriptors;
 use ws::sessions::{Sessions, SocketHandle};
@@ -87,12 +90,14 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     let guard = RequestGuard::new(&settings, clients, operator, max_connections, app.metrics.clone());
     let guard = web::Data::new(guard);
     let app = web::Data::new(app);
+    let documents = web::Data::new(Documents::new(&routes::GROUPS));
     let connections = guard.connections.clone();
     let (watched, limit) = (Arc::downgrade(&connections), connections::patience(&settings.server));
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
             .app_data(guard.clone())
+            .app_data(documents.clone())
             .wrap(from_fn(guard::keep))
             .wrap(from_fn(request_id::give))
             .configure(configure)
@@ -116,7 +121,7 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
 }
 
 fn configure(config: &mut web::ServiceConfig) {
-    for endpoint in endpoint::endpoints(routes::operations()) {
+    for endpoint in endpoints(operations(&routes::GROUPS)) {
         config.service(endpoint);
     }
     config.default_service(web::to(problem::no_such_route));

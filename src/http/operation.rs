@@ -37,6 +37,22 @@ pub(super) struct Operation {
     pub(super) problems: Vec<&'static str>,
 }
 
+/// The operations under one tag of the documents.
+pub(super) struct Group {
+    pub(super) tag: &'static str,
+    pub(super) description: &'static str,
+    pub(super) operations: fn() -> Vec<Operation>,
+}
+
+/// The operations of all groups.
+pub(super) fn operations(groups: &[Group]) -> Vec<Operation> {
+    let tagged = |group: &Group| {
+        let tag = group.tag;
+        (group.operations)().into_iter().map(move |operation| Operation { tag, ..operation })
+    };
+    groups.iter().flat_map(tagged).collect()
+}
+
 /// Who may call an operation. The handler enforces it; a test calls every operation and compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {

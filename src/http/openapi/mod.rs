@@ -1,8 +1,8 @@
 //! The documents of the API: OpenAPI and a Postman collection for HTTP, AsyncAPI for the WebSockets, and a [`page`] that
 //! shows the OpenAPI document.
 //!
-//! OpenAPI is made from [`crate::http::routes`], from which the server is configured too; Postman is made from OpenAPI.
-//! The schemas of answers come from the types that are serialized.
+//! OpenAPI is made from the operations from which the server is configured too; Postman is made from OpenAPI. The schemas
+//! of answers come from the types that are serialized.
 
 mod asyncapi;
 mod document;
@@ -13,28 +13,70 @@ mod postman;
 mod problems;
 pub(super) mod requests;
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use serde_json::Value;
+use actix_web::web::Bytes;
 
+use crate::http::operation::Group;
 pub(super) use problems::failures;
 
-static OPENAPI: LazyLock<Value> = LazyLock::new(document::document);
-static OPENAPI_TEXT: LazyLock<String> = LazyLock::new(|| OPENAPI.to_string());
-static ASYNCAPI_TEXT: LazyLock<String> = LazyLock::new(|| asyncapi::document().to_string());
-static POSTMAN_TEXT: LazyLock<String> = LazyLock::new(|| postman::collection(&OPENAPI).to_string());
-
-/// The OpenAPI document.
-pub(super) fn openapi() -> &'static str {
-    &OPENAPI_TEXT
+/// The documents of a server. They are made when the first one is read.
+pub(super) struct Documents {
+    groups: &'static [Group],
+    texts: OnceLock<Texts>,
 }
 
-/// The AsyncAPI document.
-pub(super) fn asyncapi() -> &'static str {
-    &ASYNCAPI_TEXT
+struct Texts {
+    openapi: Bytes,
+    asyncapi: Bytes,
+    postman: Bytes,
 }
 
-/// The Postman collection.
-pub(super) fn postman() -> &'static str {
-    &POSTMAN_TEXT
+impl Documents {
+    /// The documents of these operations.
+    pub(super) fn new(groups: &'static [Group]) -> Self {
+        Self { groups, texts: OnceLock::new() }
+    }
+
+    /// The OpenAPI document.
+    pub(super) fn openapi(&self) -> Bytes {
+        self.texts().openapi.clone()
+    }
+
+    /// The AsyncAPI document.
+    pub(super) fn asyncapi(&self) -> Bytes {
+        self.texts().asyncapi.clone()
+    }
+
+    /// The Postman collection.
+    pub(super) fn postman(&self) -> Bytes {
+        self.texts().postman.clone()
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| {
+            let openapi = document::document(self.groups);
+            Texts {
+                postman: postman::collection(&openapi).to_string().into(),
+                openapi: openapi.to_string().into(),
+                asyncapi: asyncapi::document().to_string().into(),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::routes::GROUPS;
+
+    #[test]
+    fn no_description_has_the_link_syntax_of_rustdoc() {
+        let documents = Documents::new(&GROUPS);
+        for document in [documents.openapi(), documents.asyncapi(), documents.postman()] {
+            let text = std::str::from_utf8(&document).unwrap();
+            let link = text.find("[`").map(|start| text[start..].chars().take(80).collect::<String>());
+            assert_eq!(link, None);
+        }
+    }
 }

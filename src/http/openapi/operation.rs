@@ -65,19 +65,20 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Map<Stri
 
 /// Every code that the operation may answer with.
 fn problems_of(operation: &Operation) -> Vec<&'static str> {
-    let of_access: &[&[&str]] = match operation.access {
+    let of_access: &[&[&'static str]] = match operation.access {
         Access::Public => &[],
         Access::Scope(_) => &[problems::CREDENTIALS, &["missing_scope"]],
         Access::User => &[problems::CREDENTIALS],
         Access::Login => &[problems::CREDENTIALS, &["login_required"]],
         Access::Operator => &[&["unauthenticated"]],
     };
-    let of_query: &[&str] = if operation.is_api() { &["invalid_request", "credential_in_url"] } else { &[] };
-    let of_body = match operation.body {
+    let of_query: &[&'static str] = if operation.is_api() { &["invalid_request", "credential_in_url"] } else { &[] };
+    let of_body: &[&'static str] = match operation.body {
         Body::Ignored => &[],
         Body::Empty | Body::Json { .. } => problems::BODY,
     };
-    [&of_access.concat(), problems::BEFORE_ROUTING, of_query, of_body, &operation.problems].concat()
+    let of_access = of_access.concat();
+    [&of_access[..], problems::BEFORE_ROUTING, of_query, of_body, &operation.problems].concat()
 }
 
 fn success_response(

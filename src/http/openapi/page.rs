@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use utoipa_swagger_ui::Config;
 
-use crate::http::openapi::openapi;
 use crate::http::problem;
 
 /// The files of Swagger UI that the page loads.
@@ -20,21 +20,21 @@ pub(in crate::http) fn page() -> HttpResponse {
 }
 
 /// A file that the page loads.
-pub(in crate::http) fn file(request: &HttpRequest, name: &str) -> HttpResponse {
+pub(in crate::http) fn file(request: &HttpRequest, name: &str, openapi: Bytes) -> HttpResponse {
     match name {
-        "start.js" => answer("text/javascript; charset=utf-8", START.as_bytes().to_vec()),
+        "start.js" => answer("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())),
         // Served here too, because the operator's own address (`metrics.bind`) serves nothing else.
-        "openapi.json" => answer("application/json", openapi().as_bytes().to_vec()),
+        "openapi.json" => answer("application/json", openapi),
         _ if LOADED.contains(&name) => {
             let file = utoipa_swagger_ui::serve(name, Arc::new(Config::from("openapi.json"))).ok().flatten();
             let file = file.expect("the crate contains the files of Swagger UI");
-            answer(&file.content_type, file.bytes.into_owned())
+            answer(&file.content_type, file.bytes.into_owned().into())
         }
         _ => problem::nothing_at(request).error_response(),
     }
 }
 
-fn answer(content_type: &str, bytes: Vec<u8>) -> HttpResponse {
+fn answer(content_type: &str, bytes: Bytes) -> HttpResponse {
     HttpResponse::Ok().content_type(content_type).body(bytes)
 }
 

@@ -4,17 +4,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use crate::http::AppState;
-use crate::http::openapi::{self, page, requests};
+use crate::http::openapi::{Documents, page, requests};
 use crate::http::operation::{Access, Content, Operation, get};
 use crate::http::routes::operator;
 
 pub(super) fn operations() -> Vec<Operation> {
     let documents = [
-        get("/api/openapi.json", Access::Public, async || json_document(openapi::openapi()))
+        get("/api/openapi.json", Access::Public, openapi)
             .named("getOpenApi", "Get this document"),
-        get("/api/asyncapi.json", Access::Public, async || json_document(openapi::asyncapi()))
+        get("/api/asyncapi.json", Access::Public, asyncapi)
             .named("getAsyncApi", "Get the AsyncAPI document of the WebSockets"),
-        get("/api/postman.json", Access::Public, async || json_document(openapi::postman()))
+        get("/api/postman.json", Access::Public, postman)
             .named("getPostman", "Get the operations as a Postman collection"),
     ];
     let documents = documents.map(|operation| {
@@ -38,7 +38,19 @@ pub(super) fn operations() -> Vec<Operation> {
     documents.into_iter().chain(page).collect()
 }
 
-fn json_document(text: &'static str) -> HttpResponse {
+async fn openapi(documents: web::Data<Documents>) -> HttpResponse {
+    json_document(documents.openapi())
+}
+
+async fn asyncapi(documents: web::Data<Documents>) -> HttpResponse {
+    json_document(documents.asyncapi())
+}
+
+async fn postman(documents: web::Data<Documents>) -> HttpResponse {
+    json_document(documents.postman())
+}
+
+fn json_document(text: web::Bytes) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(text)
 }
 
@@ -46,6 +58,11 @@ async fn docs(request: HttpRequest, app: web::Data<AppState>) -> HttpResponse {
     operator::refuse_page(&request, &app).unwrap_or_else(page::page)
 }
 
-async fn docs_file(request: HttpRequest, app: web::Data<AppState>, file: web::Path<String>) -> HttpResponse {
-    operator::refuse_page(&request, &app).unwrap_or_else(|| page::file(&request, &file))
+async fn docs_file(
+    request: HttpRequest,
+    app: web::Data<AppState>,
+    documents: web::Data<Documents>,
+    file: web::Path<String>,
+) -> HttpResponse {
+    operator::refuse_page(&request, &app).unwrap_or_else(|| page::file(&request, &file, documents.openapi()))
 }

@@ -1,5 +1,5 @@
 //! The operations of the API, in one file per group, each beside its handler. The server and the documents are made from
-//! [`operations`].
+//! [`GROUPS`].
 
 mod auth;
 mod cancel_all;
@@ -15,17 +15,10 @@ pub(in crate::http) mod sockets;
 mod stats;
 mod tokens;
 
-use crate::http::operation::Operation;
+use crate::http::operation::Group;
 
-/// Operations under one tag of the OpenAPI document.
-pub(in crate::http) struct Group {
-    pub(in crate::http) tag: &'static str,
-    pub(in crate::http) description: &'static str,
-    operations: fn() -> Vec<Operation>,
-}
-
-/// Every group.
-pub(in crate::http) const GROUPS: [Group; 6] = [
+/// Every operation that is served, by group.
+pub(in crate::http) static GROUPS: [Group; 6] = [
     Group {
         tag: "orders",
         description: "Submit, read, follow and cancel orders.",
@@ -45,18 +38,7 @@ pub(in crate::http) const GROUPS: [Group; 6] = [
     Group {
         tag: "engine",
         description: "State and figures of the engine.",
-        operations: || {
-            [health::operations(), stats::operations(), operator::operations()].into_iter().flatten().collect()
-        },
+        operations: || [stats::operations(), health::operations(), operator::operations()].into_iter().flatten().collect(),
     },
     Group { tag: "documents", description: "Descriptions of this API.", operations: documents::operations },
 ];
-
-/// Every operation that is served.
-pub(in crate::http) fn operations() -> Vec<Operation> {
-    let tagged = |group: &Group| {
-        let tag = group.tag;
-        (group.operations)().into_iter().map(move |operation| Operation { tag, ..operation })
-    };
-    GROUPS.iter().flat_map(tagged).collect()
-}

@@ -1,5 +1,6 @@
 //! Upgrades to WebSocket. The sockets themselves are in [`crate::http::ws`].
 
+use crate::domain::id::OrderId;
 use crate::http::openapi::requests;
 use crate::http::operation::{Content, Operation, READ, socket};
 use crate::http::ws;
@@ -37,6 +38,6 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 /// The path of the socket for one order.
-pub(super) fn path_of(id: crate::domain::id::OrderId) -> String {
+pub(super) fn path_of(id: OrderId) -> String {
     ONE.replace("{id}", &id.to_string())
 }
