@@ -78,8 +78,8 @@ fn routes(operation: Operation) -> impl Iterator<Item = Route> {
     [Some(operation.route), operation.head].into_iter().flatten()
 }
 
-/// The rules of a path. They are checked after routing, because one path can be spelled in many ways and only the router
-/// knows which spellings match.
+/// The rules of a path. They are checked after routing, because one path can be spelled in many ways and only the
+/// router knows which spellings match.
 #[derive(Clone)]
 struct Rules {
     operator: bool,

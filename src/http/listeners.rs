@@ -68,8 +68,8 @@ fn bind_loopback(port: u16) -> io::Result<Vec<Listener>> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Listener> {
-    /// The most connections that wait to be accepted. If there are more, the system drops the final ACK of the handshake,
-    /// and a client that only reads afterwards never finds out.
+    /// The most connections that wait to be accepted. If there are more, the system drops the final ACK of the
+    /// handshake, and a client that only reads afterwards never finds out.
     const BACKLOG: i32 = 4_096;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // As the standard library does: old connections of an earlier process do not block the port.

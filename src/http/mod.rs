@@ -1,7 +1,7 @@
 //! HTTP and WebSocket. The wire types of requests and answers do not leave this module.
 //!
-//! An [`operation`] is one method at one path; [`routes`] lists all of them. From this list the server is configured, and
-//! [`openapi`] makes the documents.
+//! An [`operation`] is one method at one path; [`routes`] lists all of them. From this list the server is configured,
+//! and [`openapi`] makes the documents.
 
 mod endpoint;
 mod extract;
@@ -103,8 +103,8 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
             .configure(configure)
     })
     .workers(settings.server.workers)
-    // A connection beyond the maximum is accepted and closed (see `connections`). The server itself would leave it waiting
-    // without an answer.
+    // A connection beyond the maximum is accepted and closed (see `connections`). The server itself would leave it
+    // waiting without an answer.
     .max_connections((max_connections + descriptors::REFUSED_AT_ONCE).div_ceil(settings.server.workers))
     .keep_alive(settings.server.keep_alive)
     .client_request_timeout(settings.server.head_timeout)

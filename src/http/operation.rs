@@ -1,7 +1,7 @@
 //! An operation of the API: one method at one path.
 //!
-//! Each operation is one value, written in [`crate::http::routes`]. The server routes by it, and the OpenAPI document and
-//! the Postman collection are made from it, so what is served and what is documented cannot differ.
+//! Each operation is one value, written in [`crate::http::routes`]. The server routes by it, and the OpenAPI document
+//! and the Postman collection are made from it, so what is served and what is documented cannot differ.
 
 use actix_web::http::Method;
 use actix_web::{FromRequest, Handler, Responder, Route, web};

@@ -40,7 +40,9 @@ pub(super) fn warnings(order: &OrderRequest, quote: Option<&Quote>) -> Vec<Strin
             format!("{} quotes {quoted} {token}, and the minimum output is {floor} {token}", quote.venue)
         }
         None => match order.min_amount_out {
-            Some(minimum) => format!("the minimum output is {} {token} (minAmountOut)", minimum.to_decimal(token.decimals)),
+            Some(minimum) => {
+                format!("the minimum output is {} {token} (minAmountOut)", minimum.to_decimal(token.decimals))
+            }
             None => format!("there is no quote yet, so the minimum output in {token} is not known"),
         },
     };
@@ -74,8 +76,8 @@ mod tests {
         assert_eq!(
             warnings(&wide("0.5"), Some(&quote)),
             [
-                "with a slippage of 0.5 the order may lose up to 50 % of its quote: meteora quotes 150.000001 USDC, and \
-                 the minimum output is 75.000001 USDC"
+                "with a slippage of 0.5 the order may lose up to 50 % of its quote: meteora quotes 150.000001 USDC, \
+                 and the minimum output is 75.000001 USDC"
             ]
         );
         let unknown = warnings(&wide("0.050001"), None);

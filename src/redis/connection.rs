@@ -99,7 +99,8 @@ impl RedisConnection {
             ErrorKind::Io => "redis cannot be reached".to_owned(),
             _ => {
                 let category = error.category().to_owned();
-                // The error of a pipeline has a code only for well-known errors, so the code of the first reply is taken.
+                // The error of a pipeline has a code only for well-known errors, so the code of the first reply is
+                // taken.
                 let refusals = error.into_server_errors();
                 let code = refusals.iter().flat_map(|refusals| refusals.iter()).next().map(|(_, first)| first.code());
                 format!("redis refuses the engine: {}", code.unwrap_or(&category))

@@ -66,7 +66,8 @@ impl Publisher {
         }
     }
 
-    /// Runs the health check. One success marks Redis as usable; one failure is retried before Redis is marked unusable.
+    /// Runs the health check. One success marks Redis as usable; one failure is retried before Redis is marked
+    /// unusable.
     async fn probe(&self) {
         match self.connection.trouble() {
             Some(_) => self.connection.probe().await,
@@ -117,7 +118,8 @@ impl Publisher {
             Announcement::Order { id, request, fresh, last, signature } => {
                 let (status, active) = (format!("order:{id}:status"), format!("order:{id}:active"));
                 let current = (self.renderers.status)(last, *signature);
-                // The keys come before the updates: a subscriber that reads a key after an update must find the new value.
+                // The keys come before the updates: a subscriber that reads a key after an update must find the new
+                // value.
                 if last.status.is_final() {
                     to.pset_ex(status, current, millis(self.settings.status_ttl)).ignore();
                     to.del(active).ignore();

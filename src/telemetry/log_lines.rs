@@ -1,8 +1,8 @@
 //! A bounded queue of log lines and the thread that writes them. Logging never blocks and never fails.
 //!
-//! A line is dropped and counted if the queue is full (the reader has stalled) or if it cannot be written (the reader is
-//! gone, or the disk is full). `tracing-appender` does the same, but it prints from its `Drop`, which panics or blocks in
-//! these cases, and it does not count lines that could not be written.
+//! A line is dropped and counted if the queue is full (the reader has stalled) or if it cannot be written (the reader
+//! is gone, or the disk is full). `tracing-appender` does the same, but it prints from its `Drop`, which panics or
+//! blocks in these cases, and it does not count lines that could not be written.
 
 use std::io::{self, Write};
 use std::sync::Arc;

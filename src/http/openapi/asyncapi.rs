@@ -68,11 +68,12 @@ fn channel(address: &str, description: &str, messages: &[String]) -> Value {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
         (name, parameter["schema"].clone())
     });
+    let query = Value::Object(query.collect());
     let mut channel = json!({
         "address": address,
         "description": description,
         "messages": Value::Object(messages.collect()),
-        "bindings": { "ws": { "method": "GET", "query": { "type": "object", "properties": Value::Object(query.collect()) } } },
+        "bindings": { "ws": { "method": "GET", "query": { "type": "object", "properties": query } } },
     });
     if address.contains("{id}") {
         channel["parameters"] = json!({ "id": { "description": "The id of the order." } });
@@ -91,7 +92,9 @@ fn sent(generator: &mut SchemaGenerator) -> Map<String, Value> {
     let order_id = example("order")["orderId"].clone();
     let about = json!({ "orderId": order_id });
     let channel = json!({ "channel": "orders", "openOrders": 3 });
-    let whole = json!({ "orderId": order_id, "status": "pending", "created": true, "warnings": [], "order": example("submitted")["order"] });
+    let submitted = example("submitted")["order"].clone();
+    let submitted =
+        json!({ "orderId": order_id, "status": "pending", "created": true, "warnings": [], "order": submitted });
     let cancelled = json!({ "orderId": order_id, "status": "cancelled", "order": example("cancelled")["order"] });
     let wrong = json!({ "code": "invalid_request", "message": "orderId: must be a UUID", "retryable": false,
         "errors": [{ "field": "orderId", "message": "must be a UUID" }] });
@@ -104,10 +107,10 @@ fn sent(generator: &mut SchemaGenerator) -> Map<String, Value> {
         messages.insert(name.to_owned(), message(name, summary, schema, &example));
     }
     for (name, r#type, summary, what, example) in [
-        ("subscribed", "subscribed", "The subscription to an order, or to all orders, has started", followed.clone(), channel),
-        ("unsubscribed", "unsubscribed", "The subscription has ended", followed, about),
+        ("subscribed", "subscribed", "A subscription to one or all orders has started", followed.clone(), channel),
+        ("unsubscribed", "unsubscribed", "A subscription has ended", followed, about),
         ("pong", "pong", "The answer to a ping", json!({}), json!({})),
-        ("orderSubmitted", "order:submitted", "The order is accepted", schema::<OrderSnapshot>(generator), whole),
+        ("orderSubmitted", "order:submitted", "The order is accepted", schema::<OrderSnapshot>(generator), submitted),
         ("orderDryRun", "order:dry_run", "The result of a dry run", schema::<DryRun>(generator), example("dryRun")),
         ("orderCancelled", "order:cancelled", "The order is cancelled", schema::<OrderSnapshot>(generator), cancelled),
         ("error", "error", "The request failed", schema::<ErrorReply<'_>>(generator), wrong),

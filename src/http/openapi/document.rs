@@ -52,7 +52,7 @@ pub(super) fn generator() -> SchemaGenerator {
 fn headers() -> Value {
     json!({
         "x-request-id": {
-            "description": "Identifies the request in answers and logs. It is the x-request-id of the request if that has this form.",
+            "description": "Identifies the request in answers and logs: the x-request-id of the request, if it is valid.",
             "required": true,
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$" },
         },
@@ -74,7 +74,7 @@ fn headers() -> Value {
             "schema": { "type": "string" },
             "example": "\"requests\";q=1000;w=2",
         },
-        "www-authenticate": { "description": "The schemes of authentication that are accepted.", "schema": { "type": "string" } },
+        "www-authenticate": { "description": "The accepted authentication schemes.", "schema": { "type": "string" } },
         "cache-control": { "description": "Whether the answer may be kept.", "schema": { "type": "string" } },
     })
 }

@@ -1,8 +1,8 @@
-//! The documents of the API: OpenAPI and a Postman collection for HTTP, AsyncAPI for the WebSockets, and a [`page`] that
-//! shows the OpenAPI document.
+//! The documents of the API: OpenAPI and a Postman collection for HTTP, AsyncAPI for the WebSockets, and a [`page`]
+//! that shows the OpenAPI document.
 //!
-//! OpenAPI is made from the operations from which the server is configured too; Postman is made from OpenAPI. The schemas
-//! of answers come from the types that are serialized.
+//! OpenAPI is made from the operations from which the server is configured too; Postman is made from OpenAPI. The
+//! schemas of answers come from the types that are serialized.
 
 mod asyncapi;
 mod document;

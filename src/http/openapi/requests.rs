@@ -11,7 +11,7 @@ use crate::http::openapi::page;
 pub(super) fn schemas() -> Map<String, Value> {
     let Value::Object(schemas) = json!({
         "Amount": {
-            "description": "An exact amount in whole tokens: a decimal string, or a number, whose digits are used as they are written.",
+            "description": "An exact amount in whole tokens: a decimal string, or a number, used digit by digit.",
             "anyOf": [
                 { "type": "string", "pattern": NUMBER, "maxLength": 128 },
                 { "type": "number", "exclusiveMinimum": 0 },
@@ -30,11 +30,11 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "tokenOut": token("The token to buy"),
                 "amountIn": nullable("Amount", "The amount to sell."),
                 "amount": nullable("Amount", "An alternative name of amountIn."),
-                "minAmountOut": nullable("Amount", "The minimum output, for every attempt and independent of the quotes."),
+                "minAmountOut": nullable("Amount", "The minimum output of every attempt, independent of quotes."),
                 "slippage": slippage(),
                 "maxPriceImpact": {
-                    "description": "The maximum price impact of the order, as a fraction with at most six decimals. The \
-                                    default is the setting orders.max_price_impact.",
+                    "description": "The maximum price impact of the order, as a fraction with at most six decimals. \
+                                    The default is the setting orders.max_price_impact.",
                     "anyOf": [
                         { "type": "number", "minimum": 0.000001, "maximum": 1 },
                         { "type": "string", "pattern": NUMBER },
@@ -195,8 +195,8 @@ pub(in crate::http) fn of_submit() -> [Value; 2] {
         parameter(
             "header",
             "Idempotency-Key",
-            "An id that the client chooses. A submit with the same key answers 200 with the same order. Keys are kept for \
-             at least 24 hours. If clientOrderId is present too, both must be equal.",
+            "An id that the client chooses. A submit with the same key answers 200 with the same order. Keys are kept \
+             for at least 24 hours. If clientOrderId is present too, both must be equal.",
             client_key(),
         ),
         query("dryRun", "The same as the field dryRun.", json!({ "type": "boolean" })),
@@ -212,10 +212,10 @@ pub(in crate::http) fn of_list() -> Vec<Value> {
         query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
         query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
         query("clientOrderId", "Only the order with this clientOrderId.", client_key()),
-        query("from", "Only orders accepted at this time or later.", json!({ "type": "string", "format": "date-time" })),
+        query("from", "Only orders accepted at or after this time.", json!({ "type": "string", "format": "date-time" })),
         query("to", "Only orders accepted before this time.", json!({ "type": "string", "format": "date-time" })),
         query("cursor", "The nextCursor of the previous page.", json!({ "type": "string", "format": "uuid" })),
-        query("limit", "The maximum number of orders.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
+        query("limit", "The page size.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),
     ]
 }
 

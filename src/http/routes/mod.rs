@@ -1,5 +1,5 @@
-//! The operations of the API, in one file per group, each beside its handler. The server and the documents are made from
-//! [`GROUPS`].
+//! The operations of the API, in one file per group, each beside its handler. The server and the documents are made
+//! from [`GROUPS`].
 
 mod auth;
 mod cancel_all;

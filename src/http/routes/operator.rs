@@ -1,7 +1,7 @@
 //! What only the operator needs: the metrics, and the check that protects them and the page at `/docs`.
 //!
-//! With `metrics.token` they require that token. With `metrics.bind` they are served at an address of their own. Without
-//! either, `/docs` is public, and the metrics are for every caller that the API accepts.
+//! With `metrics.token` they require that token. With `metrics.bind` they are served at an address of their own.
+//! Without either, `/docs` is public, and the metrics are for every caller that the API accepts.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
@@ -68,8 +68,8 @@ pub(super) fn refuse_page(request: &HttpRequest, app: &AppState) -> Option<HttpR
     check_token(request, app, PAGE_CHALLENGE)
 }
 
-/// The refusal if the caller may not see the metrics. They reveal more than the page, so with `auth.required` the caller
-/// must be a user or the operator.
+/// The refusal if the caller may not see the metrics. They reveal more than the page, so with `auth.required` the
+/// caller must be a user or the operator.
 fn refuse_metrics(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
     let settings = &app.settings.metrics;
     let is_open = settings.token.is_some() || settings.bind.is_some() || !app.auth.required();

@@ -18,8 +18,8 @@ use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
 use crate::store::ListFilter;
 
-/// A page of a list; `nextCursor` is the `cursor` of the next page. A page may hold fewer orders than its limit, or none,
-/// and still have a next page: with filters that few orders pass, the search for one page is bounded.
+/// A page of a list; `nextCursor` is the `cursor` of the next page. A page may hold fewer orders than its limit, or
+/// none, and still have a next page: with filters that few orders pass, the search for one page is bounded.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PageView {
