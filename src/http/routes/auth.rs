@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, rt, web};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::auth::{AuthError, Identity, Login};
 use crate::domain::secret::Secret;
@@ -147,11 +148,11 @@ async fn log_out(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (credential, expires_at) = token_of(caller.identity()?)?;
+    let LoggedIn { token, expires_at, .. } = LoggedIn::of(caller)?;
     body::read_nothing(&request, payload).await?;
     uncancelled(async move {
-        app.auth.revoke_token(credential, expires_at).await?;
-        app.sessions.sign_out(credential);
+        app.auth.revoke_token(token, expires_at).await?;
+        app.sessions.sign_out(token);
         Ok(())
     })
     .await?;
@@ -187,16 +188,23 @@ fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse
     })
 }
 
-/// The login token of an identity. An API key cannot manage the account.
-pub(super) fn token_of(identity: Identity) -> Result<(uuid::Uuid, DateTime<Utc>), Problem> {
-    let credential = identity.credential;
-    credential.expires_at.map(|expires_at| (credential.id, expires_at)).ok_or_else(|| {
-        Problem::new(
-            StatusCode::FORBIDDEN,
-            "login_required",
-            "an API key cannot do this; log in with name and password",
-        )
-    })
+/// A caller with a login token.
+pub(super) struct LoggedIn {
+    pub(super) user: UserId,
+    token: Uuid,
+    expires_at: DateTime<Utc>,
+}
+
+impl LoggedIn {
+    /// Refuses an API key: it cannot manage the account.
+    pub(super) fn of(caller: Caller) -> Result<Self, Problem> {
+        let Identity { user, credential, .. } = caller.identity()?;
+        let Some(expires_at) = credential.expires_at else {
+            let detail = "an API key cannot do this; log in with name and password";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail));
+        };
+        Ok(Self { user, token: credential.id, expires_at })
+    }
 }
 
 /// Runs work to its end, even if the client disconnects, because half of it must not be done.

@@ -12,7 +12,7 @@ use crate::http::extract::caller::Caller;
 use crate::http::openapi::requests;
 use crate::http::operation::{Access, Body, Operation, delete, get, post};
 use crate::http::problem::Problem;
-use crate::http::routes::auth::{OkView, token_of, uncancelled};
+use crate::http::routes::auth::{LoggedIn, OkView, uncancelled};
 
 /// An API key, without the key itself.
 #[derive(Serialize, JsonSchema)]
@@ -83,18 +83,16 @@ async fn create_key(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
+    let LoggedIn { user, .. } = LoggedIn::of(caller)?;
     let NewKey { name, scopes } = body::parse_new_key(&body::read(&request, payload).await?)?;
-    let (key, text) = uncancelled(async move { app.auth.create_key(identity.user, name, scopes).await }).await?;
+    let (key, text) = uncancelled(async move { app.auth.create_key(user, name, scopes).await }).await?;
     let view = NewKeyView { success: true, key: text.expose(), about: KeyView::of(&key) };
     Ok(HttpResponse::Created().json(view))
 }
 
 async fn keys(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
-    let keys = app.auth.keys(identity.user).await?;
+    let LoggedIn { user, .. } = LoggedIn::of(caller)?;
+    let keys = app.auth.keys(user).await?;
     Ok(HttpResponse::Ok().json(KeysView { keys: keys.iter().map(KeyView::of).collect() }))
 }
 
@@ -105,12 +103,11 @@ async fn revoke_key(
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let identity = caller.identity()?;
-    token_of(identity)?;
+    let LoggedIn { user, .. } = LoggedIn::of(caller)?;
     let id: KeyId = id.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))?;
     body::read_nothing(&request, payload).await?;
     uncancelled(async move {
-        app.auth.revoke_key(identity.user, id).await?;
+        app.auth.revoke_key(user, id).await?;
         app.sessions.sign_out(id.0);
         Ok(())
     })
