@@ -48,7 +48,8 @@ impl HttpServiceFactory for Endpoint {
             response.headers_mut().insert(ALLOW, allowed.clone());
             async move { response }
         };
-        let resource = self.operations.into_iter().flat_map(routes).fold(web::resource(path), |all, one| all.route(one));
+        let resource =
+            self.operations.into_iter().flat_map(routes).fold(web::resource(path), |all, one| all.route(one));
         let counted = resource.default_service(web::to(wrong_method)).wrap_fn(move |request, route| {
             let metrics = request.app_data::<web::Data<AppState>>().map(|app| app.metrics.clone());
             let (begun, method, revalidated) = (Instant::now(), method_name(request.method()), rules.revalidated);

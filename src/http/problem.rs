@@ -180,7 +180,8 @@ impl Problem {
 
     /// The engine cannot answer at the moment.
     pub fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the engine cannot answer at the moment").retry_after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the engine cannot answer at the moment")
+            .retry_after(1)
     }
 }
 

@@ -75,10 +75,8 @@ mod tests {
         };
         assert_eq!(
             warnings(&wide("0.5"), Some(&quote)),
-            [
-                "with a slippage of 0.5 the order may lose up to 50 % of its quote: meteora quotes 150.000001 USDC, \
-                 and the minimum output is 75.000001 USDC"
-            ]
+            ["with a slippage of 0.5 the order may lose up to 50 % of its quote: meteora quotes 150.000001 USDC, \
+                 and the minimum output is 75.000001 USDC"]
         );
         let unknown = warnings(&wide("0.050001"), None);
         assert!(unknown[0].contains("5.0001 %") && unknown[0].contains("there is no quote yet"), "{unknown:?}");

@@ -72,7 +72,8 @@ impl Cluster {
         connection.probe().await;
         let (queue, waiting) = mpsc::channel(Self::CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let publisher = Publisher { connection: connection.clone(), waiting, dropped: dropped.clone(), settings, renderers };
+        let publisher =
+            Publisher { connection: connection.clone(), waiting, dropped: dropped.clone(), settings, renderers };
         tokio::spawn(publisher.run());
         Self { connection, queue, dropped }
     }
@@ -93,7 +94,11 @@ impl Cluster {
 
     /// Why announcements are not published, if they are not.
     pub fn trouble(&self) -> Option<String> {
-        if self.queue.is_closed() { Some("the redis publisher has stopped".to_owned()) } else { self.connection.trouble() }
+        if self.queue.is_closed() {
+            Some("the redis publisher has stopped".to_owned())
+        } else {
+            self.connection.trouble()
+        }
     }
 
     /// Announcements dropped since the start, because the queue was full or Redis was not usable.

@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn every_operation_has_a_unique_name_and_every_link_leads_to_one() {
         let document = document(&GROUPS);
-        let names: Vec<_> = documented(&document).map(|(_, _, object)| object["operationId"].as_str().unwrap()).collect();
+        let names: Vec<_> =
+            documented(&document).map(|(_, _, object)| object["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         for (path, _, object) in documented(&document) {
             assert_ne!(object["summary"], "", "{path}");

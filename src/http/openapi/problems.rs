@@ -134,11 +134,7 @@ const KINDS: &[ProblemKind] = &[
         503,
         "it is not known yet whether the order was stored: get it, or submit it again with the same key",
     ),
-    kind(
-        "order_unreadable",
-        503,
-        "this version cannot read the stored order; the operator has to repair it",
-    ),
+    kind("order_unreadable", 503, "this version cannot read the stored order; the operator has to repair it"),
 ];
 
 #[cfg(test)]
@@ -182,7 +178,8 @@ mod tests {
         // Problems of a method that no operation has, and of a WebSocket, which the AsyncAPI document describes.
         let undocumented = ["method_not_allowed", "rate_limited", "already_subscribed", "too_many_subscriptions"];
         found.retain(|(_, code)| !undocumented.contains(&code.as_str()));
-        let documented: BTreeSet<_> = KINDS.iter().chain(FAILURES).map(|kind| (kind.status, kind.code.to_owned())).collect();
+        let documented: BTreeSet<_> =
+            KINDS.iter().chain(FAILURES).map(|kind| (kind.status, kind.code.to_owned())).collect();
         let missing: Vec<_> = found.difference(&documented).collect();
         assert!(missing.is_empty() && found.len() > 20, "{missing:?} of {found:?}");
     }

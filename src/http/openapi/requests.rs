@@ -212,7 +212,11 @@ pub(in crate::http) fn of_list() -> Vec<Value> {
         query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
         query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
         query("clientOrderId", "Only the order with this clientOrderId.", client_key()),
-        query("from", "Only orders accepted at or after this time.", json!({ "type": "string", "format": "date-time" })),
+        query(
+            "from",
+            "Only orders accepted at or after this time.",
+            json!({ "type": "string", "format": "date-time" }),
+        ),
         query("to", "Only orders accepted before this time.", json!({ "type": "string", "format": "date-time" })),
         query("cursor", "The nextCursor of the previous page.", json!({ "type": "string", "format": "uuid" })),
         query("limit", "The page size.", json!({ "type": "integer", "minimum": 1, "maximum": 200, "default": 50 })),

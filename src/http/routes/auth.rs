@@ -82,13 +82,17 @@ pub(super) fn operations() -> Vec<Operation> {
             .described("WebSockets that were opened with the token are closed.")
             .body(Body::Empty)
             .answers::<OkView>(200, "the token is revoked", "done"),
-        get("/api/auth/me", Access::User, me)
-            .named("getMe", "Get the caller")
-            .answers::<UserView<'_>>(200, "the user, and the scopes of the credential", "user"),
+        get("/api/auth/me", Access::User, me).named("getMe", "Get the caller").answers::<UserView<'_>>(
+            200,
+            "the user, and the scopes of the credential",
+            "user",
+        ),
         post("/api/auth/ticket", Access::User, ticket)
             .named("createTicket", "Create a ticket, which opens one WebSocket")
-            .described("For browsers, which cannot send a header with an upgrade: open the WebSocket with `?ticket=` \
-                        within 30 seconds.")
+            .described(
+                "For browsers, which cannot send a header with an upgrade: open the WebSocket with `?ticket=` \
+                        within 30 seconds.",
+            )
             .body(Body::Empty)
             .answers::<TicketView<'_>>(201, "the ticket", "ticket")
             .problems(["too_many_tickets"]),
@@ -102,11 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 /// Logs in, or creates the account if it does not exist.
-async fn enter(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+async fn enter(request: HttpRequest, app: web::Data<AppState>, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
     Ok(logged_in(&app.auth.enter(name, password, address(&request)).await?))
 }
@@ -208,7 +208,9 @@ impl LoggedIn {
 }
 
 /// Runs work to its end, even if the client disconnects, because half of it must not be done.
-pub(super) async fn uncancelled<T: 'static>(work: impl Future<Output = Result<T, AuthError>> + 'static) -> Result<T, AuthError> {
+pub(super) async fn uncancelled<T: 'static>(
+    work: impl Future<Output = Result<T, AuthError>> + 'static,
+) -> Result<T, AuthError> {
     rt::spawn(work).await.unwrap_or(Err(AuthError::Unavailable))
 }
 
@@ -219,11 +221,9 @@ fn address(request: &HttpRequest) -> IpAddr {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let (status, code, detail) = match error {
-            AuthError::InvalidCredential => (
-                StatusCode::UNAUTHORIZED,
-                "invalid_token",
-                "the token, API key or ticket is not valid, or has expired",
-            ),
+            AuthError::InvalidCredential => {
+                (StatusCode::UNAUTHORIZED, "invalid_token", "the token, API key or ticket is not valid, or has expired")
+            }
             AuthError::InvalidLogin => {
                 (StatusCode::UNAUTHORIZED, "invalid_credentials", "no user has this name and password")
             }
@@ -232,11 +232,9 @@ impl From<AuthError> for Problem {
             }
             AuthError::UnknownKey => (StatusCode::NOT_FOUND, "key_not_found", "there is no such API key"),
             AuthError::NameTaken => (StatusCode::CONFLICT, "username_taken", "this username is taken"),
-            AuthError::TooManyKeys => (
-                StatusCode::CONFLICT,
-                "too_many_keys",
-                "this user has the maximum number of API keys; revoke one",
-            ),
+            AuthError::TooManyKeys => {
+                (StatusCode::CONFLICT, "too_many_keys", "this user has the maximum number of API keys; revoke one")
+            }
             AuthError::TooManyAttempts(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_attempts",

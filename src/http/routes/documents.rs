@@ -10,8 +10,7 @@ use crate::http::routes::operator;
 
 pub(super) fn operations() -> Vec<Operation> {
     let documents = [
-        get("/api/openapi.json", Access::Public, openapi)
-            .named("getOpenApi", "Get this document"),
+        get("/api/openapi.json", Access::Public, openapi).named("getOpenApi", "Get this document"),
         get("/api/asyncapi.json", Access::Public, asyncapi)
             .named("getAsyncApi", "Get the AsyncAPI document of the WebSockets"),
         get("/api/postman.json", Access::Public, postman)
@@ -25,9 +24,11 @@ pub(super) fn operations() -> Vec<Operation> {
     let any = json!({ "schema": {} });
     let files = json!({ "text/css": any, "text/javascript": any, "application/json": any });
     let page = [
-        get("/docs", Access::Operator, docs)
-            .named("getDocs", "Get a page that shows this document")
-            .answers_with(200, "the page", Content::Other(html)),
+        get("/docs", Access::Operator, docs).named("getDocs", "Get a page that shows this document").answers_with(
+            200,
+            "the page",
+            Content::Other(html),
+        ),
         get("/docs/{file}", Access::Operator, docs_file)
             .named("getDocsFile", "Get a file of that page")
             .revalidated()

@@ -114,12 +114,10 @@ mod tests {
             latency_ms: 1,
             quoted_at: DateTime::UNIX_EPOCH,
         };
-        let decision = RoutingDecision { quotes: vec![quote], unavailable: vec![], reason: "the only quote".to_owned() };
+        let decision =
+            RoutingDecision { quotes: vec![quote], unavailable: vec![], reason: "the only quote".to_owned() };
         let view = DryRun::of(&request(), &Ok(decision));
-        assert_eq!(
-            view.summary,
-            "1 SOL would buy about 150 USDC at meteora after a fee of 0.45, and at least 148.5"
-        );
+        assert_eq!(view.summary, "1 SOL would buy about 150 USDC at meteora after a fee of 0.45, and at least 148.5");
         assert!(view.success && view.error.is_none());
         let dry = Failure::new(FailureCode::NoLiquidity, "raydium has no liquidity for this size");
         let view = DryRun::of(&request(), &Err(dry));

@@ -30,9 +30,11 @@ pub(super) fn operations() -> Vec<Operation> {
         get(path, Access::Public, health).answers::<Health>(200, "the state, also if it is unavailable", "health")
     });
     let [live_root, live_api] = LIVE.map(|path| {
-        get(path, Access::Public, live)
-            .answers::<LiveView>(200, "the process works", "live")
-            .answers::<LiveView>(503, "the process has to be restarted", "notLive")
+        get(path, Access::Public, live).answers::<LiveView>(200, "the process works", "live").answers::<LiveView>(
+            503,
+            "the process has to be restarted",
+            "notLive",
+        )
     });
     let [ready_root, ready_api] = READY.map(|path| {
         get(path, Access::Public, ready)

@@ -22,7 +22,9 @@ pub(in crate::http) static GROUPS: [Group; 6] = [
     Group {
         tag: "orders",
         description: "Submit, read, follow and cancel orders.",
-        operations: || [orders::operations(), order_list::operations(), cancel_all::operations()].into_iter().flatten().collect(),
+        operations: || {
+            [orders::operations(), order_list::operations(), cancel_all::operations()].into_iter().flatten().collect()
+        },
     },
     Group {
         tag: "market",
@@ -38,7 +40,9 @@ pub(in crate::http) static GROUPS: [Group; 6] = [
     Group {
         tag: "engine",
         description: "State and figures of the engine.",
-        operations: || [stats::operations(), health::operations(), operator::operations()].into_iter().flatten().collect(),
+        operations: || {
+            [stats::operations(), health::operations(), operator::operations()].into_iter().flatten().collect()
+        },
     },
     Group { tag: "documents", description: "Descriptions of this API.", operations: documents::operations },
 ];

@@ -29,9 +29,11 @@ const PAGE_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic real
 pub(super) fn operations() -> Vec<Operation> {
     let text = json!({ "application/openmetrics-text": { "schema": { "type": "string" } } });
     vec![
-        get("/metrics", Access::Operator, metrics)
-            .named("getMetrics", "Get the metrics, for Prometheus")
-            .answers_with(200, "the metrics as OpenMetrics text", Content::Other(text)),
+        get("/metrics", Access::Operator, metrics).named("getMetrics", "Get the metrics, for Prometheus").answers_with(
+            200,
+            "the metrics as OpenMetrics text",
+            Content::Other(text),
+        ),
     ]
 }
 

@@ -35,9 +35,11 @@ struct PageView {
 
 pub(super) fn operations() -> Vec<Operation> {
     let all = [
-        get("/api/orders", READ, list)
-            .named("listOrders", "List the orders of the caller")
-            .answers::<PageView>(200, "a page of orders, the newest first", "page"),
+        get("/api/orders", READ, list).named("listOrders", "List the orders of the caller").answers::<PageView>(
+            200,
+            "a page of orders, the newest first",
+            "page",
+        ),
         get("/api/orders/history", READ, history)
             .named("listHistory", "List the orders of the caller, at an alternative path")
             .answers::<PageView>(200, "a page of orders, the newest first", "history"),
@@ -45,20 +47,12 @@ pub(super) fn operations() -> Vec<Operation> {
     all.into_iter().map(|operation| operation.takes(requests::of_list()).problems(["unavailable"])).collect()
 }
 
-async fn list(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    caller: Caller,
-) -> Result<HttpResponse, Problem> {
+async fn list(request: HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(page(&request, &app, caller, None).await?))
 }
 
 /// The same list with `success`, which some clients require.
-async fn history(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    caller: Caller,
-) -> Result<HttpResponse, Problem> {
+async fn history(request: HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(page(&request, &app, caller, Some(true)).await?))
 }
 
@@ -94,13 +88,15 @@ pub(in crate::http) fn filter(query: &str, tokens: &TokenList) -> Result<ListFil
         _ => Err(format!("must be a whole number from 1 to {MAX_LIMIT}")),
     });
     let filter = ListFilter {
-        status: form.take_one_of(&["status"], |text| Status::from_name(text).ok_or_else(|| "is not a status".to_owned())),
+        status: form
+            .take_one_of(&["status"], |text| Status::from_name(text).ok_or_else(|| "is not a status".to_owned())),
         token_in: form.take_one_of(&["tokenIn"], mint),
         token_out: form.take_one_of(&["tokenOut"], mint),
         client_order_id: form.take_one_of(&["clientOrderId"], |text| text.parse().map_err(str::to_owned)),
         from: form.take_one_of(&["from"], time),
         to: form.take_one_of(&["to"], time),
-        before: form.take_one_of(&["cursor"], |text| text.parse().map_err(|_| "is not a cursor of this list".to_owned())),
+        before: form
+            .take_one_of(&["cursor"], |text| text.parse().map_err(|_| "is not a cursor of this list".to_owned())),
         limit: limit.unwrap_or(DEFAULT_LIMIT),
         ..ListFilter::default()
     };
@@ -111,7 +107,8 @@ pub(in crate::http) fn filter(query: &str, tokens: &TokenList) -> Result<ListFil
 /// Parses a time, to the microsecond and within the years that both databases store.
 fn time(text: &str) -> Result<DateTime<Utc>, String> {
     /// The end of the year 9999. No order is later than this or earlier than 1970, so a time beyond is clamped.
-    const LATEST: DateTime<Utc> = DateTime::from_timestamp_micros(253_402_300_799_999_999).expect("the year 9999 is in range");
+    const LATEST: DateTime<Utc> =
+        DateTime::from_timestamp_micros(253_402_300_799_999_999).expect("the year 9999 is in range");
     // In a query an unencoded `+` is a space, so the plus sign of an offset may arrive as a space.
     let with_sign = match text.rsplit_once(' ') {
         Some((time, offset)) if time.contains(['T', 't', ' ']) => format!("{time}+{offset}"),

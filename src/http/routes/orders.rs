@@ -282,11 +282,10 @@ pub(in crate::http) fn key(given: Option<ClientKey>, order: &OrderRequest) -> Re
 pub(in crate::http) fn refused(error: SubmitError) -> Problem {
     let unavailable = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
     match error {
-        SubmitError::Full => unavailable(
-            "too_many_open_orders",
-            "the engine has the maximum number of open orders; nothing was stored",
-        )
-        .retry_after(5),
+        SubmitError::Full => {
+            unavailable("too_many_open_orders", "the engine has the maximum number of open orders; nothing was stored")
+                .retry_after(5)
+        }
         SubmitError::UserFull => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_open_orders_of_user",

@@ -45,11 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn quotes(
-    request: HttpRequest,
-    app: web::Data<AppState>,
-    caller: Caller,
-) -> Result<web::Json<Quotes>, Problem> {
+async fn quotes(request: HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Quotes>, Problem> {
     caller.may(Scope::Read)?;
     let order = Arc::new(body::parse_quote(request.query_string(), app.tokens())?);
     let (service, asked) = (app.service.clone(), order.clone());

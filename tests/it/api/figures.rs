@@ -11,7 +11,10 @@ use crate::support::process::{PATIENCE, SWIFT, Server};
 async fn metrics(server: &Server) -> BTreeMap<String, f64> {
     let text = server.client.get("/metrics").await.body;
     let lines = text.as_str().unwrap().lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.into(), value.parse().unwrap())).collect()
+    lines
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(name, value)| (name.into(), value.parse().unwrap()))
+        .collect()
 }
 
 /// The sum of the samples whose name and labels begin with `start` and contain `label`.
@@ -61,7 +64,8 @@ async fn assert_same_figures(server: &Server, running: u64) -> Value {
     }
 
     let failures = "order_engine_attempts_failed_total{code=\"";
-    let failures = metrics.iter().filter_map(|(name, count)| Some((name.strip_prefix(failures)?.strip_suffix("\"}")?, *count)));
+    let failures =
+        metrics.iter().filter_map(|(name, count)| Some((name.strip_prefix(failures)?.strip_suffix("\"}")?, *count)));
     let published = stats["errors"].as_object().unwrap().iter();
     let published = published.map(|(code, count)| (code.as_str(), count.as_f64().unwrap()));
     assert_eq!(published.collect::<BTreeMap<_, _>>(), failures.collect::<BTreeMap<_, _>>());
