@@ -1,11 +1,11 @@
 //! `/api/stats`, `/health` and `/metrics` publish the same figures.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::process::{PATIENCE, SWIFT, Server};
+use crate::support::process::{SWIFT, Server};
+use crate::support::wait::{TIMEOUT, until_some};
 
 /// The samples of `/metrics`, by name and labels.
 async fn metrics(server: &Server) -> BTreeMap<String, f64> {
@@ -24,16 +24,11 @@ fn sum(metrics: &BTreeMap<String, f64>, start: &str, label: &str) -> f64 {
 
 /// The answer of `/api/stats`, once that number of orders holds a slot.
 async fn settled(server: &Server, running: u64) -> Value {
-    let settled = async {
-        loop {
-            let stats = server.client.get("/api/stats").await.body;
-            if stats["running"] == running {
-                return stats;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, settled).await.expect("the orders that ended give their slots back")
+    until_some("the orders that ended return their slots", async || {
+        let stats = server.client.get("/api/stats").await.body;
+        (stats["running"] == running).then_some(stats)
+    })
+    .await
 }
 
 /// Compares every figure that more than one of the three answers has.
@@ -75,7 +70,7 @@ async fn assert_same_figures(server: &Server, running: u64) -> Value {
         same(&stats["stages"][stage]["count"], metric, stage);
     }
     let uptime = metrics["order_engine_uptime_seconds"] - stats["uptimeSeconds"].as_f64().unwrap();
-    assert!((0.0..=PATIENCE.as_secs_f64()).contains(&uptime), "{uptime}");
+    assert!((0.0..=TIMEOUT.as_secs_f64()).contains(&uptime), "{uptime}");
     stats
 }
 
@@ -101,7 +96,7 @@ async fn stats_health_and_metrics_agree_on_cancelled_and_recovered_orders() {
     let second = server.client.submit(json!({})).await.order_id();
     server.client.submit(json!({})).await;
     for id in [&first, &second] {
-        assert_eq!(server.client.post(&format!("/api/orders/{id}/cancel"), &json!({})).await.status, 200);
+        assert_eq!(server.client.cancel(id).await.status, 200);
     }
     let stats = assert_same_figures(&server, 1).await;
     assert_eq!((&stats["orders"]["cancelled"], &stats["open"]), (&json!(2), &json!(1)));
