@@ -33,7 +33,7 @@ impl Subject {
         let stubs = Stubs::start();
         let (manager, persistence) = (stubs.addr.clone().into(), stubs.addr.clone().into());
         let (router, channels) = (RestartableAddr::new(stubs.addr.clone()), Arc::new(Channels::new(10)));
-        let service = OrderService::new(manager, persistence, router, Arc::default(), channels, TIMEOUT);
+        let service = OrderService::new(manager, persistence, router, channels, TIMEOUT);
         Self { stubs, service }
     }
 
