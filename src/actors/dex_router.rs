@@ -11,10 +11,12 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::actors::supervisor::{Child, ChildExited};
 use crate::actors::venue::{GetQuote, Venues};
-use crate::domain::amount::ImpactLimit;
+use crate::domain::fraction::ImpactLimit;
 use crate::domain::id::VenueId;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{RoutingDecision, Strategy, TrackRecord, Unavailable, check, decide};
+use crate::domain::request::Strategy;
+use crate::domain::routing::{RoutingDecision, Unavailable, check, decide};
+use crate::domain::track_record::TrackRecord;
 use crate::venue::QuoteRequest;
 
 /// Asks for a routing decision; answered within the routing deadline.
@@ -127,7 +129,7 @@ impl Handler<RouteOrder> for DexRouter {
             }
             let records = records.borrow();
             decide(&request.order, max_price_impact, quotes, unavailable, |venue| {
-                records.get(&venue).map(TrackRecord::share).unwrap_or_default()
+                records.get(&venue).map(TrackRecord::success_rate).unwrap_or_default()
             })
         })
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use order_engine::domain::amount::Slippage;
+use order_engine::domain::fraction::Slippage;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 

@@ -9,7 +9,7 @@ use crate::config::values::{
     HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
     WebOrigin,
 };
-use crate::domain::amount::{ImpactLimit, Slippage};
+use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;

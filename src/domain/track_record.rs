@@ -22,7 +22,7 @@ impl TrackRecord {
     }
 
     /// The success rate from 0 to 1; 1 without any result.
-    pub fn share(&self) -> Decimal {
+    pub fn success_rate(&self) -> Decimal {
         let succeeded = self.successes.iter().filter(|success| **success).count();
         Decimal::from(succeeded).checked_div(Decimal::from(self.successes.len())).unwrap_or(Decimal::ONE)
     }
@@ -35,12 +35,12 @@ mod tests {
     #[test]
     fn a_track_record_drops_the_oldest_results() {
         let mut record = TrackRecord::default();
-        assert_eq!(record.share(), Decimal::ONE);
+        assert_eq!(record.success_rate(), Decimal::ONE);
         record.push(false);
-        assert_eq!(record.share(), Decimal::ZERO);
+        assert_eq!(record.success_rate(), Decimal::ZERO);
         for _ in 0..TrackRecord::LENGTH {
             record.push(true);
         }
-        assert_eq!(record.share(), Decimal::ONE);
+        assert_eq!(record.success_rate(), Decimal::ONE);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::auth::AuthStartError;
-use crate::simulation::chain::LedgerError;
+use crate::simulation::ledger::LedgerError;
 use crate::store::lock::LockError;
 
 /// Why the engine did not start.

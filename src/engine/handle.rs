@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::actors::order_manager::{Submission, SubmitError};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
 use crate::domain::user::Owner;
 use crate::engine::shutdown::StopHandle;
 use crate::engine::subscription::Subscription;

@@ -13,7 +13,7 @@ use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels};
 use crate::actors::order_manager::{self, OrderManager};
 use crate::actors::persistence::Persistence;
 use crate::actors::supervisor::{GiveUp, Supervisor};
-use crate::api::views;
+use crate::api::publication;
 use crate::auth::Auth;
 use crate::config::Settings;
 use crate::domain::order::{Order, RecordedEvent};
@@ -153,7 +153,7 @@ const _: () = assert!(crate::redis::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as
 async fn start_cluster(settings: &Settings, thread: &Placement) -> Result<Option<Cluster>, StartError> {
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
-    let renderers = Renderers { update: views::update_text, status: views::status_text, price: views::price_text };
+    let renderers = Renderers { update: publication::update_text, status: publication::status_text, price: publication::price_text };
     thread.run(async move { Cluster::start(&url, redis, renderers).await }).await.map(Some).ok_or(StartError::Broken)
 }
 

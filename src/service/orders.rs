@@ -25,7 +25,8 @@ use crate::actors::persistence::{DatabaseState, GetDatabaseState, ListOrders, Lo
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
-use crate::domain::order::{Order, OrderRequest};
+use crate::domain::order::Order;
+use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::user::Owner;

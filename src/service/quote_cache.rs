@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::domain::order::OrderRequest;
+use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::routing::{RoutingDecision, Strategy};
+use crate::domain::routing::RoutingDecision;
 use crate::redis::Cluster;
 
 /// The answer of the venues to one request.
@@ -153,7 +153,7 @@ fn cache_key(request: &OrderRequest) -> String {
 mod tests {
     use super::*;
     use crate::domain::amount::BaseUnits;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     const TTL: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ use crate::actors::tests::stubs::{Asked, Reply, Stubs, after, next, order, subsc
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::Order;
-use crate::domain::order::tests::request;
+use crate::domain::request::tests::request;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::user::Owner;
 use crate::service::orders::{CancelRefused, OrderService, ServiceError};

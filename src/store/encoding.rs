@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::lifecycle::OrderEvent;
 use crate::domain::moment::Moment;
-use crate::domain::order::{OrderRequest, RecordedEvent};
+use crate::domain::order::RecordedEvent;
+use crate::domain::request::OrderRequest;
 
 /// The stored text of a request.
 pub(super) fn request_to_text(request: &OrderRequest) -> String {

@@ -10,7 +10,7 @@ use crate::actors::order::context::OrderContext;
 use crate::actors::venue::{BuildSwap, GetQuote};
 use crate::domain::id::OrderId;
 use crate::domain::moment::Stamp;
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::{RoutingDecision, check};

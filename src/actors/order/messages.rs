@@ -10,7 +10,8 @@ use crate::actors::order::subscribers::Subscribers;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::moment::Now;
-use crate::domain::order::{Order, OrderRequest, RecordedEvent};
+use crate::domain::order::{Order, RecordedEvent};
+use crate::domain::request::OrderRequest;
 
 /// Adds a subscriber. The answer is the history, taken in the same turn: no event is lost in between.
 #[derive(Debug, Message)]

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use actix::prelude::*;
 
 use crate::domain::id::OrderId;
-use crate::domain::order::{OrderRequest, RecordedEvent};
+use crate::domain::order::RecordedEvent;
+use crate::domain::request::OrderRequest;
 
 /// An update as text. The first subscriber that needs it renders it for all of them.
 pub type RenderedUpdate = Arc<OnceLock<String>>;

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use crate::actors::order::OrderActor;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::moment::ClockStep;
-use crate::domain::order::{Order, OrderRequest};
+use crate::domain::order::Order;
+use crate::domain::request::OrderRequest;
 use crate::domain::user::Owner;
 use crate::store::{StoredOrder, UnreadableOrder};
 

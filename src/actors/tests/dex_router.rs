@@ -9,11 +9,11 @@ use crate::actors::dex_router::{DexRouter, RouteOrder, SwapEnded};
 use crate::actors::venue::GetQuote;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
-use crate::domain::order::OrderRequest;
-use crate::domain::order::tests::request;
+use crate::domain::request::{OrderRequest, Strategy};
+use crate::domain::request::tests::request;
 use crate::domain::quote::Quote;
 use crate::domain::retry::FailureCode;
-use crate::domain::routing::{RoutingDecision, Strategy};
+use crate::domain::routing::RoutingDecision;
 use crate::venue::QuoteRequest;
 
 const TIMEOUT: Duration = Duration::from_millis(300);

@@ -27,7 +27,7 @@ use crate::config::Settings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::lifecycle::OrderEvent;
-use crate::domain::order::tests::request;
+use crate::domain::request::tests::request;
 use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::routing::RoutingDecision;

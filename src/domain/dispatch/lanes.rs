@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::id::OrderId;
 use crate::domain::moment::Uptime;
-use crate::domain::order::Priority;
+use crate::domain::request::Priority;
 
 /// An order that waits for a slot; sorts by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

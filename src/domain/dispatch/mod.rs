@@ -15,7 +15,7 @@ use self::slots::Slots;
 use crate::domain::id::OrderId;
 use crate::domain::limits::RateWindow;
 use crate::domain::moment::Uptime;
-use crate::domain::order::Priority;
+use crate::domain::request::Priority;
 use crate::domain::user::Owner;
 
 /// Decides which order is dispatched next, and when.

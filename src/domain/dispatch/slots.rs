@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::domain::dispatch::lanes::{Lanes, WaitingOrder};
 use crate::domain::id::OrderId;
 use crate::domain::moment::Uptime;
-use crate::domain::order::Priority;
+use crate::domain::request::Priority;
 use crate::domain::user::Owner;
 
 /// The slots and the queue for them. Every operation costs the logarithm of the number of waiting orders.

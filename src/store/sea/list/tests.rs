@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 use super::*;
 use crate::Settings;
 use crate::domain::order::Order;
-use crate::domain::order::tests::request;
+use crate::domain::request::tests::request;
 use crate::domain::user::UserId;
 use crate::store::port::OrderStore;
 use crate::store::write::Write;
