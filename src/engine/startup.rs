@@ -153,7 +153,11 @@ const _: () = assert!(crate::redis::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as
 async fn start_cluster(settings: &Settings, thread: &Placement) -> Result<Option<Cluster>, StartError> {
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
-    let renderers = Renderers { update: publication::update_text, status: publication::status_text, price: publication::price_text };
+    let renderers = Renderers {
+        update: publication::update_text,
+        status: publication::status_text,
+        price: publication::price_text,
+    };
     thread.run(async move { Cluster::start(&url, redis, renderers).await }).await.map(Some).ok_or(StartError::Broken)
 }
 
