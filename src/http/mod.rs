@@ -48,7 +48,8 @@ use openapi::Documents;
 use operation::operations;
 use server::connections::{self, Connections};
 use server::descriptors;
-use ws::sessions::{Sessions, SocketHandle};
+use server::socket_handle::SocketHandle;
+use ws::sessions::Sessions;
 
 /// What every handler can use.
 #[derive(Clone)]
@@ -84,7 +85,7 @@ impl AppState {
 /// Serves on the listeners until the server is stopped. Signals are left to the caller.
 pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     let settings = app.settings.clone();
-    let max_connections = descriptors::connections(&settings);
+    let max_connections = descriptors::max_connections(&settings);
     let addresses = |listeners: &[Listener]| listeners.iter().map(|(_, address)| *address).collect();
     let (clients, operator) = (addresses(&listeners.clients), addresses(&listeners.operator));
     let guard = RequestGuard::new(&settings, clients, operator, max_connections, app.metrics.clone());
@@ -92,14 +93,14 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     let app = web::Data::new(app);
     let documents = web::Data::new(Documents::new(&routes::GROUPS));
     let connections = guard.connections.clone();
-    let (watched, limit) = (Arc::downgrade(&connections), connections::patience(&settings.server));
+    let (watched, max_silence) = (Arc::downgrade(&connections), connections::max_silence(&settings.server));
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
             .app_data(guard.clone())
             .app_data(documents.clone())
-            .wrap(from_fn(guard::keep))
-            .wrap(from_fn(request_id::give))
+            .wrap(from_fn(guard::handle))
+            .wrap(from_fn(request_id::assign))
             .configure(configure)
     })
     .workers(settings.server.workers)
@@ -115,8 +116,8 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     for (listener, _) in listeners.clients.into_iter().chain(listeners.operator) {
         server = server.listen(listener)?;
     }
-    actix_web::rt::spawn(connections::flood_watch(watched.clone()));
-    actix_web::rt::spawn(connections::watchdog(watched, limit));
+    actix_web::rt::spawn(connections::watch_floods(watched.clone()));
+    actix_web::rt::spawn(connections::watch_stalled(watched, max_silence));
     Ok(server.run())
 }
 
@@ -135,7 +136,7 @@ fn keep_handle(connections: &Arc<Connections>, connection: &dyn Any, extensions:
         match (socket.try_clone(), stream.peer_addr()) {
             (Ok(handle), Ok(client)) => {
                 let handle = SocketHandle::new(handle);
-                extensions.insert(connections.enter(handle.clone(), client.ip()));
+                extensions.insert(connections.add(handle.clone(), client.ip()));
                 extensions.insert(handle);
             }
             // A connection that the watchdogs cannot shut down is not served. It may be closed already.

@@ -1,15 +1,15 @@
-//! Who is answered at all: a request must be meant for this server, and a web page must be one that may speak to it.
+//! Checks that a request is meant for this server, and that a web page which sends it is allowed to.
 //!
-//! A server on the loopback address is within reach of every web page that is open on its machine: a page may post to
-//! it, and its owner may have the page's own name point here, so that the browser takes both for one. The first shows in
-//! `Origin`, which browsers send and pages cannot change; the second in `Host`, which then names what is not this server.
+//! Every web page that is open on the same machine can reach a server on the loopback address. A page may send requests
+//! across origins: the browser then names the page in `Origin`, which the page cannot change. Or the page's owner lets its
+//! DNS name point to this machine (DNS rebinding): then `Host` has a name that is not one of this server.
 
 use std::net::IpAddr;
 
 use crate::config::{HostName, ListenHost, Settings, WebOrigin};
 use crate::http::extract::authority::{Authority, Host, Origin};
 
-/// Judges by `Host` and `Origin`.
+/// The names of this server and the origins of the pages that may use it.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct HostCheck {
     bound: Vec<IpAddr>,
@@ -18,38 +18,38 @@ pub(in crate::http) struct HostCheck {
     origins: Vec<WebOrigin>,
 }
 
-/// Which names are answered to that no setting names.
+/// Which host names are accepted beyond those in the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NamePolicy {
-    /// None: anybody may have any name point here.
+    /// None: anyone can let any name point to this machine.
     None,
-    /// Those that cannot belong to a page of the internet, such as a service's name within a cluster: without a dot, or
-    /// below a domain that is set aside for private networks.
+    /// Names that no page on the internet can have, such as the name of a service in a cluster: without a dot, or below a
+    /// domain reserved for private networks.
     Private,
-    /// All: whoever asks has to show a token, which no page has.
+    /// All: the routes require a token, which no page has.
     All,
 }
 
-/// Whose page asks.
+/// Which kind of page sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum RequestOrigin {
-    /// No other server's: none at all, or one of this server.
+    /// No page, or a page of this server.
     Own,
-    /// One of another server that is allowed.
+    /// A page of an allowed origin.
     Foreign,
 }
 
-/// Why nobody is answered.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum HostRefused {
     /// The request is meant for another server.
     Host,
-    /// The page is of a server that is not allowed.
+    /// The origin of the page is not allowed.
     Origin,
 }
 
 impl HostCheck {
-    /// Where clients are served, at those addresses.
+    /// The check for listeners of clients, at those addresses.
     pub(in crate::http) fn of_clients(settings: &Settings, bound: Vec<IpAddr>) -> Self {
         let server = &settings.server;
         Self {
@@ -60,11 +60,11 @@ impl HostCheck {
         }
     }
 
-    /// Where the operator is served, at those addresses. A monitor asks by the name of the service it was told of.
+    /// The check for listeners of the operator, at those addresses. Monitoring uses the name of a service in its cluster.
     pub(in crate::http) fn of_the_operator(settings: &Settings, bound: Vec<IpAddr>) -> Self {
         let other_names = match &settings.metrics.token {
             Some(_) => NamePolicy::All,
-            // On the loopback address only this machine's browsers could be fooled, and nobody asks by such a name.
+            // Only browsers on this machine reach the loopback address, and no honest client uses such a name there.
             None if bound.iter().all(|address| address.to_canonical().is_loopback()) => NamePolicy::None,
             None => NamePolicy::Private,
         };
@@ -75,8 +75,8 @@ impl HostCheck {
         host_check
     }
 
-    /// Judges a request by where it is sent to and by whose page sends it, if a page does.
-    pub(in crate::http) fn judge(&self, host: &str, origin: Option<&str>) -> Result<RequestOrigin, HostRefused> {
+    /// Checks the `Host` of a request, and its `Origin` if it has one.
+    pub(in crate::http) fn check(&self, host: &str, origin: Option<&str>) -> Result<RequestOrigin, HostRefused> {
         let host = self.ours(host).ok_or(HostRefused::Host)?;
         let Some(origin) = origin else { return Ok(RequestOrigin::Own) };
         let origin = Origin::parse(origin).ok_or(HostRefused::Origin)?;
@@ -89,8 +89,8 @@ impl HostCheck {
         }
     }
 
-    /// Judges a request whose first line names its server too, as requests to a proxy do: both have to be this one.
-    pub(in crate::http) fn judge_target(
+    /// Checks a request target that is a whole URL, as in requests to a proxy: it and `Host` must name the same server.
+    pub(in crate::http) fn check_target(
         &self,
         scheme: Option<&str>,
         authority: &str,
@@ -102,10 +102,10 @@ impl HostCheck {
         if named.is_over_http(&host) { Ok(()) } else { Err(HostRefused::Host) }
     }
 
-    /// What that text names, if it is this server.
+    /// Parses `text` and returns it if it names this server.
     ///
-    /// The port may be any: what forwards requests to this server may be reached by another one. Behind an address no
-    /// other name can hide, so a server that listens on all of them answers to each.
+    /// Any port is accepted, because a proxy in front of this server may listen on another port. A server that listens on
+    /// all addresses accepts each address: DNS rebinding needs a name.
     fn ours<'a>(&self, text: &'a str) -> Option<Authority<'a>> {
         let named = Authority::parse(text)?;
         let is_ours = match named.host {
@@ -124,11 +124,11 @@ impl HostCheck {
     }
 }
 
-/// Whether no page of the internet can have that name.
+/// Whether no page on the internet can have that name.
 fn is_private(name: &str) -> bool {
     const DOMAINS: [&str; 4] = [".internal", ".local", ".svc", ".home.arpa"];
     let name = name.to_ascii_lowercase();
-    // What begins with a digit may be an address in an odd spelling.
+    // A name that begins with a digit may be an address in an unusual notation.
     let is_word = name.starts_with(|letter: char| letter.is_ascii_alphabetic());
     is_word && (!name.contains('.') || DOMAINS.iter().any(|domain| name.ends_with(domain)))
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_for_this_server_are_answered() {
+    fn only_requests_for_this_server_are_accepted() {
         for (bound, ours, others) in [
             (
                 "127.0.0.1",
@@ -176,18 +176,18 @@ mod tests {
         ] {
             let host_check = host_check(bound);
             ours.iter()
-                .for_each(|host| assert_eq!(host_check.judge(host, None), Ok(RequestOrigin::Own), "{bound} {host}"));
+                .for_each(|host| assert_eq!(host_check.check(host, None), Ok(RequestOrigin::Own), "{bound} {host}"));
             others
                 .iter()
-                .for_each(|host| assert_eq!(host_check.judge(host, None), Err(HostRefused::Host), "{bound} {host}"));
+                .for_each(|host| assert_eq!(host_check.check(host, None), Err(HostRefused::Host), "{bound} {host}"));
         }
     }
 
     #[test]
-    fn a_whole_url_in_the_first_line_names_this_server_and_the_one_in_host() {
-        let judge = |scheme, authority| host_check("127.0.0.1").judge_target(Some(scheme), authority, "localhost:3000");
-        assert_eq!(judge("http", "localhost:3000"), Ok(()));
-        assert_eq!(judge("HTTP", "LOCALHOST:3000"), Ok(()));
+    fn a_url_as_request_target_must_name_this_server_and_the_one_in_host() {
+        let check = |scheme, authority| host_check("127.0.0.1").check_target(Some(scheme), authority, "localhost:3000");
+        assert_eq!(check("http", "localhost:3000"), Ok(()));
+        assert_eq!(check("HTTP", "LOCALHOST:3000"), Ok(()));
         for (scheme, authority) in [
             ("https", "localhost:3000"),
             ("http", "localhost"),
@@ -196,19 +196,19 @@ mod tests {
             ("http", "localhost:3000@evil.example"),
             ("http", "evil.example@localhost:3000"),
         ] {
-            assert_eq!(judge(scheme, authority), Err(HostRefused::Host), "{scheme} {authority}");
+            assert_eq!(check(scheme, authority), Err(HostRefused::Host), "{scheme} {authority}");
         }
     }
 
     #[test]
-    fn a_monitor_may_ask_the_operators_address_by_the_name_of_its_service() {
+    fn monitoring_may_use_the_name_of_a_service_at_the_operators_address() {
         let host_check = |bound: &str, bind: &str, token: &str| {
             let settings = Settings::with([("metrics.bind", bind), ("metrics.token", token)]).unwrap();
             HostCheck::of_the_operator(&settings, vec![bound.parse().unwrap()])
         };
-        let asked = |host_check: &HostCheck, host: &str| host_check.judge(host, None).is_ok();
+        let accepts = |host_check: &HostCheck, host: &str| host_check.check(host, None).is_ok();
         let open = host_check("10.0.0.7", "metrics.engine.example:9100", "");
-        for (host, answered) in [
+        for (host, accepted) in [
             ("10.0.0.7:9100", true),
             ("metrics.engine.example:9100", true),
             ("order-engine:9100", true),
@@ -218,24 +218,24 @@ mod tests {
             ("10.0.0.8:9100", false),
             ("", false),
         ] {
-            assert_eq!(asked(&open, host), answered, "{host}");
+            assert_eq!(accepts(&open, host), accepted, "{host}");
         }
-        let here = host_check("127.0.0.1", "127.0.0.1:9100", "");
-        assert!(asked(&here, "localhost:9100") && !asked(&here, "order-engine:9100"));
+        let loopback = host_check("127.0.0.1", "127.0.0.1:9100", "");
+        assert!(accepts(&loopback, "localhost:9100") && !accepts(&loopback, "order-engine:9100"));
         let with_token = host_check("127.0.0.1", "127.0.0.1:9100", "a-token-of-the-operator");
-        assert!(asked(&with_token, "evil.example") && asked(&with_token, "order-engine:9100"));
+        assert!(accepts(&with_token, "evil.example") && accepts(&with_token, "order-engine:9100"));
     }
 
     #[test]
-    fn only_pages_of_this_server_and_of_those_allowed_may_speak_to_it() {
-        let judge = |origin| host_check("127.0.0.1").judge("localhost:3000", Some(origin));
+    fn only_pages_of_this_server_and_of_allowed_origins_are_accepted() {
+        let check = |origin| host_check("127.0.0.1").check("localhost:3000", Some(origin));
         for own in ["http://localhost:3000", "HTTP://LOCALHOST:3000"] {
-            assert_eq!(judge(own), Ok(RequestOrigin::Own), "{own}");
+            assert_eq!(check(own), Ok(RequestOrigin::Own), "{own}");
         }
         for allowed in ["https://desk.example.org", "https://Desk.example.org:443"] {
-            assert_eq!(judge(allowed), Ok(RequestOrigin::Foreign), "{allowed}");
+            assert_eq!(check(allowed), Ok(RequestOrigin::Foreign), "{allowed}");
         }
-        let by_default_port = host_check("127.0.0.1").judge("localhost", Some("http://localhost:80"));
+        let by_default_port = host_check("127.0.0.1").check("localhost", Some("http://localhost:80"));
         assert_eq!(by_default_port, Ok(RequestOrigin::Own));
         for foreign in [
             "null",
@@ -253,7 +253,7 @@ mod tests {
             "https://desk.example.org.evil.example",
             "https://evil.example",
         ] {
-            assert_eq!(judge(foreign), Err(HostRefused::Origin), "{foreign}");
+            assert_eq!(check(foreign), Err(HostRefused::Origin), "{foreign}");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! How often one client may ask, so that nobody takes the engine from the others.
+//! The rate limit of each client, so that one client cannot use up the engine's capacity.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,107 +13,89 @@ use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::auth::network;
 use crate::config::LimitSettings;
-use crate::domain::user::UserId;
+use crate::http::server::client::Client;
 
-/// Whose requests are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Client {
-    /// A user, wherever.
-    User(UserId),
-    /// Whoever is in that network.
-    Address(IpAddr),
-    /// All for whom there is no room of their own.
-    Others,
-}
-
-impl Client {
-    /// The client at an address.
-    pub fn at(address: IpAddr) -> Self {
-        Self::Address(network(address))
-    }
-}
-
-/// Says who may ask now. It counts for so many clients at most.
-pub(in crate::http) struct Limiter<C: Clock = MonotonicClock> {
+/// Limits the requests of each client, with a token bucket for each of a bounded number of clients.
+pub(super) struct Limiter<C: Clock = MonotonicClock> {
     buckets: RateLimiter<Client, Buckets, C, StateInformationMiddleware>,
     quota: Quota,
-    swept: Mutex<C::Instant>,
+    last_sweep: Mutex<C::Instant>,
 }
 
-/// What a client has left, or how long it has to wait.
+/// How many requests a client has left, or how long it must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) struct ClientLimits {
-    most: u32,
+pub(super) struct ClientLimits {
+    max: u32,
     left: u32,
-    /// Until all is there again; where nothing is left, until the next request may be made.
+    /// Until the bucket is full again; with nothing left, until the next request is admitted.
     wait: Duration,
-    filled_in: Duration,
+    /// How long an empty bucket takes to be full.
+    fill_time: Duration,
 }
 
 impl Limiter {
-    /// The limiter of those settings; `None` where there is no limit.
-    pub(in crate::http) fn new(settings: &LimitSettings) -> Option<Self> {
+    /// A limiter with those settings; `None` if they set no limit.
+    pub(super) fn new(settings: &LimitSettings) -> Option<Self> {
         Self::with_clock(settings, MonotonicClock)
     }
 }
 
 impl<C: Clock> Limiter<C> {
-    /// So many clients have a count of their own at most; memory for some 10 MiB.
-    const MOST_CLIENTS: usize = 100_000;
-    /// Counts that are as good as new are looked for this often at most.
-    const SWEPT_EVERY: Duration = Duration::from_secs(1);
+    /// How many clients have a bucket of their own; they take about 10 MiB.
+    const MAX_CLIENTS: usize = 100_000;
+    /// Full buckets are removed at most this often.
+    const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
     fn with_clock(settings: &LimitSettings, clock: C) -> Option<Self> {
         let interval = Duration::from_secs(1).checked_div(settings.requests_per_second)?;
         let burst = NonZeroU32::new(settings.burst).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(interval)?.allow_burst(burst);
-        let swept = Mutex::new(clock.now());
+        let last_sweep = Mutex::new(clock.now());
         let buckets = RateLimiter::new(quota, Buckets::default(), clock);
-        Some(Self { buckets, quota, swept })
+        Some(Self { buckets, quota, last_sweep })
     }
 
-    /// Lets one request in, or not.
-    pub(in crate::http) fn admit(&self, client: Client) -> Result<ClientLimits, ClientLimits> {
-        if self.buckets.len() >= Self::MOST_CLIENTS {
+    /// Counts one request; the error is for a client that has none left.
+    pub(super) fn admit(&self, client: Client) -> Result<ClientLimits, ClientLimits> {
+        if self.buckets.len() >= Self::MAX_CLIENTS {
             self.sweep();
         }
-        let (most, filled_in) = (self.quota.burst_size().get(), self.quota.burst_size_replenished_in());
+        let (max, fill_time) = (self.quota.burst_size().get(), self.quota.burst_size_replenished_in());
         match self.buckets.check_key(&client) {
             Ok(state) => {
                 let left = state.remaining_burst_capacity();
-                let wait = self.quota.replenish_interval() * (most - left);
-                Ok(ClientLimits { most, left, wait, filled_in })
+                let wait = self.quota.replenish_interval() * (max - left);
+                Ok(ClientLimits { max, left, wait, fill_time })
             }
             Err(until) => {
                 let wait = until.wait_time_from(self.buckets.clock().now());
-                Err(ClientLimits { most, left: 0, wait, filled_in })
+                Err(ClientLimits { max, left: 0, wait, fill_time })
             }
         }
     }
 
     fn sweep(&self) {
         let now = self.buckets.clock().now();
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        if Duration::from(governor::clock::Reference::duration_since(&now, *swept)) >= Self::SWEPT_EVERY {
-            *swept = now;
+        let mut last_sweep = self.last_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        if Duration::from(governor::clock::Reference::duration_since(&now, *last_sweep)) >= Self::SWEEP_INTERVAL {
+            *last_sweep = now;
             self.buckets.retain_recent();
         }
     }
 }
 
 impl ClientLimits {
-    /// Whole seconds to wait, one at least.
-    pub(in crate::http) fn seconds(&self) -> u32 {
+    /// The wait in whole seconds, rounded up, at least one.
+    pub(super) fn seconds(&self) -> u32 {
         whole_seconds(self.wait)
     }
 
-    /// Says in an answer how much is left.
-    pub(in crate::http) fn tell(&self, headers: &mut HeaderMap) {
+    /// Adds the `RateLimit` headers to a response.
+    pub(super) fn write_to(&self, headers: &mut HeaderMap) {
         const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
         const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-        let policy = format!("\"requests\";q={};w={}", self.most, whole_seconds(self.filled_in));
+        let policy = format!("\"requests\";q={};w={}", self.max, whole_seconds(self.fill_time));
         let limit = format!("\"requests\";r={};t={}", self.left, self.seconds());
         for (name, value) in [(POLICY, policy), (LIMIT, limit)] {
             headers.insert(name, HeaderValue::try_from(value).expect("digits and letters"));
@@ -127,7 +108,7 @@ fn whole_seconds(duration: Duration) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
-/// When each client's requests will be forgotten. A client for whom there is no room shares its count with others.
+/// When each client's bucket is full again. Clients without a bucket of their own share one.
 #[derive(Debug, Default)]
 struct Buckets(Mutex<HashMap<Client, Nanos>>);
 
@@ -145,7 +126,7 @@ impl StateStore for Buckets {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut buckets = self.open();
-        let has_room = buckets.len() < Limiter::<MonotonicClock>::MOST_CLIENTS || buckets.contains_key(client);
+        let has_room = buckets.len() < Limiter::<MonotonicClock>::MAX_CLIENTS || buckets.contains_key(client);
         let client = if has_room { *client } else { Client::Others };
         let (outcome, next) = measure(buckets.get(&client).copied())?;
         buckets.insert(client, next);
@@ -185,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_may_ask_so_often_at_once_and_then_at_the_rate_and_harms_nobody_else() {
+    fn a_client_has_a_burst_and_then_its_rate_and_other_clients_are_not_affected() {
         let limiter = limiter(10, 3);
         let (one, other) = (client("10.0.0.1"), client("10.0.0.2"));
         let left: Vec<_> = (0..3).map(|_| limiter.admit(one).unwrap().left).collect();
@@ -199,22 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_what_is_left_in_headers() {
+    fn the_headers_report_what_is_left() {
         let mut headers = HeaderMap::new();
-        limiter(10, 30).admit(client("10.0.0.1")).unwrap().tell(&mut headers);
+        limiter(10, 30).admit(client("10.0.0.1")).unwrap().write_to(&mut headers);
         assert_eq!(headers.get("ratelimit-policy").unwrap(), "\"requests\";q=30;w=3");
         assert_eq!(headers.get("ratelimit").unwrap(), "\"requests\";r=29;t=1");
     }
 
     #[test]
-    fn an_ipv6_line_is_one_client_and_an_ipv4_address_is_the_same_in_both_spellings() {
-        assert_eq!(client("2001:db8:1:2::3"), client("2001:db8:1:2:ffff::4"));
-        assert_ne!(client("2001:db8:1:2::3"), client("2001:db8:1:3::3"));
-        assert_eq!(client("10.0.0.1"), client("::ffff:10.0.0.1"));
-    }
-
-    #[test]
-    fn this_very_machine_is_not_limited_and_zero_is_no_limit() {
+    fn loopback_addresses_are_not_limited_and_zero_means_no_limit() {
         let settings = LimitSettings { requests_per_second: 0, burst: 1, connections: 1, loopback: false };
         for (address, covered) in
             [("127.0.0.1", false), ("::1", false), ("::ffff:127.0.0.2", false), ("10.0.0.1", true)]
@@ -225,19 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn however_many_clients_come_the_counts_are_bounded_and_old_ones_make_room() {
-        const MOST: usize = Limiter::<FakeRelativeClock>::MOST_CLIENTS;
+    fn the_number_of_buckets_is_bounded_and_full_ones_are_removed() {
+        const MAX: usize = Limiter::<FakeRelativeClock>::MAX_CLIENTS;
         let limiter = limiter(1, 1);
         let nth = |number: usize| Client::at(Ipv6Addr::from((number as u128 + 1) << 64).into());
-        for number in 0..MOST {
+        for number in 0..MAX {
             assert!(limiter.admit(nth(number)).is_ok());
         }
-        assert!(limiter.admit(nth(MOST)).is_ok(), "the first of those without room");
-        assert!(limiter.admit(nth(MOST + 1)).is_err(), "who share one count");
-        assert!(limiter.admit(nth(0)).is_err(), "while the others keep theirs");
-        assert_eq!(limiter.buckets.len(), MOST + 1);
+        assert!(limiter.admit(nth(MAX)).is_ok(), "the first client without a bucket of its own");
+        assert!(limiter.admit(nth(MAX + 1)).is_err(), "these clients share one bucket");
+        assert!(limiter.admit(nth(0)).is_err(), "the others keep theirs");
+        assert_eq!(limiter.buckets.len(), MAX + 1);
         limiter.buckets.clock().advance(Duration::from_secs(5));
-        assert!(limiter.admit(nth(MOST + 2)).is_ok());
+        assert!(limiter.admit(nth(MAX + 2)).is_ok());
         assert!(limiter.buckets.len() < 10);
     }
 }

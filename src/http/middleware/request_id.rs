@@ -1,4 +1,4 @@
-//! Every answer names its request, so that a client's report and the log can be put together.
+//! Gives every request an id, which is in the response and in the log lines, so that a report can be matched to the log.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,18 +14,18 @@ tokio::task_local! {
     static REQUEST_ID: String;
 }
 
-/// The id of the request being answered.
+/// The id of the request that the current task handles.
 pub(in crate::http) fn current() -> Option<String> {
     REQUEST_ID.try_with(Clone::clone).ok()
 }
 
-/// Takes the client's id where it is decent, gives one otherwise, and says it in the answer.
-pub(in crate::http) async fn give(
+/// The middleware: uses the client's id if it is valid and a new one otherwise, and adds it to the response.
+pub(in crate::http) async fn assign(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
-    let id = given.filter(|id| is_decent(id)).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    let id = given.filter(|id| is_valid(id)).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
     let span = tracing::info_span!("request", request_id = %id);
     REQUEST_ID
         .scope(id.clone(), async move {
@@ -38,7 +38,7 @@ pub(in crate::http) async fn give(
         .await
 }
 
-fn is_decent(id: &str) -> bool {
+fn is_valid(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= MAX_LENGTH
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))

@@ -1,27 +1,28 @@
-//! How many connections the system's limit of open files has room for.
+//! How many connections fit into the limit of open files (`ulimit -n`).
 //!
-//! A process that has used up its descriptors can neither take a connection nor refuse it: the client hangs. The database
-//! needs descriptors too. So the limit is raised as far as the system lets it, a reserve is kept, and the connections
-//! share the rest.
+//! A process without free file descriptors can neither accept a connection nor refuse it, so the client hangs. The
+//! database needs descriptors too. So the limit is raised as far as the system allows, a reserve is kept, and the
+//! connections get the rest.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Settings;
 
-/// For listeners, threads, logs, the ledger, the lock and Redis.
-const OTHERS: usize = 64;
-/// SQLite opens the database, its log and the log's index for each of its connections; PostgreSQL needs one.
-const A_DATABASE_CONNECTION: usize = 3;
-/// The socket, and its second handle.
-const A_CONNECTION: usize = 2;
-/// So many more connections are taken at once, for the time that it takes to close them again.
+/// Descriptors for listeners, threads, logs, the ledger, the lock and Redis.
+const RESERVE: usize = 64;
+/// For each of its connections SQLite opens the database, its write-ahead log and the index of that log; PostgreSQL needs
+/// one descriptor.
+const PER_DATABASE_CONNECTION: usize = 3;
+/// The socket and its second handle.
+const PER_CONNECTION: usize = 2;
+/// How many more connections may be accepted at once only to be closed.
 pub(in crate::http) const REFUSED_AT_ONCE: usize = 32;
-/// With fewer the engine would not be of use; it takes so many whatever the limit is.
-const FEWEST: usize = 8;
+/// The engine accepts at least this many connections, even with a lower limit of open files.
+const MIN_CONNECTIONS: usize = 8;
 
-/// Raises the limit of open files to the highest that the system allows this process, and says how many connections
-/// there may be then: as many as the settings want, or as many as fit.
-pub(in crate::http) fn connections(settings: &Settings) -> usize {
+/// Raises the limit of open files as far as the system allows, and returns how many connections may be open: the number in
+/// the settings, or fewer if fewer fit.
+pub(in crate::http) fn max_connections(settings: &Settings) -> usize {
     let wanted = settings.server.max_connections;
     let Some(files) = raised_limit() else { return wanted };
     let room = room(files, usize::try_from(settings.database.max_connections).unwrap_or(usize::MAX));
@@ -29,21 +30,21 @@ pub(in crate::http) fn connections(settings: &Settings) -> usize {
         tracing::warn!(
             open_files = files,
             connections = room,
-            "the system's limit of open files has no room for server.max_connections: further connections are closed; \
-             raise ulimit -n"
+            "the limit of open files is too low for server.max_connections; further connections are closed; raise \
+             ulimit -n"
         );
     }
     wanted.min(room)
 }
 
-/// How many connections fit into so many open files beside those that the database may open.
+/// How many connections fit into that many open files, beside the connections of the database.
 fn room(files: usize, database_connections: usize) -> usize {
-    let database = database_connections.saturating_mul(A_DATABASE_CONNECTION);
-    let left = files.saturating_sub(OTHERS).saturating_sub(database) / A_CONNECTION;
-    left.saturating_sub(REFUSED_AT_ONCE).max(FEWEST)
+    let database = database_connections.saturating_mul(PER_DATABASE_CONNECTION);
+    let left = files.saturating_sub(RESERVE).saturating_sub(database) / PER_CONNECTION;
+    left.saturating_sub(REFUSED_AT_ONCE).max(MIN_CONNECTIONS)
 }
 
-/// The limit in force; `None` where there is none.
+/// The limit after it was raised; `None` if there is none.
 fn raised_limit() -> Option<usize> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
@@ -56,17 +57,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_share_what_the_database_and_everything_else_leave() {
+    fn connections_get_what_the_reserve_and_the_database_leave() {
         assert_eq!(room(1_024, 20), (1_024 - 64 - 60) / 2 - 32);
         assert_eq!(room(1_048_576, 20), (1_048_576 - 64 - 60) / 2 - 32);
-        assert_eq!((room(0, 20), room(64, usize::MAX)), (FEWEST, FEWEST));
+        assert_eq!((room(0, 20), room(64, usize::MAX)), (MIN_CONNECTIONS, MIN_CONNECTIONS));
     }
 
     #[test]
-    fn all_that_may_be_open_at_once_stays_below_the_limit() {
+    fn everything_open_at_once_stays_below_the_limit() {
         for (files, database) in [(256, 20), (1_024, 20), (1_024, 100), (4_096, 1), (65_536, 20)] {
-            let most = A_CONNECTION * (room(files, database) + REFUSED_AT_ONCE) + 3 * database + OTHERS;
-            assert!(most <= files, "{files}: {most}");
+            let max = PER_CONNECTION * (room(files, database) + REFUSED_AT_ONCE) + 3 * database + RESERVE;
+            assert!(max <= files, "{files}: {max}");
         }
     }
 }
