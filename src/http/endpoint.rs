@@ -8,7 +8,8 @@ use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpRequest, ResponseError, Route, web};
 
 use crate::http::AppState;
-use crate::http::extract::{body, caller};
+use crate::http::extract::caller;
+use crate::http::extract::fields::FieldReader;
 use crate::http::middleware::guard::RequestGuard;
 use crate::http::operation::{Access, Operation};
 use crate::http::problem::{self, Problem};
@@ -114,10 +115,10 @@ impl Rules {
         let Some((_, is_public)) = strict.filter(|_| !query.is_empty()) else { return Ok(()) };
         // A missing credential is reported before a wrong parameter.
         match is_public {
-            true => caller::no_credential_in(query)?,
-            false => drop(caller::of(request.request())?),
+            true => caller::refuse_credential_in(query)?,
+            false => drop(caller::authenticate(request.request())?),
         }
-        body::refuse_query(query)
+        FieldReader::of_query(query)?.refuse_all()
     }
 }
 

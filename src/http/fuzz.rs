@@ -11,7 +11,7 @@ use crate::domain::order::OrderRequest;
 use crate::domain::routing::Strategy;
 use crate::domain::token::{Mint, TokenList};
 use crate::fuzz::many;
-use crate::http::extract::body;
+use crate::http::extract::{cancel_filter, order};
 use crate::http::middleware::host_check::HostCheck;
 use crate::http::routes::order_list;
 use crate::http::ws;
@@ -49,7 +49,7 @@ fn body_of(order: &OrderRequest) -> String {
 }
 
 fn order(body: &[u8], tokens: &TokenList) -> Option<OrderRequest> {
-    body::parse_order(body, tokens, Slippage::MAX).ok().map(|asked| asked.order)
+    order::parse_order(body, tokens, Slippage::MAX).ok().map(|fields| fields.order)
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn any_query_of_a_quote_is_judged() {
             0 => fuzzer.text(),
             _ => fuzzer.mangled_text("tokenIn=SOL&tokenOut=USDC&amountIn=1.5&slippage=0.01"),
         };
-        body::parse_quote(&query, &tokens).is_ok()
+        order::parse_quote(&query, &tokens).is_ok()
     });
 }
 
@@ -172,7 +172,7 @@ fn any_filter_of_a_cancel_is_judged_and_selects_only_unfinished_orders() {
             0 => Vec::new(),
             _ => fuzzer.mangled(r#"{"tokenOut":"USDC"}"#),
         };
-        let Ok(filter) = body::parse_cancel_filter(&query, &body, &tokens) else { return false };
+        let Ok(filter) = cancel_filter::parse_cancel_filter(&query, &body, &tokens) else { return false };
         assert!(filter.status.is_none_or(|status| !status.is_final()), "{query}");
         true
     });
@@ -182,7 +182,7 @@ fn any_filter_of_a_cancel_is_judged_and_selects_only_unfinished_orders() {
 fn any_query_of_a_socket_is_judged() {
     many("socket query", |fuzzer| {
         let query = fuzzer.mangled_text("orderId=01890000-0000-7000-8000-000000000000&afterSeq=3&ticket=abc");
-        ws::takes(&query)
+        ws::SocketQuery::parse(&query).is_ok()
     });
 }
 
@@ -197,8 +197,8 @@ fn any_host_and_origin_is_judged_regardless_of_case() {
         let host = fuzzer.mangled_text(host);
         let origin = format!("http://{}", fuzzer.mangled_text(&host));
         let origin = [None, Some(origin.as_str())][fuzzer.below(2)];
-        let verdict = host_check.judge(&host, origin);
-        assert_eq!(host_check.judge(&host.to_ascii_uppercase(), origin), verdict, "{host:?} {origin:?}");
+        let verdict = host_check.check(&host, origin);
+        assert_eq!(host_check.check(&host.to_ascii_uppercase(), origin), verdict, "{host:?} {origin:?}");
         verdict.is_ok()
     });
 }

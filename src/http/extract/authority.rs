@@ -1,17 +1,17 @@
-//! The host and port that a request names, in `Host`, in its target and in `Origin`, compared part by part.
+//! The host and port in `Host`, in the request target and in `Origin`, compared part by part.
 //!
-//! Only the plain spellings are taken: those that browsers send. User names, empty ports, IPv6 addresses without
-//! brackets or with a zone, and IPv4 addresses in other notations are refused, so that no text means one host here and
-//! another one elsewhere.
+//! Only the plain spellings that browsers send are accepted. User names, empty ports, IPv6 addresses without brackets or
+//! with a zone, and IPv4 addresses in other notations are refused, so that no text names one host to this server and
+//! another host to a different parser.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The port of `http` where none is named.
-const HTTP: u16 = 80;
-/// The port of `https` where none is named.
-const HTTPS: u16 = 443;
+/// The default port of `http`.
+const HTTP_PORT: u16 = 80;
+/// The default port of `https`.
+const HTTPS_PORT: u16 = 443;
 
-/// A host and perhaps a port.
+/// A host and an optional port.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Authority<'a> {
     pub(in crate::http) host: Host<'a>,
@@ -25,7 +25,7 @@ pub(in crate::http) enum Host<'a> {
     Address(IpAddr),
 }
 
-/// Where a web page comes from.
+/// The origin of a web page: scheme, host and port.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Origin<'a> {
     is_https: bool,
@@ -48,21 +48,21 @@ impl<'a> Authority<'a> {
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             None => return None,
-            // `parse` alone takes a plus sign.
+            // `parse` alone accepts a plus sign.
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             Some(_) => return None,
         };
         Some(Self { host, port })
     }
 
-    /// Whether both name the same host and port, where a port that is not named is `default`.
-    fn is(&self, other: &Self, default: u16) -> bool {
-        self.host == other.host && self.port.unwrap_or(default) == other.port.unwrap_or(default)
+    /// Whether both have the same host and port; an absent port is `default_port`.
+    fn is(&self, other: &Self, default_port: u16) -> bool {
+        self.host == other.host && self.port.unwrap_or(default_port) == other.port.unwrap_or(default_port)
     }
 
-    /// Whether both are the same server over plain HTTP.
+    /// Whether both name the same server over plain HTTP.
     pub(in crate::http) fn is_over_http(&self, other: &Self) -> bool {
-        self.is(other, HTTP)
+        self.is(other, HTTP_PORT)
     }
 }
 
@@ -87,7 +87,7 @@ impl PartialEq for Host<'_> {
 }
 
 impl<'a> Origin<'a> {
-    /// Reads `scheme://host` or `scheme://host:port` of a page over HTTP or HTTPS; `None` for anything else.
+    /// Reads `scheme://host` or `scheme://host:port`, where the scheme is HTTP or HTTPS; `None` for anything else.
     pub(in crate::http) fn parse(text: &'a str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let is_https = scheme.eq_ignore_ascii_case("https");
@@ -96,7 +96,7 @@ impl<'a> Origin<'a> {
             .flatten()
     }
 
-    /// Whether the page is one of that server over plain HTTP, which is what this server speaks.
+    /// Whether the page comes from `server` over plain HTTP, the only protocol of this server.
     pub(in crate::http) fn is_of(&self, server: &Authority) -> bool {
         !self.is_https && self.authority.is_over_http(server)
     }
@@ -104,8 +104,8 @@ impl<'a> Origin<'a> {
 
 impl PartialEq for Origin<'_> {
     fn eq(&self, other: &Self) -> bool {
-        let default = if self.is_https { HTTPS } else { HTTP };
-        self.is_https == other.is_https && self.authority.is(&other.authority, default)
+        let default_port = if self.is_https { HTTPS_PORT } else { HTTP_PORT };
+        self.is_https == other.is_https && self.authority.is(&other.authority, default_port)
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_spellings_of_a_host_and_port_are_taken() {
+    fn only_plain_spellings_of_a_host_and_port_are_accepted() {
         for good in
             ["localhost", "LOCALHOST:80", "a-b_c.example.org:65535", "127.0.0.1:3000", "[::1]", "[2001:DB8::1]:80"]
         {

@@ -1,7 +1,7 @@
-//! Who asks, and what they may: every route that touches an order takes a [`Caller`].
+//! The caller of a request and what it may do. Every route that reads or changes an order takes a [`Caller`].
 //!
-//! A credential is taken from `Authorization: Bearer`, and for a socket also from `Sec-WebSocket-Protocol: bearer, …` or
-//! from a ticket in the query. Nothing else in a URL is one: URLs are written down everywhere.
+//! The credential is in `Authorization: Bearer`. For a WebSocket it may also be in `Sec-WebSocket-Protocol: bearer, …`, or
+//! be a ticket in the query string. No other credential is accepted in a URL, because URLs end up in logs and histories.
 
 use std::future::{Ready, ready};
 
@@ -13,17 +13,18 @@ use actix_web::{FromRequest, HttpRequest, web};
 use crate::auth::{Credential, Identity};
 use crate::domain::user::{Owner, Scope, UserId};
 use crate::http::AppState;
+use crate::http::extract::query;
 use crate::http::problem::Problem;
 
-/// The protocol that a client offers beside its token, and the only one it is answered with.
+/// The WebSocket subprotocol that precedes a token, and the only one that the server selects.
 pub(in crate::http) const BEARER_PROTOCOL: &str = "bearer";
 
-/// Whoever sent a request.
+/// The sender of a request: a user, or anonymous where authentication is off.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Caller(Option<Identity>);
 
 impl Caller {
-    /// Whose orders these are, if the caller may do that with them; there is no other way to an owner.
+    /// The owner of the caller's orders, if the caller has the scope. There is no other way to get an [`Owner`].
     pub(in crate::http) fn may(&self, scope: Scope) -> Result<Owner, Problem> {
         match &self.0 {
             None => Ok(Owner::Shared),
@@ -36,20 +37,20 @@ impl Caller {
         }
     }
 
-    /// Who it is, where that has to be somebody.
+    /// The caller's identity; an anonymous caller is refused.
     pub(in crate::http) fn identity(&self) -> Result<Identity, Problem> {
-        self.0.ok_or_else(|| unauthorized("unauthenticated", "this needs a login"))
+        self.0.ok_or_else(|| unauthorized("unauthenticated", "this request needs a login"))
     }
 
-    /// What the caller has proved it by; a socket is closed when it is revoked.
+    /// The credential that was sent. A socket is closed when its credential is revoked.
     pub(in crate::http) fn credential(&self) -> Option<Credential> {
         self.0.map(|identity| identity.credential)
     }
 }
 
-/// Whoever wants to open a socket: it may also come with a ticket, or with its token among the protocols it offers.
+/// The sender of a WebSocket upgrade, who may also use a ticket or a token among the offered subprotocols.
 ///
-/// A type of its own, so that a ticket opens nothing else: only the routes of sockets take it.
+/// It is a separate type so that only the WebSocket routes accept tickets.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct SocketCaller(pub(in crate::http) Caller);
 
@@ -58,7 +59,7 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(of(request))
+        ready(authenticate(request))
     }
 }
 
@@ -70,11 +71,11 @@ impl FromRequest for SocketCaller {
         let upgrade = request.headers().get(UPGRADE).map(|value| value.as_bytes());
         let is_upgrade = request.method() == Method::GET
             && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
-        ready(judged(request, is_upgrade).map(Self))
+        ready(authenticate_with(request, is_upgrade).map(Self))
     }
 }
 
-/// Whose requests these are, where a token or key says so; what a socket has besides is left to its route.
+/// The user of a valid bearer token or API key. The other credentials of a WebSocket are left to its route.
 pub(in crate::http) fn user(request: &HttpRequest) -> Option<UserId> {
     let app = request.app_data::<web::Data<AppState>>()?;
     let bearer = bearer(request.headers().get(AUTHORIZATION)?.to_str().ok()?)?;
@@ -86,15 +87,14 @@ enum Credentials {
     Ticket(String),
 }
 
-/// Who sent a request that opens no socket.
-pub(in crate::http) fn of(request: &HttpRequest) -> Result<Caller, Problem> {
-    judged(request, false)
+/// Authenticates a request that is not a WebSocket upgrade.
+pub(in crate::http) fn authenticate(request: &HttpRequest) -> Result<Caller, Problem> {
+    authenticate_with(request, false)
 }
 
-fn judged(request: &HttpRequest, opens_socket: bool) -> Result<Caller, Problem> {
-    let app = request.app_data::<web::Data<AppState>>().expect("every route can reach the face");
-    let given = given(request, opens_socket)?;
-    let identity = match &given {
+fn authenticate_with(request: &HttpRequest, is_upgrade: bool) -> Result<Caller, Problem> {
+    let app = request.app_data::<web::Data<AppState>>().expect("every app has its state");
+    let identity = match &credentials(request, is_upgrade)? {
         None if app.auth.required() => {
             return Err(unauthorized("unauthenticated", "log in, and send the token as Authorization: Bearer"));
         }
@@ -105,17 +105,17 @@ fn judged(request: &HttpRequest, opens_socket: bool) -> Result<Caller, Problem> 
     identity.map(|identity| Caller(Some(identity))).map_err(Problem::from)
 }
 
-/// The one credential of a request. More than one is a mistake of which nobody should find out who won.
-fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Credentials>, Problem> {
+/// The credential of a request. More than one is refused: the choice among them would be arbitrary.
+fn credentials(request: &HttpRequest, is_upgrade: bool) -> Result<Option<Credentials>, Problem> {
     let mut all = Vec::new();
     for value in request.headers().get_all(AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(bearer);
-        all.push(Credentials::Bearer(bearer.ok_or_else(|| invalid(no_bearer(value)))?));
+        all.push(Credentials::Bearer(bearer.ok_or_else(|| invalid(why_not_bearer(value)))?));
     }
-    no_credential_in(request.query_string())?;
-    if opens_socket {
-        all.extend(offered(request)?.map(Credentials::Bearer));
-        let tickets = pairs(request.query_string()).into_iter().filter(|(name, _)| name == "ticket");
+    refuse_credential_in(request.query_string())?;
+    if is_upgrade {
+        all.extend(offered_token(request)?.map(Credentials::Bearer));
+        let tickets = parameters(request.query_string()).filter(|(name, _)| name == "ticket");
         all.extend(tickets.map(|(_, ticket)| Credentials::Ticket(ticket)));
     }
     if all.len() > 1 {
@@ -124,36 +124,34 @@ fn given(request: &HttpRequest, opens_socket: bool) -> Result<Option<Credentials
     Ok(all.pop())
 }
 
-/// Refuses a query in which a token or key stands.
-pub(in crate::http) fn no_credential_in(query: &str) -> Result<(), Problem> {
+/// Refuses a query string that contains a token or key.
+pub(in crate::http) fn refuse_credential_in(query: &str) -> Result<(), Problem> {
     const CREDENTIALS: [&str; 6] = ["token", "access_token", "accessToken", "jwt", "apiKey", "api_key"];
-    match pairs(query).into_iter().find(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
+    match parameters(query).find(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
         None => Ok(()),
         Some((name, _)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "credential_in_url",
             format!(
-                "{name} must not stand in a URL, which is written down in many places; send Authorization: Bearer, or \
-                 for a browser's socket a ticket of POST /api/auth/ticket"
+                "{name} must not be in a URL, because URLs are logged in many places; send Authorization: Bearer, or open \
+                 a browser's WebSocket with a ticket from POST /api/auth/ticket"
             ),
         )),
     }
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
-    if query.is_empty() {
-        return Vec::new();
-    }
-    web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default()
+/// The parameters of a query string; none if it is malformed.
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query::pairs(query).unwrap_or_default().into_iter()
 }
 
-/// What is wrong with a header that holds no bearer token.
-fn no_bearer(header: &HeaderValue) -> &'static str {
+/// Why the header has no bearer token.
+fn why_not_bearer(header: &HeaderValue) -> &'static str {
     let scheme = header.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     match scheme.eq_ignore_ascii_case(b"basic") {
         true => {
-            "Authorization is Basic, and a Bearer token is wanted; if you sent none, a proxy in front of this server \
-             added it and has to be told to leave Authorization alone"
+            "Authorization is Basic and must be Bearer; if you did not send it, a proxy in front of this server adds it \
+             and must be configured to leave Authorization unchanged"
         }
         false => "Authorization must be: Bearer, a space, and a token",
     }
@@ -165,8 +163,8 @@ fn bearer(header: &str) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-/// The token among the protocols that a socket offers: the one after `bearer`.
-fn offered(request: &HttpRequest) -> Result<Option<String>, Problem> {
+/// The token among the offered subprotocols: the one after `bearer`.
+fn offered_token(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let headers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
     let mut protocols =
         headers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
@@ -174,7 +172,9 @@ fn offered(request: &HttpRequest) -> Result<Option<String>, Problem> {
         return Ok(None);
     }
     let token = protocols.next().filter(|token| !token.is_empty());
-    token.map(|token| Some(token.to_owned())).ok_or_else(|| invalid("the protocol bearer must be followed by a token"))
+    token
+        .map(|token| Some(token.to_owned()))
+        .ok_or_else(|| invalid("the subprotocol bearer must be followed by a token"))
 }
 
 fn invalid(detail: &str) -> Problem {

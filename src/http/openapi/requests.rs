@@ -1,4 +1,4 @@
-//! Schemas of request bodies and parameters, which [`crate::http::extract::body`] parses.
+//! Schemas of request bodies and parameters, which [`crate::http::extract`] parses.
 
 use serde_json::{Map, Value, json};
 

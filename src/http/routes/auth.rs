@@ -13,7 +13,8 @@ use crate::auth::{AuthError, Identity, Login};
 use crate::domain::secret::Secret;
 use crate::domain::user::{Scope, UserId};
 use crate::http::AppState;
-use crate::http::extract::body::{self, Credentials};
+use crate::http::extract::account::{Credentials, parse_credentials};
+use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
 use crate::http::operation::{Access, Body, Operation, get, post};
 use crate::http::problem::Problem;
@@ -173,7 +174,7 @@ async fn ticket(
 }
 
 async fn credentials(request: &HttpRequest, payload: web::Payload) -> Result<Credentials, Problem> {
-    body::parse_credentials(&body::read(request, payload).await?)
+    parse_credentials(&body::read(request, payload).await?)
 }
 
 fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse {

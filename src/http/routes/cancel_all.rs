@@ -15,6 +15,7 @@ use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::extract::cancel_filter::parse_cancel_filter;
 use crate::http::openapi::requests;
 use crate::http::operation::{Body, Operation, TRADE, delete, post};
 use crate::http::problem::Problem;
@@ -99,7 +100,7 @@ async fn cancel_all(
         owner,
         unfinished: true,
         limit: PAGE,
-        ..body::parse_cancel_filter(request.query_string(), &body, app.tokens())?
+        ..parse_cancel_filter(request.query_string(), &body, app.tokens())?
     };
     let (begun, limit) = (Instant::now(), app.settings.server.request_timeout);
     let (mut results, mut more) = (Vec::new(), true);

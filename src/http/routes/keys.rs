@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::domain::user::{ApiKey, KeyId, Scope};
 use crate::http::AppState;
-use crate::http::extract::body::{self, NewKey};
+use crate::http::extract::account::{NewKey, parse_new_key};
+use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
 use crate::http::openapi::requests;
 use crate::http::operation::{Access, Body, Operation, delete, get, post};
@@ -84,7 +85,7 @@ async fn create_key(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let LoggedIn { user, .. } = LoggedIn::of(caller)?;
-    let NewKey { name, scopes } = body::parse_new_key(&body::read(&request, payload).await?)?;
+    let NewKey { name, scopes } = parse_new_key(&body::read(&request, payload).await?)?;
     let (key, text) = uncancelled(async move { app.auth.create_key(user, name, scopes).await }).await?;
     let view = NewKeyView { success: true, key: text.expose(), about: KeyView::of(&key) };
     Ok(HttpResponse::Created().json(view))

@@ -11,8 +11,8 @@ use crate::domain::lifecycle::Status;
 use crate::domain::token::TokenList;
 use crate::domain::user::Scope;
 use crate::http::AppState;
-use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::extract::fields::FieldReader;
 use crate::http::openapi::requests;
 use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
@@ -77,31 +77,30 @@ async fn page(
 pub(in crate::http) fn filter(query: &str, tokens: &TokenList) -> Result<ListFilter, Problem> {
     const DEFAULT_LIMIT: u64 = 50;
     const MAX_LIMIT: u64 = 200;
-    let mut form = body::form_of_query(query)?;
-    form.take_one_of(&["type"], |text| match text {
+    let mut fields = FieldReader::of_query(query)?;
+    fields.take_one_of(&["type"], |text| match text {
         "market" => Ok(()),
         _ => Err("only market orders are supported".to_owned()),
     });
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
-    let limit = form.take_one_of(&["limit"], |text| match text.parse() {
+    let limit = fields.take_one_of(&["limit"], |text| match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
         _ => Err(format!("must be a whole number from 1 to {MAX_LIMIT}")),
     });
     let filter = ListFilter {
-        status: form
+        status: fields
             .take_one_of(&["status"], |text| Status::from_name(text).ok_or_else(|| "is not a status".to_owned())),
-        token_in: form.take_one_of(&["tokenIn"], mint),
-        token_out: form.take_one_of(&["tokenOut"], mint),
-        client_order_id: form.take_one_of(&["clientOrderId"], |text| text.parse().map_err(str::to_owned)),
-        from: form.take_one_of(&["from"], time),
-        to: form.take_one_of(&["to"], time),
-        before: form
+        token_in: fields.take_one_of(&["tokenIn"], mint),
+        token_out: fields.take_one_of(&["tokenOut"], mint),
+        client_order_id: fields.take_one_of(&["clientOrderId"], |text| text.parse().map_err(str::to_owned)),
+        from: fields.take_one_of(&["from"], time),
+        to: fields.take_one_of(&["to"], time),
+        before: fields
             .take_one_of(&["cursor"], |text| text.parse().map_err(|_| "is not a cursor of this list".to_owned())),
         limit: limit.unwrap_or(DEFAULT_LIMIT),
         ..ListFilter::default()
     };
-    form.refuse_leftovers();
-    if form.errors.is_empty() { Ok(filter) } else { Err(Problem::invalid(form.errors)) }
+    fields.finish(Some(filter))
 }
 
 /// Parses a time, to the microsecond and within the years that both databases store.

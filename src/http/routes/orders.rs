@@ -16,8 +16,9 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::order::{Order, OrderRequest};
 use crate::domain::user::{Owner, Scope};
-use crate::http::extract::body::{self, OrderFields};
+use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::extract::order::{OrderFields, parse_dry_run, parse_order};
 use crate::http::openapi::requests;
 use crate::http::operation::{Body, Operation, READ, TRADE, delete, get, post};
 use crate::http::problem::Problem;
@@ -140,9 +141,9 @@ async fn submit(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Trade)?;
-    let dry_run_in_query = body::parse_dry_run(request.query_string())?;
+    let dry_run_in_query = parse_dry_run(request.query_string())?;
     let body = body::read(&request, payload).await?;
-    let OrderFields { order, dry_run } = body::parse_order(&body, app.tokens(), app.settings.orders.max_slippage)?;
+    let OrderFields { order, dry_run } = parse_order(&body, app.tokens(), app.settings.orders.max_slippage)?;
     let order = Arc::new(order);
     let key = key(header_key(&request)?, &order)?;
     if dry_run_in_query || dry_run {

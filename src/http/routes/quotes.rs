@@ -12,8 +12,8 @@ use crate::api::views::{self, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
 use crate::domain::user::Scope;
 use crate::http::AppState;
-use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::extract::order::parse_quote;
 use crate::http::openapi::{failures, requests};
 use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
@@ -47,7 +47,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn quotes(request: HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<web::Json<Quotes>, Problem> {
     caller.may(Scope::Read)?;
-    let order = Arc::new(body::parse_quote(request.query_string(), app.tokens())?);
+    let order = Arc::new(parse_quote(request.query_string(), app.tokens())?);
     let (service, asked) = (app.service.clone(), order.clone());
     let preview = app.quote_cache.get(&order, async move { service.quote(asked).await }).await.map_err(|failure| {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
