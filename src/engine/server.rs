@@ -52,7 +52,7 @@ impl Server {
 
     /// Closes WebSocket connections with 1001, then waits for requests that are being answered.
     pub(super) async fn stop(&self, deadline: Duration) {
-        self.sessions.send_away();
+        self.sessions.close_all();
         let _ = timeout(deadline, self.handle.stop(true)).await;
     }
 

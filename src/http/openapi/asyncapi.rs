@@ -10,7 +10,7 @@ use crate::http::openapi::operation::reference;
 use crate::http::openapi::requests;
 use crate::http::routes::dry_run::DryRun;
 use crate::http::routes::sockets;
-use crate::http::ws::frame::{ChannelReply, ErrorReply, OrderReply, OrderSnapshot};
+use crate::http::ws::reply::{ChannelReply, ErrorReply, OrderReply, OrderSnapshot};
 
 const DESCRIPTION: &str = "Close codes: 1000 the order has ended, or the socket was idle; 1001 the engine shuts down; \
                            1002 a WebSocket protocol error; 1007 a text message is not UTF-8; 1008 too many invalid \

@@ -1,33 +1,33 @@
-//! A message that comes in several frames, put together within a limit.
+//! Assembles a message from its fragments, within a limit.
 
 use actix_http::ws::Item;
 use actix_web::web::{Bytes, BytesMut};
 
-/// The message is longer than it may be.
+/// The message is longer than its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
-/// The frames of a message so far. That they come in order is seen to by the codec.
+/// The fragments of one message so far. The codec checks their order.
 #[derive(Debug)]
 pub(super) struct Fragments {
-    most_bytes: usize,
-    so_far: BytesMut,
+    max_bytes: usize,
+    received: BytesMut,
 }
 
 impl Fragments {
-    /// None so far, and not more than so many bytes ever.
-    pub(super) fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, so_far: BytesMut::new() }
+    /// No fragments yet; a message has at most `max_bytes`.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, received: BytesMut::new() }
     }
 
-    /// Takes one more frame; the message, once it is whole.
+    /// Adds a fragment. Returns the message after its last fragment.
     pub(super) fn push(&mut self, item: &Item) -> Result<Option<Bytes>, TooLarge> {
         let (Item::FirstText(part) | Item::FirstBinary(part) | Item::Continue(part) | Item::Last(part)) = item;
-        if self.so_far.len() + part.len() > self.most_bytes {
+        if self.received.len() + part.len() > self.max_bytes {
             return Err(TooLarge);
         }
-        self.so_far.extend_from_slice(part);
-        Ok(matches!(item, Item::Last(_)).then(|| self.so_far.split().freeze()))
+        self.received.extend_from_slice(part);
+        Ok(matches!(item, Item::Last(_)).then(|| self.received.split().freeze()))
     }
 }
 
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_put_together_from_its_frames_and_never_grows_too_large() {
+    fn a_message_is_assembled_from_its_fragments_up_to_the_limit() {
         let mut fragments = Fragments::new(8);
         let part = |text: &'static str| Bytes::from_static(text.as_bytes());
         for _ in 0..2 {

@@ -1,216 +1,114 @@
-//! What a client says on a socket for many orders, and how it is answered.
+//! The messages from a client of a WebSocket for many orders.
 
-use actix_web::http::StatusCode;
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::views::OrderView;
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::lifecycle::Status;
-use crate::http::extract::body::{FieldReader, fields};
-use crate::http::problem::{FieldError, Problem, shown};
+use crate::http::extract::fields::FieldReader;
+use crate::http::problem::{Problem, shown};
+use crate::http::ws::query::{parse_order_id, take_after_seq};
 
-/// The client's own name for a message, given back as it was written: a short string or number.
+/// The client's own id of a message, a short string or number; the answer repeats it as it was written.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct RequestId(Box<RawValue>);
 
-impl RequestId {
-    const MAX_LENGTH: usize = 128;
-}
-
-/// A message as it was understood, or what is wrong with it.
+/// A parsed message.
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) request_id: Option<RequestId>,
     pub(super) command: Result<Command, Problem>,
 }
 
-/// What a client may ask for.
+/// A command of a client.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Follow an order from after what the client has had.
+    /// Follows an order from after the last update that the client has.
     Subscribe { id: OrderId, after_seq: u32 },
-    /// Follow all of one's own orders.
+    /// Follows all of the owner's orders.
     SubscribeAll,
-    /// Follow that order no longer.
+    /// Ends the subscription to one order.
     Unsubscribe(OrderId),
-    /// Follow only the orders that were subscribed to by name.
+    /// Ends the subscription to all orders; those to single orders stay.
     UnsubscribeAll,
-    /// Say something.
+    /// Asks for a pong.
     Ping,
-    /// Submit an order, which is parsed as a body is.
+    /// Submits an order, which is parsed like the body of a request.
     Submit { order: Box<RawValue>, key: Option<ClientKey> },
-    /// Cancel an order.
+    /// Cancels an order.
     Cancel(OrderId),
 }
 
 impl Frame {
-    /// Reads a message.
+    /// Parses a message. The request id is kept also where the command is wrong.
     pub(super) fn parse(text: &[u8]) -> Self {
-        let wrong = |problem| Self { request_id: None, command: Err(problem) };
-        let given = match fields(text) {
-            Ok(given) => given,
-            Err(reason) => {
-                let detail = format!("the message is not a JSON object: {reason}");
-                return wrong(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail));
+        match FieldReader::of_json("the message", text) {
+            Ok(mut fields) => {
+                let request_id = RequestId::take(&mut fields);
+                let command = take_command(&mut fields);
+                Self { request_id, command: fields.finish(command) }
             }
-        };
-        let mut form = match FieldReader::new(given) {
-            Ok(form) => form,
-            Err(problem) => return wrong(problem),
-        };
-        let request_id = match form.take_raw("requestId") {
-            None => None,
-            Some(raw) if is_short(&raw) => Some(RequestId(raw)),
-            Some(_) => {
-                form.error(
-                    "requestId",
-                    format!("must be a string or a number of up to {} characters", RequestId::MAX_LENGTH),
-                );
-                None
-            }
-        };
-        let command = command(&mut form);
-        form.refuse_leftovers();
-        match command {
-            Some(command) if form.errors.is_empty() => Self { request_id, command: Ok(command) },
-            _ => Self { request_id, command: Err(Problem::invalid(form.errors)) },
+            Err(problem) => Self { request_id: None, command: Err(problem) },
         }
     }
 }
 
-fn is_short(raw: &RawValue) -> bool {
-    let text = raw.get();
-    let plain = matches!(text.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
-    plain && text.len() <= RequestId::MAX_LENGTH + 2
+impl RequestId {
+    const MAX_LENGTH: usize = 128;
+
+    fn take(fields: &mut FieldReader) -> Option<Self> {
+        let raw = fields.take_raw("requestId")?;
+        let text = raw.get();
+        let is_plain = matches!(text.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'));
+        // Two more, for the quotes of a string.
+        if is_plain && text.len() <= Self::MAX_LENGTH + 2 {
+            return Some(Self(raw));
+        }
+        fields.error("requestId", format!("must be a string or a number of up to {} characters", Self::MAX_LENGTH));
+        None
+    }
 }
 
-fn command(form: &mut FieldReader) -> Option<Command> {
-    let kind = form.require(&["type"], |text| Ok(text.to_owned()))?;
-    let order_id = |text: &str| text.parse::<OrderId>().map_err(|_| "must be a UUID".to_owned());
-    let channel = |form: &mut FieldReader| {
-        form.take_one_of(&["channel"], |text| match text {
-            "orders" => Ok(()),
-            _ => Err(format!("{} is no channel; orders is", shown(text))),
-        })
-    };
-    match kind.as_str() {
+fn take_command(fields: &mut FieldReader) -> Option<Command> {
+    match fields.require(&["type"], |text| Ok(text.to_owned()))?.as_str() {
         "subscribe" => {
-            let wrong = form.errors.len();
-            if channel(form).is_some() {
+            if is_for_all_orders(fields) {
                 return Some(Command::SubscribeAll);
             }
-            let after_seq = form.take_one_of(&["afterSeq"], |text| {
-                text.parse().map_err(|_| "must be a whole number from 0".to_owned())
-            });
-            if form.errors.len() > wrong {
-                return None;
-            }
-            let id = form.require(&["orderId"], order_id)?;
-            Some(Command::Subscribe { id, after_seq: after_seq.unwrap_or_default() })
+            let after_seq = take_after_seq(fields);
+            let id = fields.require(&["orderId"], parse_order_id)?;
+            Some(Command::Subscribe { id, after_seq })
         }
-        "unsubscribe" => match channel(form) {
-            Some(()) => Some(Command::UnsubscribeAll),
-            None => Some(Command::Unsubscribe(form.require(&["orderId"], order_id)?)),
-        },
+        "unsubscribe" => {
+            if is_for_all_orders(fields) {
+                return Some(Command::UnsubscribeAll);
+            }
+            fields.require(&["orderId"], parse_order_id).map(Command::Unsubscribe)
+        }
         "ping" => Some(Command::Ping),
         "submit" => {
-            let key = form.take_one_of(&["idempotencyKey"], |text| text.parse().map_err(str::to_owned));
-            match form.take_raw("order") {
-                Some(order) => Some(Command::Submit { order, key }),
-                None => {
-                    form.error("order", "is required");
-                    None
-                }
+            let key = fields.take_one_of(&["idempotencyKey"], |text| text.parse().map_err(str::to_owned));
+            let order = fields.take_raw("order");
+            if order.is_none() {
+                fields.error("order", "is required");
             }
+            order.map(|order| Command::Submit { order, key })
         }
-        "cancel" => Some(Command::Cancel(form.require(&["orderId"], order_id)?)),
+        "cancel" => fields.require(&["orderId"], parse_order_id).map(Command::Cancel),
         _ => {
-            form.error("type", "must be subscribe, unsubscribe, ping, submit or cancel");
+            fields.error("type", "must be subscribe, unsubscribe, ping, submit or cancel");
             None
         }
     }
 }
 
-/// What a client is answered; it carries the `requestId` of what it answers.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Reply<'a, T> {
-    pub(super) r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request_id: Option<&'a RequestId>,
-    #[serde(flatten)]
-    pub(super) what: T,
-}
-
-/// Nothing more to say.
-#[derive(Serialize)]
-pub(super) struct Empty {}
-
-/// About an order.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::http) struct OrderReply {
-    pub(super) order_id: OrderId,
-}
-
-/// About the channel of all orders.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::http) struct ChannelReply {
-    pub(super) channel: &'static str,
-    /// How many orders were open when the client began to follow them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) open_orders: Option<usize>,
-}
-
-/// An order as it stands.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::http) struct OrderSnapshot {
-    pub(super) order_id: OrderId,
-    pub(super) status: Status,
-    /// Whether this submit made it; not told of a cancel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) created: Option<bool>,
-    /// What the order's owner should know of what was asked for; not told of a cancel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) warnings: Option<Vec<String>>,
-    pub(super) order: OrderView,
-}
-
-/// What went wrong.
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "Mistake")]
-pub(in crate::http) struct ErrorReply<'a> {
-    code: &'static str,
-    message: &'a str,
-    retryable: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-    /// The number of invalid fields that `errors` does not list.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    more_errors: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    order_id: Option<OrderId>,
-}
-
-impl<'a> ErrorReply<'a> {
-    /// That problem, perhaps about an order.
-    pub(super) fn of(problem: &'a Problem, order_id: Option<OrderId>) -> Self {
-        let details = problem.details();
-        Self {
-            code: details.code,
-            message: &details.detail,
-            retryable: details.retryable,
-            errors: &details.errors,
-            more_errors: details.more_errors,
-            order_id: details.order_id.or(order_id),
-        }
+/// Whether a subscription has a channel instead of an order. The only channel is that of all orders.
+fn is_for_all_orders(fields: &mut FieldReader) -> bool {
+    let Some(channel) = fields.take_one_of(&["channel"], |text| Ok(text.to_owned())) else { return false };
+    if channel != "orders" {
+        fields.error("channel", format!("must be orders, not {}", shown(&channel)));
     }
+    true
 }
 
 #[cfg(test)]
@@ -224,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn each_command_is_understood() {
+    fn each_command_is_parsed() {
         let id = "01890000-0000-7000-8000-000000000000";
         let of = |text: &str| Frame::parse(text.replace("ID", id).as_bytes()).command.unwrap();
         assert!(matches!(of(r#"{"type":"subscribe","orderId":"ID"}"#), Command::Subscribe { after_seq: 0, .. }));
@@ -242,12 +140,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_the_request_id_is_kept() {
+    fn wrong_fields_are_named_and_the_request_id_is_kept() {
         for (text, fields) in [
             (r"{}", vec!["type"]),
             (r#"{"type":"dance"}"#, vec!["type"]),
             (r#"{"type":"subscribe"}"#, vec!["orderId"]),
-            (r#"{"type":"subscribe","orderId":"x"}"#, vec!["orderId"]),
+            (r#"{"type":"subscribe","orderId":"x","afterSeq":3}"#, vec!["orderId"]),
+            (r#"{"type":"subscribe","orderId":"x","afterSeq":-1}"#, vec!["afterSeq", "orderId"]),
             (r#"{"type":"subscribe","channel":"prices"}"#, vec!["channel"]),
             (r#"{"type":"subscribe","channel":"orders","afterSeq":1}"#, vec!["afterSeq"]),
             (r#"{"type":"ping","more":1}"#, vec!["more"]),
@@ -262,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn any_message_is_judged_and_what_it_wants_an_answer_to_is_kept_as_it_was() {
+    fn any_message_is_parsed_without_a_panic_and_its_request_id_is_kept_as_written() {
         const ID: &str = r#""orderId":"01890000-0000-7000-8000-000000000000","requestId":"mine""#;
         many("socket message", |fuzzer| {
             let rest = match fuzzer.below(6) {

@@ -1,8 +1,8 @@
-//! The frames of one client, read from its connection no faster than they are handled.
+//! Reads the frames of one client, no faster than they are handled.
 //!
-//! The stream of `actix-web-actors` reads everything there is before it decodes a frame, so a client that sends small
-//! frames faster than they are handled fills the memory. This one reads only when what it has read holds no whole
-//! frame. The rest waits in the connection's own bounded buffers, and in the end at the client.
+//! The stream of `actix-web-actors` reads all available bytes before it decodes a frame, so a client that sends small
+//! frames faster than they are handled fills the memory. This stream reads only when its buffer holds no complete frame.
+//! The rest waits in the bounded buffers of the connection, which then slow the client down.
 
 use std::io;
 use std::pin::Pin;
@@ -19,38 +19,38 @@ use tokio_util::codec::Decoder;
 use crate::http::ws::pace::{Pace, TooFast};
 use crate::http::ws::pending::PendingCommands;
 
-/// A frame costs one unit of the client's pace for each started part of this size, so that bytes are paced as well.
+/// A frame costs one unit of the client's pace per started KiB, so that bytes are limited as well as frames.
 const BYTES_PER_UNIT: usize = 1024;
 
-/// A client's frames, at most at that client's pace.
+/// The frames of one client, limited to its pace.
 pub(super) struct Incoming<S> {
     connection: S,
     codec: Codec,
-    // What was read and not decoded yet: less than one frame and one read of the connection.
+    // Read and not decoded yet: less than one frame and one read of the connection.
     buffer: BytesMut,
-    most_bytes: usize,
+    max_bytes: usize,
     pace: Pace,
     pending: PendingCommands,
-    // Set while the client is held back.
-    held: Option<Pin<Box<Sleep>>>,
+    // Set while the client is delayed.
+    delay: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
 impl<S> Incoming<S> {
-    /// The frames on that connection; one that announces more than `most_bytes` is an error.
-    pub(super) fn new(connection: S, most_bytes: usize, pace: Pace, pending: PendingCommands) -> Self {
-        let codec = Codec::new().max_size(most_bytes);
-        Self { connection, codec, buffer: BytesMut::new(), most_bytes, pace, pending, held: None, ended: false }
+    /// The frames on that connection. A frame that announces more than `max_bytes` is an error.
+    pub(super) fn new(connection: S, max_bytes: usize, pace: Pace, pending: PendingCommands) -> Self {
+        let codec = Codec::new().max_size(max_bytes);
+        Self { connection, codec, buffer: BytesMut::new(), max_bytes, pace, pending, delay: None, ended: false }
     }
 
-    /// The next frame of the buffer; `None` if the connection has to be read first.
+    /// Decodes the next frame in the buffer; `None` if the connection must be read first.
     fn decode(&mut self) -> Result<Option<Message>, ProtocolError> {
-        check_head(&self.buffer, self.most_bytes)?;
+        check_head(&self.buffer, self.max_bytes)?;
         let before = self.buffer.remaining();
         let Some(frame) = self.codec.decode(&mut self.buffer)? else { return Ok(None) };
         let units = (before - self.buffer.remaining()).div_ceil(BYTES_PER_UNIT);
         let wait = self.pace.spend(units, Instant::now().into_std()).map_err(|TooFast| io::Error::from(TOO_FAST))?;
-        self.held = wait.map(|wait| Box::pin(tokio::time::sleep(wait)));
+        self.delay = wait.map(|wait| Box::pin(tokio::time::sleep(wait)));
         Ok(Some(match frame {
             Frame::Text(text) => Message::Text(text.try_into().map_err(|_| io::Error::from(NOT_TEXT))?),
             Frame::Binary(bytes) => Message::Binary(bytes),
@@ -62,28 +62,28 @@ impl<S> Incoming<S> {
     }
 }
 
-/// How [`ProtocolError::Io`] says that the client sends more frames than it may.
+/// The kind of a [`ProtocolError::Io`] that means: the client sends more frames than it may.
 pub(super) const TOO_FAST: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 
-/// How [`ProtocolError::Io`] says that a text frame is not UTF-8.
+/// The kind of a [`ProtocolError::Io`] that means: a text frame is not UTF-8.
 pub(super) const NOT_TEXT: io::ErrorKind = io::ErrorKind::InvalidData;
 
-/// Judges a frame by its first bytes. The codec would gather a frame of any length before it refuses it, and would write
-/// an error to the log for each fragmented control frame.
-fn check_head(buffer: &[u8], most_bytes: usize) -> Result<(), ProtocolError> {
+/// Checks a frame by its first bytes. The codec would buffer a frame of any length before it refuses it, and would log an
+/// error for each fragmented control frame.
+fn check_head(buffer: &[u8], max_bytes: usize) -> Result<(), ProtocolError> {
     const FIN: u8 = 0x80;
     const CONTROL: u8 = 0x08;
     if buffer.first().is_some_and(|first| first & (FIN | CONTROL) == CONTROL) {
         return Err(ProtocolError::BadOpCode);
     }
     match announced_length(buffer) {
-        Some(length) if usize::try_from(length).is_ok_and(|length| length <= most_bytes) => Ok(()),
+        Some(length) if usize::try_from(length).is_ok_and(|length| length <= max_bytes) => Ok(()),
         Some(_) => Err(ProtocolError::Overflow),
         None => Ok(()),
     }
 }
 
-/// The length of the payload that the frame announces, once enough of it is there (RFC 6455, section 5.2).
+/// The payload length that the frame announces; `None` until enough bytes are there (RFC 6455, section 5.2).
 fn announced_length(buffer: &[u8]) -> Option<u64> {
     match buffer.get(1)? & 0x7f {
         126 => buffer.get(2..4).map(|mut length| length.get_u16().into()),
@@ -100,19 +100,19 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Incoming<
         if this.ended {
             return Poll::Ready(None);
         }
-        // Counts frames against the share that tokio gives a task at once: the server polls a session again for as long
-        // as it has an answer, and the other connections of the thread would wait until the buffers are empty.
-        let turn = ready!(coop::poll_proceed(cx));
+        // Counts frames against tokio's cooperative budget: the server polls a session again as long as it has output, and
+        // the other connections of the thread would wait until the buffers are empty.
+        let budget = ready!(coop::poll_proceed(cx));
         ready!(this.pending.poll_room(cx));
-        if let Some(held) = &mut this.held {
-            ready!(held.as_mut().poll(cx));
-            this.held = None;
+        if let Some(delay) = &mut this.delay {
+            ready!(delay.as_mut().poll(cx));
+            this.delay = None;
         }
         loop {
             match this.decode() {
                 Ok(None) => {}
                 Ok(Some(message)) => {
-                    turn.made_progress();
+                    budget.made_progress();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Err(error) => {
@@ -126,7 +126,7 @@ impl<S: Stream<Item = Result<Bytes, PayloadError>> + Unpin> Stream for Incoming<
             }
             match ready!(Pin::new(&mut this.connection).poll_next(cx)) {
                 Some(Ok(bytes)) => this.buffer.extend_from_slice(&bytes),
-                // The client is gone: that is the end of its frames, not an error of theirs.
+                // The client has disconnected, which is not an error of its frames.
                 Some(Err(_)) | None => {
                     this.ended = true;
                     return Poll::Ready(None);
@@ -158,7 +158,7 @@ mod tests {
 
     type Reads = Rc<Cell<usize>>;
 
-    /// What comes of a connection that has these parts, and how many of them were read.
+    /// The frames on a connection that delivers these parts, and the number of parts read so far.
     fn incoming(
         parts: Vec<Vec<u8>>,
         pace: Pace,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     async fn first_error(bytes: Vec<u8>) -> ProtocolError {
-        // More of the same, for a frame that is never refused.
+        // More bytes, which are read if the frame is not refused at its first bytes.
         let parts = std::iter::once(bytes).chain(std::iter::repeat_n(vec![b'x'; 1_000], 100)).collect();
         let (incoming, reads) = incoming(parts, generous());
         let errors = incoming.filter_map(async |message| message.err());
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_in_single_bytes_is_a_frame() {
+    async fn a_frame_may_arrive_in_single_bytes() {
         let bytes = frame(0x82, b"slow").into_iter().map(|byte| vec![byte]).collect();
         let (mut incoming, _) = incoming(bytes, generous());
         assert_eq!(incoming.next().await.unwrap().unwrap(), Message::Binary("slow".into()));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_frames_leaves_the_thread_to_others_now_and_then() {
+    async fn a_flood_of_frames_yields_the_thread_to_other_tasks() {
         let (mut incoming, _) = incoming(vec![frame(0x89, b"").repeat(10_000)], generous());
         let (mut at_once, mut most) = (0, 0);
         std::future::poll_fn(|cx| {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_frame_is_refused_before_it_is_gathered() {
+    async fn an_invalid_frame_is_refused_before_it_is_buffered() {
         let huge = |length: u64| [&[0x82, 0xff][..], &length.to_be_bytes(), &[0; 4]].concat();
         for bytes in [huge(1 << 40), huge(u64::MAX), huge(1_001), [0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0].to_vec()] {
             assert!(matches!(first_error(bytes).await, ProtocolError::Overflow));
@@ -244,16 +244,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_over_its_pace_is_held_back_and_at_last_refused() {
+    async fn a_client_over_its_pace_is_delayed_and_then_refused() {
         let (mut incoming, reads) = incoming(vec![frame(0x89, b""); 10_000], Pace::new(60));
         for _ in 0..61 {
             assert!(incoming.next().now_or_never().is_some());
         }
         let before = reads.get();
-        assert!(incoming.next().now_or_never().is_none(), "it is held back");
+        assert!(incoming.next().now_or_never().is_none(), "it is delayed");
         assert_eq!(reads.get(), before, "and nothing is read meanwhile");
         let mut errors = Box::pin(incoming.filter_map(async |message| message.err()));
         assert!(matches!(errors.next().await, Some(ProtocolError::Io(error)) if error.kind() == TOO_FAST));
-        assert!(reads.get() < before + 20, "long before everything is read");
+        assert!(reads.get() < before + 20, "the rest is not read");
     }
 }

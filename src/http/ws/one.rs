@@ -1,45 +1,42 @@
-//! A socket for one order: subscribed to it directly, it tells the story so far, every step, and how it ended.
-
-use std::sync::Arc;
+//! A WebSocket for one order: it sends a snapshot with the history so far, then every step, and closes when the order ends.
 
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use crate::actors::order::{OrderUpdate, Subscriber};
-use crate::api::views::SnapshotView;
 use crate::domain::id::OrderId;
-use crate::domain::lifecycle::Status;
-use crate::domain::order::{OrderRequest, RecordedEvent};
 use crate::domain::user::{Owner, Scope};
 use crate::http::AppState;
 use crate::http::extract::caller::{Caller, SocketCaller};
 use crate::http::problem::Problem;
 use crate::http::routes::orders;
+use crate::http::ws::close::{ENDED, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close};
+use crate::http::ws::progress::Progress;
+use crate::http::ws::query::SocketQuery;
+use crate::http::ws::reply::{send, send_step};
+use crate::http::ws::session::{Session, SocketActor, close_for_error, close_for_server, force_close, upgrade};
 use crate::http::ws::sessions::CloseSocket;
-use crate::http::ws::{
-    ENDED, Heartbeat, Query, SocketActor, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close, go_away, open,
-    refuse, tell, tell_step, throw_out,
-};
+use crate::http::ws::snapshot::Snapshot;
 use crate::service::orders::{OrderSubscription, ServiceError, Watched};
 
-/// A client has nothing long to say here.
+/// The limit of a client's frames, whose content this socket ignores.
 const MAX_FRAME: usize = 16 * 1024;
 
-/// Follows the order that the path names.
+/// Follows the order in the path.
 pub(in crate::http) async fn by_path(
     request: HttpRequest,
     app: web::Data<AppState>,
     SocketCaller(caller): SocketCaller,
     id: web::Path<String>,
-    stream: web::Payload,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let id = orders::order_id(&id)?;
-    let query = Query::parse(request.query_string())?;
+    let query = SocketQuery::parse(request.query_string())?;
     if query.order_id.is_some_and(|other| other != id) {
-        return Err(Problem::invalid_field("orderId", "disagrees with the path"));
+        return Err(Problem::invalid_field("orderId", "is not the order in the path"));
     }
-    follow(&request, app, caller, id, query.after_seq, stream)
+    follow(&request, app, caller, id, query.after_seq, payload)
 }
 
 /// Follows the order of `?orderId=`.
@@ -47,11 +44,11 @@ pub(in crate::http) async fn by_query(
     request: HttpRequest,
     app: web::Data<AppState>,
     SocketCaller(caller): SocketCaller,
-    stream: web::Payload,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(request.query_string())?;
+    let query = SocketQuery::parse(request.query_string())?;
     let id = query.order_id.ok_or_else(|| Problem::invalid_field("orderId", "is required"))?;
-    follow(&request, app, caller, id, query.after_seq, stream)
+    follow(&request, app, caller, id, query.after_seq, payload)
 }
 
 fn follow(
@@ -60,85 +57,66 @@ fn follow(
     caller: Caller,
     id: OrderId,
     after_seq: u32,
-    stream: web::Payload,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let owner = caller.may(Scope::Read)?;
-    let pulse = Heartbeat::of(request, app, caller)?;
-    let session =
-        OrderSocket { pulse, owner, id, told: after_seq, listening: None, early: Vec::new(), snapshot_told: false };
-    open(session, MAX_FRAME, request, stream)
+    let session = Session::new(request, app, caller)?;
+    let actor = OrderSocket { session, owner, id, progress: Progress::after(after_seq), subscription: None };
+    upgrade(actor, MAX_FRAME, request, payload)
 }
 
 struct OrderSocket {
-    pulse: Heartbeat,
+    session: Session,
     owner: Owner,
     id: OrderId,
-    // How far the client has been told.
-    told: u32,
-    listening: Option<OrderSubscription>,
-    // Steps that came before the snapshot was told; the order sends no more than its few next ones.
-    early: Vec<OrderUpdate>,
-    snapshot_told: bool,
+    progress: Progress,
+    subscription: Option<OrderSubscription>,
 }
 
+type Context = WebsocketContext<OrderSocket>;
+
 impl OrderSocket {
-    fn follow(&mut self, ctx: &mut WebsocketContext<Self>) {
-        let service = self.pulse.app.service.clone();
-        let (owner, id, to, after_seq) =
-            (self.owner, self.id, Subscriber::new(ctx.address().recipient(), 1), self.told);
-        let watch = async move { service.watch(owner, id, to, after_seq).await };
-        ctx.spawn(watch.into_actor(self).map(|watch, session, ctx| match watch {
-            Ok(Watched::Live(subscribed, listening)) => {
-                session.listening = Some(listening);
-                session.tell_snapshot(&subscribed.request, subscribed.seq, &subscribed.history, subscribed.status, ctx);
-            }
-            Ok(Watched::Ended(order)) => {
-                let last = order.last();
-                session.tell_snapshot(&order.request, last.seq, order.history_after(session.told), last.status, ctx);
-            }
+    fn subscribe(&mut self, ctx: &mut Context) {
+        let service = self.session.app.service.clone();
+        let (owner, id, after_seq) = (self.owner, self.id, self.progress.sent());
+        let subscriber = Subscriber::new(ctx.address().recipient(), 1);
+        let watch = async move { service.watch(owner, id, subscriber, after_seq).await };
+        ctx.spawn(watch.into_actor(self).map(|watched, actor, ctx| match watched {
+            Ok(watched) => actor.subscribed(watched, ctx),
             Err(ServiceError::Unknown(_)) => close(UNKNOWN_ORDER, ctx),
             Err(ServiceError::Unreadable(_)) => close(UNREADABLE_ORDER, ctx),
             Err(ServiceError::Unavailable) => close(UNAVAILABLE, ctx),
         }));
     }
 
-    fn tell_snapshot(
-        &mut self,
-        request: &OrderRequest,
-        seq: u32,
-        history: &[Arc<RecordedEvent>],
-        status: Status,
-        ctx: &mut WebsocketContext<Self>,
-    ) {
-        tell(&SnapshotView::of(self.id, request, seq, status, history), ctx);
-        (self.told, self.snapshot_told) = (seq, true);
-        if status.is_final() {
+    fn subscribed(&mut self, watched: Watched, ctx: &mut Context) {
+        let (snapshot, subscription) = Snapshot::of(watched, self.progress.sent());
+        self.subscription = subscription;
+        send(&snapshot.view(self.id), ctx);
+        let early = self.progress.snapshot_sent(snapshot.seq);
+        if snapshot.status.is_final() {
             return close(ENDED, ctx);
         }
-        for update in std::mem::take(&mut self.early) {
-            self.tell_update(&update, ctx);
-        }
+        early.into_iter().for_each(|update| self.update(update, ctx));
     }
 
-    fn tell_update(&mut self, update: &OrderUpdate, ctx: &mut WebsocketContext<Self>) {
-        match update {
-            // After a restart the order may repeat what was told before.
-            OrderUpdate::Step { step, .. } if step.seq <= self.told => {}
-            OrderUpdate::Step { id, request, step, words } => {
-                tell_step(*id, request, step, words, ctx);
-                self.told = step.seq;
+    fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
+        match self.progress.pass(update) {
+            None => {}
+            Some(OrderUpdate::Step { id, request, step, words }) => {
+                send_step(id, &request, &step, &words, ctx);
                 if step.status.is_final() {
                     close(ENDED, ctx);
                 }
             }
-            OrderUpdate::Behind => throw_out(self, TOO_SLOW, ctx),
+            Some(OrderUpdate::Behind) => force_close(self, TOO_SLOW, ctx),
         }
     }
 }
 
 impl SocketActor for OrderSocket {
-    fn pulse(&mut self) -> &mut Heartbeat {
-        &mut self.pulse
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 
@@ -146,31 +124,31 @@ impl Actor for OrderSocket {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if Heartbeat::begin(self, ctx) {
-            self.follow(ctx);
+        if Session::start(self, ctx) {
+            self.subscribe(ctx);
         }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.pulse.end();
-        if let Some(listening) = self.listening.take() {
-            listening.end();
+        self.session.stop();
+        if let Some(subscription) = self.subscription.take() {
+            subscription.end();
         }
     }
 }
 
 impl StreamHandler<Result<Message, ProtocolError>> for OrderSocket {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Self::Context) {
-        self.pulse.hear();
+        self.session.frame_received();
         match message {
             Ok(Message::Ping(payload)) => ctx.pong(&payload),
-            // This socket only tells; what the client says here asks for nothing.
+            // This socket takes no commands.
             Ok(Message::Pong(_) | Message::Text(_) | Message::Binary(_) | Message::Nop | Message::Continuation(_)) => {}
             Ok(Message::Close(reason)) => {
                 ctx.close(reason);
                 ctx.stop();
             }
-            Err(error) => refuse(self, &error, ctx),
+            Err(error) => close_for_error(self, &error, ctx),
         }
     }
 }
@@ -179,18 +157,14 @@ impl Handler<OrderUpdate> for OrderSocket {
     type Result = ();
 
     fn handle(&mut self, update: OrderUpdate, ctx: &mut Self::Context) {
-        if self.snapshot_told {
-            self.tell_update(&update, ctx);
-        } else {
-            self.early.push(update);
-        }
+        self.update(update, ctx);
     }
 }
 
 impl Handler<CloseSocket> for OrderSocket {
     type Result = ();
 
-    fn handle(&mut self, why: CloseSocket, ctx: &mut Self::Context) {
-        go_away(why, ctx);
+    fn handle(&mut self, reason: CloseSocket, ctx: &mut Self::Context) {
+        close_for_server(reason, ctx);
     }
 }

@@ -1,44 +1,45 @@
-//! How fast a client may send: it is held back when it sends faster, and refused when that does not help.
+//! How fast a client may send. A client that sends faster is delayed, and refused if it goes on.
 
 use std::time::{Duration, Instant};
 
-/// The client went on sending faster than it may although it was held back.
+/// The client went on sending too fast although it was delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooFast;
 
-/// A number of units a minute, all of them at once if the client likes.
+/// A number of units per minute, which may be spent in one burst.
 ///
-/// It keeps the moment at which everything spent so far is earned back; that moment is never more than a minute ahead.
+/// It stores the moment at which everything spent so far is earned back. The client is delayed so that this moment is at
+/// most a minute ahead.
 #[derive(Debug)]
 pub(super) struct Pace {
     unit: Duration,
     earned_back: Option<Instant>,
-    // For how long the client was held back since it last had everything earned back.
-    held: Duration,
+    // The total delay of the client since it last had everything earned back.
+    delayed: Duration,
 }
 
 impl Pace {
     const BURST: Duration = Duration::from_secs(60);
-    /// A client that had to be held back for so long is refused: it does not adapt.
-    const PATIENCE: Duration = Duration::from_secs(5);
+    /// A client with a longer total delay is refused, because it does not adapt.
+    const MAX_DELAY: Duration = Duration::from_secs(5);
 
     /// A pace of `units_per_minute`.
     pub(super) fn new(units_per_minute: u32) -> Self {
-        Self { unit: Self::BURST / units_per_minute.max(1), earned_back: None, held: Duration::ZERO }
+        Self { unit: Self::BURST / units_per_minute.max(1), earned_back: None, delayed: Duration::ZERO }
     }
 
-    /// Spends `units` at `now`, and says how long the client has to wait before it spends more.
+    /// Spends `units` at `now`. Returns how long the client must be delayed before it spends more.
     pub(super) fn spend(&mut self, units: usize, now: Instant) -> Result<Option<Duration>, TooFast> {
         let ahead = self.earned_back.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(now));
         if ahead.is_zero() {
-            self.held = Duration::ZERO;
+            self.delayed = Duration::ZERO;
         }
         let ahead = ahead + self.unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
         self.earned_back = Some(now + ahead);
         let wait = ahead.saturating_sub(Self::BURST);
-        self.held += wait;
+        self.delayed += wait;
         match wait {
-            _ if self.held > Self::PATIENCE => Err(TooFast),
+            _ if self.delayed > Self::MAX_DELAY => Err(TooFast),
             Duration::ZERO => Ok(None),
             wait => Ok(Some(wait)),
         }
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minutes_units_may_be_spent_at_once_and_then_each_as_it_is_earned() {
+    fn the_units_of_a_minute_may_be_spent_in_a_burst_and_then_each_as_it_is_earned() {
         let (mut pace, start) = (Pace::new(60), Instant::now());
         for _ in 0..60 {
             assert_eq!(pace.spend(1, start), Ok(None));
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_the_pace_is_never_refused_and_who_does_not_is() {
+    fn a_client_at_its_pace_is_never_refused_and_a_faster_one_is() {
         let (mut pace, start) = (Pace::new(600), Instant::now());
         for tenth in 0..100_000 {
             assert_eq!(pace.spend(1, start + Duration::from_millis(100) * tenth), Ok(None));
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_is_forgotten_after_a_pause() {
+    fn delays_are_forgotten_after_a_pause() {
         let (mut pace, mut now) = (Pace::new(60), Instant::now());
         for _ in 0..20 {
             assert!(pace.spend(64, now).is_ok());

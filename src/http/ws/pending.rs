@@ -1,10 +1,10 @@
-//! The commands of one socket that wait for their answers: where there are many, no further frame is read.
+//! The commands of one socket that are not answered yet. While there are too many, no further frame is read.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Counts the commands of one socket; its clones count together. It belongs to the socket's own thread.
+/// Counts the pending commands of one socket. Clones share one count, on the thread of the socket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PendingCommands(Rc<State>);
 
@@ -14,23 +14,23 @@ struct State {
     waker: RefCell<Option<Waker>>,
 }
 
-/// A command that waits for its answer; it is counted until this is dropped.
+/// A pending command; it counts until this is dropped.
 #[derive(Debug)]
 pub(super) struct PendingCommand(PendingCommands);
 
 impl PendingCommands {
-    /// The limit: no further frame is read while this many commands wait.
-    const MOST: usize = 64;
+    /// No further frame is read while this many commands are pending.
+    const MAX: usize = 64;
 
-    /// Counts one more.
+    /// Adds a command.
     pub(super) fn begin(&self) -> PendingCommand {
         self.0.count.set(self.0.count.get() + 1);
         PendingCommand(self.clone())
     }
 
-    /// Ready once there is room for a further command.
+    /// Ready when a further command may begin.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.count.get() < Self::MOST {
+        if self.0.count.get() < Self::MAX {
             return Poll::Ready(());
         }
         *self.0.waker.borrow_mut() = Some(cx.waker().clone());
@@ -70,7 +70,7 @@ mod tests {
         let (pending, woken) = (PendingCommands::default(), Arc::new(Count::default()));
         let waker = Waker::from(woken.clone());
         let mut cx = Context::from_waker(&waker);
-        let mut commands: Vec<_> = (0..PendingCommands::MOST).map(|_| pending.begin()).collect();
+        let mut commands: Vec<_> = (0..PendingCommands::MAX).map(|_| pending.begin()).collect();
         assert!(pending.poll_room(&mut cx).is_pending());
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         commands.pop();
