@@ -3,6 +3,7 @@
 //! An [`operation`] is one method at one path; [`routes`] lists all of them. From this list the server is configured,
 //! and [`openapi`] makes the documents.
 
+mod cancel;
 mod endpoint;
 mod extract;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod operation;
 mod problem;
 mod routes;
 mod server;
+mod submit;
 mod warnings;
 pub mod ws;
 

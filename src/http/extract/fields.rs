@@ -56,7 +56,7 @@ impl FieldReader {
     fn of(members: Members, kind: &'static str) -> Result<Self, Problem> {
         let mut names = HashSet::with_capacity(members.len());
         if let Some((name, _)) = members.iter().find(|(name, _)| !names.insert(name.as_str())) {
-            return Err(Problem::invalid_field(name, "is given more than once"));
+            return Err(Problem::invalid_field(name, "is present more than once"));
         }
         Ok(Self { unread: members, errors: FieldErrors::default(), kind })
     }

@@ -1,7 +1,7 @@
 //! From the fields of a request to an order whose parts are consistent.
 
 use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
-use crate::domain::id::ClientKey;
+use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::{OrderRequest, Priority};
 use crate::domain::routing::Strategy;
 use crate::domain::token::{Token, TokenList};
@@ -43,6 +43,11 @@ pub(in crate::http) fn parse_quote(query: &str, tokens: &TokenList) -> Result<Or
     let order = take_order(&mut fields, tokens, Slippage::MAX);
     // A quote is shown with any price impact; only an order is refused for it.
     fields.finish(order.map(|order| OrderRequest { max_price_impact: Some(ImpactLimit::NONE), ..order }))
+}
+
+/// Parses the order id in a path.
+pub(in crate::http) fn parse_order_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse().map_err(|_| Problem::invalid_field("id", "must be a UUID"))
 }
 
 // Every field is taken before the first `?`, so that no error hides another.

@@ -1,7 +1,7 @@
 //! A WebSocket for many orders: the client subscribes to orders, submits and cancels; every message is answered.
 //!
-//! Each order sends its updates to this actor directly, each step once, in order and without gaps. If the actor cannot
-//! keep up, its [`Subscriber`] notes which orders it has missed steps of. Then it catches up with one order at a time, as
+//! Each order sends its updates to this actor directly, each event once, in order and without gaps. If the actor cannot
+//! keep up, its [`Subscriber`] notes which orders it has missed events of. Then it catches up with one order at a time, as
 //! fast as its client reads, and closes if it has missed too many orders.
 
 use std::time::{Duration, Instant};
@@ -17,16 +17,17 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
 use crate::domain::user::{Owner, Scope};
 use crate::http::AppState;
+use crate::http::cancel::cancel_order;
 use crate::http::extract::caller::SocketCaller;
 use crate::http::extract::order::parse_order;
 use crate::http::problem::Problem;
+use crate::http::submit::{SubmitOutcome, submit_or_preview};
 use crate::http::ws::budget::MessageBudget;
 use crate::http::ws::close::{SIGNED_OUT, TOO_LARGE, TOO_MANY_MISTAKES, TOO_SLOW, close};
-use crate::http::ws::commands::{self, Submitted};
 use crate::http::ws::fragments::{Fragments, TooLarge};
 use crate::http::ws::frame::{Command, Frame, RequestId};
 use crate::http::ws::query::SocketQuery;
-use crate::http::ws::reply::{ChannelReply, Empty, OrderReply, answer, answer_error, send, send_step};
+use crate::http::ws::reply::{ChannelReply, Empty, OrderReply, OrderSnapshot, answer, answer_error, send, send_event};
 use crate::http::ws::session::{Session, SocketActor, close_for_error, close_for_server, force_close, upgrade};
 use crate::http::ws::sessions::CloseSocket;
 use crate::http::ws::subscriptions::{NotAdded, Subscriptions};
@@ -68,7 +69,7 @@ struct OrdersSocket {
     // One for all orders; `None` before the actor has started.
     subscriber: Option<Subscriber>,
     subscriptions: Subscriptions,
-    // A request for missed steps is under way; there is at most one.
+    // A request for missed events is under way; there is at most one.
     catching_up: bool,
     fragments: Fragments,
     commands: MessageBudget,
@@ -171,7 +172,7 @@ impl OrdersSocket {
                 let has_ended = matches!(watched, Watched::Ended(_));
                 let Some((snapshot, early)) = self.subscriptions.confirm(id, key, watched) else { return };
                 if has_ended && let Some(subscriber) = &self.subscriber {
-                    // The snapshot has all steps, so none is missed any more.
+                    // The snapshot has all events, so none is missed any more.
                     subscriber.catch_up(id);
                 }
                 answer("subscribed", request_id.as_ref(), OrderReply { order_id: id }, ctx);
@@ -207,14 +208,14 @@ impl OrdersSocket {
     fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
         let OrderUpdate::Step { id, .. } = update else { return self.catch_up(ctx) };
         if let Some(OrderUpdate::Step { id, request, step, words }) = self.subscriptions.pass(id, update) {
-            send_step(id, &request, &step, &words, ctx);
+            send_event(id, &request, &step, &words, ctx);
             if step.status.is_final() {
                 self.subscriptions.forget(id);
             }
         }
     }
 
-    /// Requests the missed steps of the oldest order that has any, unless such a request is under way.
+    /// Requests the missed events of the oldest order that has any, unless such a request is under way.
     fn catch_up(&mut self, ctx: &mut Context) {
         let Some(subscriber) = self.subscriber.clone() else { return };
         while !self.catching_up {
@@ -233,23 +234,23 @@ impl OrdersSocket {
         }
     }
 
-    /// Continues after an order has sent its missed steps; an order that has ended is in `missed`, and is sent here.
+    /// Continues after an order has sent its missed events; an order that has ended is in `missed`, and is sent here.
     fn caught_up(&mut self, missed: Result<Option<Order>, ServiceError>, ctx: &mut Context) {
         self.catching_up = false;
         match missed {
             Ok(None) => {}
-            // The snapshot of a new subscription will have all its steps.
+            // The snapshot of a new subscription will have all its events.
             Ok(Some(order)) if self.subscriptions.await_snapshot(order.id) => {}
             Ok(Some(order)) => {
                 // Everything that the order sent before is handled by now, because the mailbox is read first.
                 if let Some(sent) = self.subscriber.as_ref().and_then(|subscriber| subscriber.catch_up(order.id)) {
                     let sent = self.subscriptions.forget(order.id).map_or(sent, |by_id| by_id.max(sent));
-                    for step in order.history_after(sent) {
-                        send(&UpdateView::update(order.id, &order.request, step), ctx);
+                    for event in order.history_after(sent) {
+                        send(&UpdateView::update(order.id, &order.request, event), ctx);
                     }
                 }
             }
-            // The steps cannot be had now: the client must reconnect for them.
+            // The events cannot be had now: the client must reconnect for them.
             Err(_) => return force_close(self, TOO_SLOW, ctx),
         }
         self.catch_up(ctx);
@@ -265,9 +266,13 @@ impl OrdersSocket {
             Ok(fields) => fields,
             Err(problem) => return self.mistake(&problem, request_id.as_ref(), ctx),
         };
-        self.spawn(commands::submit(app, owner, fields, key), ctx, move |submitted, ctx| match submitted {
-            Ok(Submitted::Order(snapshot)) => answer("order:submitted", request_id.as_ref(), snapshot, ctx),
-            Ok(Submitted::DryRun(dry_run)) => answer("order:dry_run", request_id.as_ref(), dry_run, ctx),
+        let submit = async move { submit_or_preview(&app, owner, fields, key).await };
+        self.spawn(submit, ctx, move |submitted, ctx| match submitted {
+            Ok(SubmitOutcome::Accepted { submission, warnings }) => {
+                let snapshot = OrderSnapshot::submitted(&submission, warnings);
+                answer("order:submitted", request_id.as_ref(), snapshot, ctx);
+            }
+            Ok(SubmitOutcome::DryRun(dry_run)) => answer("order:dry_run", request_id.as_ref(), dry_run, ctx),
             Err(problem) => answer_error(&problem, None, request_id.as_ref(), ctx),
         });
     }
@@ -277,8 +282,10 @@ impl OrdersSocket {
             Ok(owner) => owner,
             Err(problem) => return answer_error(&problem, Some(id), request_id.as_ref(), ctx),
         };
-        self.spawn(commands::cancel(self.app().clone(), owner, id), ctx, move |cancelled, ctx| match cancelled {
-            Ok(snapshot) => answer("order:cancelled", request_id.as_ref(), snapshot, ctx),
+        let app = self.app().clone();
+        let cancel = async move { cancel_order(&app, owner, id).await };
+        self.spawn(cancel, ctx, move |cancelled, ctx| match cancelled {
+            Ok(order) => answer("order:cancelled", request_id.as_ref(), OrderSnapshot::cancelled(&order), ctx),
             Err(problem) => answer_error(&problem, Some(id), request_id.as_ref(), ctx),
         });
     }

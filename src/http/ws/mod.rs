@@ -6,7 +6,6 @@
 
 mod budget;
 mod close;
-mod commands;
 mod fragments;
 mod frame;
 mod incoming;

@@ -1,4 +1,4 @@
-//! A WebSocket for one order: it sends a snapshot with the history so far, then every step, and closes when the order ends.
+//! A WebSocket for one order: it sends a snapshot with the history so far, then every event, and closes when the order ends.
 
 use actix::prelude::*;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -9,12 +9,12 @@ use crate::domain::id::OrderId;
 use crate::domain::user::{Owner, Scope};
 use crate::http::AppState;
 use crate::http::extract::caller::{Caller, SocketCaller};
+use crate::http::extract::order::parse_order_id;
 use crate::http::problem::Problem;
-use crate::http::routes::orders;
 use crate::http::ws::close::{ENDED, TOO_SLOW, UNAVAILABLE, UNKNOWN_ORDER, UNREADABLE_ORDER, close};
 use crate::http::ws::progress::Progress;
 use crate::http::ws::query::SocketQuery;
-use crate::http::ws::reply::{send, send_step};
+use crate::http::ws::reply::{send, send_event};
 use crate::http::ws::session::{Session, SocketActor, close_for_error, close_for_server, force_close, upgrade};
 use crate::http::ws::sessions::CloseSocket;
 use crate::http::ws::snapshot::Snapshot;
@@ -31,7 +31,7 @@ pub(in crate::http) async fn by_path(
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let id = orders::order_id(&id)?;
+    let id = parse_order_id(&id)?;
     let query = SocketQuery::parse(request.query_string())?;
     if query.order_id.is_some_and(|other| other != id) {
         return Err(Problem::invalid_field("orderId", "is not the order in the path"));
@@ -104,7 +104,7 @@ impl OrderSocket {
         match self.progress.pass(update) {
             None => {}
             Some(OrderUpdate::Step { id, request, step, words }) => {
-                send_step(id, &request, &step, &words, ctx);
+                send_event(id, &request, &step, &words, ctx);
                 if step.status.is_final() {
                     close(ENDED, ctx);
                 }

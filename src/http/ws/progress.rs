@@ -1,4 +1,4 @@
-//! How much of one order's history a client has been sent: the snapshot first, then each step once and in order.
+//! How much of one order's history a client has been sent: the snapshot first, then each event once and in order.
 
 use crate::actors::order::OrderUpdate;
 
@@ -6,7 +6,7 @@ use crate::actors::order::OrderUpdate;
 #[derive(Debug)]
 pub(super) struct Progress {
     sent: u32,
-    // Updates that came before the snapshot; an order sends only its few next steps meanwhile. `None` after the snapshot.
+    // Updates that came before the snapshot; an order sends only its few next events meanwhile. `None` after the snapshot.
     early: Option<Vec<OrderUpdate>>,
 }
 
@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// Returns the update if it is to be sent now. It is kept before the snapshot, and dropped if it was sent before: after
-    /// a restart an order may repeat its last steps.
+    /// a restart an order may repeat its last events.
     pub(super) fn pass(&mut self, update: OrderUpdate) -> Option<OrderUpdate> {
         if let Some(early) = &mut self.early {
             early.push(update);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_step_is_sent_once() {
+    fn a_repeated_event_is_sent_once() {
         let mut progress = Progress::after(4);
         progress.snapshot_sent(4);
         let updates = [4, 5, 5, 3, 6].map(step).into();

@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors::order::RenderedUpdate;
+use crate::actors::order_manager::Submission;
 use crate::api::views::{self, OrderView};
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
-use crate::domain::order::{OrderRequest, RecordedEvent};
+use crate::domain::order::{Order, OrderRequest, RecordedEvent};
 use crate::http::problem::{FieldError, Problem};
 use crate::http::ws::frame::RequestId;
 
@@ -21,17 +22,17 @@ where
     ctx.text(serde_json::to_string(message).expect("a message holds only strings and numbers"));
 }
 
-/// Sends a step of an order, in the text that all its subscribers share.
-pub(super) fn send_step<S>(
+/// Sends an event of an order, in the text that all its subscribers share.
+pub(super) fn send_event<S>(
     id: OrderId,
     request: &OrderRequest,
-    step: &RecordedEvent,
+    event: &RecordedEvent,
     rendered: &RenderedUpdate,
     ctx: &mut WebsocketContext<S>,
 ) where
     S: Actor<Context = WebsocketContext<S>>,
 {
-    ctx.text(rendered.get_or_init(|| views::update_text(id, request, step)).clone());
+    ctx.text(rendered.get_or_init(|| views::update_text(id, request, event)).clone());
 }
 
 /// Answers a message.
@@ -94,15 +95,15 @@ pub(in crate::http) struct ChannelReply {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct OrderSnapshot {
-    pub(super) order_id: OrderId,
-    pub(super) status: Status,
+    order_id: OrderId,
+    status: Status,
     /// Whether this submit created the order; absent after a cancel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) created: Option<bool>,
+    created: Option<bool>,
     /// Warnings about the order's parameters; absent after a cancel.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) warnings: Option<Vec<String>>,
-    pub(super) order: OrderView,
+    warnings: Option<Vec<String>>,
+    order: OrderView,
 }
 
 /// An error.
@@ -120,6 +121,25 @@ pub(in crate::http) struct ErrorReply<'a> {
     more_errors: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
+}
+
+impl OrderSnapshot {
+    /// The answer to a submit.
+    pub(super) fn submitted(submission: &Submission, warnings: Vec<String>) -> Self {
+        let snapshot = Self::cancelled(&submission.order);
+        Self { created: Some(submission.created), warnings: Some(warnings), ..snapshot }
+    }
+
+    /// The answer to a cancel.
+    pub(super) fn cancelled(order: &Order) -> Self {
+        Self {
+            order_id: order.id,
+            status: order.last().status,
+            created: None,
+            warnings: None,
+            order: OrderView::of(order),
+        }
+    }
 }
 
 impl<'a> ErrorReply<'a> {
