@@ -7,4 +7,3 @@ pub mod order;
 pub mod publication;
 pub mod quote;
 pub mod update;
-pub mod views;

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::domain::decimal::{self, DecimalError, MAX_DIGITS};
-pub use crate::domain::fraction::{ImpactLimit, ImpactLimitError, Slippage, SlippageError, percent};
 
 /// An amount of one token in its smallest units (lamports for SOL).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use crate::domain::moment::{Moment, Now, Stamp};
-pub use crate::domain::request::{OrderRequest, Priority};
+use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, may_retry};
 use crate::domain::user::Owner;
 
@@ -195,10 +195,10 @@ fn recorded(seq: u32, Stamp { at, moment }: Stamp, after: &OrderState, event: Or
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use crate::domain::lifecycle::tests::every_event;
-    pub(crate) use crate::domain::request::tests::request;
+    use crate::domain::request::tests::request;
     use proptest::prelude::*;
 
     #[test]

@@ -7,10 +7,8 @@ use crate::domain::amount::BaseUnits;
 use crate::domain::fraction::{ImpactLimit, percent};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
-use crate::domain::request::OrderRequest;
-pub use crate::domain::request::Strategy;
+use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::retry::{Failure, FailureCode};
-pub use crate::domain::track_record::TrackRecord;
 
 /// A venue without a usable quote, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

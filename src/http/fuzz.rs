@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::config::Settings;
-use crate::domain::amount::{BaseUnits, Slippage};
+use crate::domain::amount::BaseUnits;
+use crate::domain::fraction::Slippage;
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::OrderRequest;
-use crate::domain::routing::Strategy;
+use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::token::{Mint, TokenList};
 use crate::fuzz::many;
 use crate::http::extract::{cancel_filter, order};

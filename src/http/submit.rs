@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 
 use crate::actors::order_manager::{Submission, SubmitError};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
 use crate::domain::user::Owner;
 use crate::http::extract::order::OrderFields;
 use crate::http::problem::Problem;

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::domain::order::OrderRequest;
+use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::quote::Quote;
-use crate::domain::routing::Strategy;
 use crate::http::AppState;
 
 /// The longest that the answer to a submit waits for a quote for its warnings. The order is executed meanwhile.
@@ -56,9 +55,10 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::domain::amount::{BaseUnits, Slippage};
+    use crate::domain::amount::BaseUnits;
+    use crate::domain::fraction::Slippage;
     use crate::domain::id::VenueId;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
 
     #[test]
     fn a_wide_slippage_is_accepted_with_a_warning() {

@@ -6,8 +6,6 @@
 //!
 //! The ledger is written without fsync: it survives a killed process, not a power failure.
 
-pub use crate::simulation::ledger::{Ledger, LedgerError};
-
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use crate::domain::amount::BaseUnits;
 use crate::domain::retry::FailureCode;
 use crate::domain::swap::{Observation, Signature};
 use crate::runtime::clock::Clock;
-use crate::simulation::ledger::{Acceptance, ChainState, LedgerEntry, PlannedOutcome};
+use crate::simulation::ledger::{Acceptance, ChainState, Ledger, LedgerEntry, LedgerError, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
 use crate::simulation::transaction::{Instruction, decode};
 

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::domain::id::OrderId;
     use crate::domain::lifecycle::OrderEvent;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
     use crate::domain::retry::{Failure, FailureCode};
     use crate::domain::user::Owner;
     use chrono::{TimeDelta, Utc};

@@ -1,9 +1,9 @@
 //! From the fields of a request to an order whose parts are consistent.
 
-use crate::domain::amount::{BaseUnits, ImpactLimit, Slippage};
+use crate::domain::amount::BaseUnits;
+use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::order::{OrderRequest, Priority};
-use crate::domain::routing::Strategy;
+use crate::domain::request::{OrderRequest, Priority, Strategy};
 use crate::domain::token::{Token, TokenList};
 use crate::http::extract::fields::{FieldReader, MUST_BE_A_FLAG};
 use crate::http::problem::{Problem, shown};
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::config::Settings;
-    use crate::domain::routing::Strategy;
+    use crate::domain::request::Strategy;
 
     fn tokens() -> std::sync::Arc<TokenList> {
         Settings::with::<String, String>([]).unwrap().tokens

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::api::views::{SnapshotView, UpdateView};
+use crate::api::update::{SnapshotView, UpdateView};
 use crate::http::openapi::document as openapi_document;
 use crate::http::openapi::examples::example;
 use crate::http::openapi::operation::reference;

@@ -4,9 +4,9 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::views::{self, ErrorView, QuoteView, UnavailableView};
+use crate::api::quote::{FailureView, QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
-use crate::domain::order::OrderRequest;
+use crate::domain::request::OrderRequest;
 use crate::domain::retry::Failure;
 use crate::domain::routing::RoutingDecision;
 use crate::http::warnings::warnings;
@@ -35,7 +35,7 @@ pub(in crate::http) struct DryRun {
     unavailable: Vec<UnavailableView>,
     /// Risks of the order.
     warnings: Vec<String>,
-    error: Option<ErrorView>,
+    error: Option<FailureView>,
 }
 
 impl DryRun {
@@ -79,14 +79,14 @@ impl DryRun {
                 view.fee = Some(fee);
                 view.price_impact = Some(winner.price_impact);
                 view.reason = Some(decision.reason.clone());
-                view.quotes = views::quotes(order, decision);
+                view.quotes = QuoteView::of_decision(order, decision);
                 view.unavailable = decision.unavailable.iter().map(UnavailableView::of).collect();
             }
             Err(failure) => {
                 let then =
                     if failure.code.retryable() { "the first attempt would fail" } else { "the order would fail" };
                 view.summary = format!("{then}: {}", failure.message);
-                view.error = Some(ErrorView::of(failure));
+                view.error = Some(FailureView::of(failure));
             }
         }
         view
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::domain::amount::BaseUnits;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
     use crate::domain::quote::Quote;
     use crate::domain::retry::FailureCode;
 

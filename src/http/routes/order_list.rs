@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::views::OrderView;
+use crate::api::order::OrderView;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::token::TokenList;

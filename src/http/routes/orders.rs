@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors::order_manager::Submission;
-use crate::api::views::{OrderView, TimelineView};
+use crate::api::order::{OrderView, TimelineView};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::user::Scope;

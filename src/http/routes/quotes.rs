@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::views::{self, QuoteView, UnavailableView};
+use crate::api::quote::{QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
 use crate::domain::user::Scope;
 use crate::http::AppState;
@@ -59,7 +59,7 @@ async fn quotes(request: HttpRequest, app: web::Data<AppState>, caller: Caller) 
         token_out: order.token_out.to_string(),
         amount_in: order.amount_in.to_decimal(order.token_in.decimals),
         best: decision.winner().venue,
-        quotes: views::quotes(&order, decision),
+        quotes: QuoteView::of_decision(&order, decision),
         unavailable: decision.unavailable.iter().map(UnavailableView::of).collect(),
         reason: decision.reason.clone(),
         cached: preview.cached,

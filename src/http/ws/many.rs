@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use crate::actors::order::{Missed, OrderUpdate, Subscriber, TooManySubscribers};
-use crate::api::views::UpdateView;
+use crate::api::update::UpdateView;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
 use crate::domain::user::{Owner, Scope};

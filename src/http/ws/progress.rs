@@ -64,7 +64,7 @@ mod tests {
     use crate::domain::id::OrderId;
     use crate::domain::lifecycle::{OrderEvent, Status};
     use crate::domain::order::RecordedEvent;
-    use crate::domain::order::tests::request;
+    use crate::domain::request::tests::request;
 
     fn step(seq: u32) -> OrderUpdate {
         let step = RecordedEvent {

@@ -7,10 +7,12 @@ use serde::Serialize;
 
 use crate::actors::order::RenderedUpdate;
 use crate::actors::order_manager::Submission;
-use crate::api::views::{self, OrderView};
+use crate::api::order::OrderView;
+use crate::api::publication;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
-use crate::domain::order::{Order, OrderRequest, RecordedEvent};
+use crate::domain::order::{Order, RecordedEvent};
+use crate::domain::request::OrderRequest;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::ws::frame::RequestId;
 
@@ -32,7 +34,7 @@ pub(super) fn send_event<S>(
 ) where
     S: Actor<Context = WebsocketContext<S>>,
 {
-    ctx.text(rendered.get_or_init(|| views::update_text(id, request, event)).clone());
+    ctx.text(rendered.get_or_init(|| publication::update_text(id, request, event)).clone());
 }
 
 /// Answers a message.

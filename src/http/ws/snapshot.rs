@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::api::views::SnapshotView;
+use crate::api::update::SnapshotView;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
-use crate::domain::order::{OrderRequest, RecordedEvent};
+use crate::domain::order::RecordedEvent;
+use crate::domain::request::OrderRequest;
 use crate::service::orders::{OrderSubscription, Watched};
 
 /// The snapshot, with the part of the history that the client does not have.

@@ -8,7 +8,7 @@ use order_engine::Engine;
 use order_engine::domain::amount::BaseUnits;
 use order_engine::domain::id::VenueId;
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::order::OrderRequest;
+use order_engine::domain::request::OrderRequest;
 use order_engine::domain::quote::Quote;
 use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::swap::SignedSwap;

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::order::{OrderRequest, Priority, RecordedEvent};
+use order_engine::domain::order::RecordedEvent;
+use order_engine::domain::request::{OrderRequest, Priority};
 use serde_json::Value;
 
 use crate::support::embedded::{request, settings, start_on_paused_time};

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use order_engine::domain::lifecycle::{OrderEvent, Status};
-use order_engine::domain::order::OrderRequest;
+use order_engine::domain::request::OrderRequest;
 use order_engine::domain::token::Token;
 use order_engine::domain::user::Owner;
 use order_engine::store::{ListFilter, OrderStore, UnfinishedFrom, Write};

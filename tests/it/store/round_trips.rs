@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use order_engine::domain::amount::{BaseUnits, Slippage};
+use order_engine::domain::amount::BaseUnits;
+use order_engine::domain::fraction::Slippage;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::moment::{Moment, Now, Uptime};
-use order_engine::domain::order::{Order, OrderRequest, Priority};
+use order_engine::domain::order::Order;
+use order_engine::domain::request::{OrderRequest, Priority, Strategy};
 use order_engine::domain::retry::FailureCode;
-use order_engine::domain::routing::Strategy;
 use order_engine::domain::swap::SignedSwap;
 use order_engine::store::{DispatchRecord, OrderStore, UnfinishedFrom, Write};
 use sea_orm::{ConnectionTrait, DatabaseConnection};

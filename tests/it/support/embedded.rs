@@ -1,8 +1,8 @@
 //! The engine embedded in the test's own process.
 
-use order_engine::domain::amount::{BaseUnits, Slippage};
-use order_engine::domain::order::{OrderRequest, Priority};
-use order_engine::domain::routing::Strategy;
+use order_engine::domain::amount::BaseUnits;
+use order_engine::domain::fraction::Slippage;
+use order_engine::domain::request::{OrderRequest, Priority, Strategy};
 use order_engine::{Engine, Settings};
 
 use crate::support::memory_store::MemoryStore;
