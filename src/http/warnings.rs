@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::quote::Quote;
+use crate::domain::request::{OrderRequest, Strategy};
 use crate::http::AppState;
 
 /// The longest that the answer to a submit waits for a quote for its warnings. The order is executed meanwhile.

@@ -99,8 +99,8 @@ mod tests {
 
     use super::*;
     use crate::domain::amount::BaseUnits;
-    use crate::domain::request::tests::request;
     use crate::domain::quote::Quote;
+    use crate::domain::request::tests::request;
     use crate::domain::retry::FailureCode;
 
     #[test]
