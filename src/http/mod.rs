@@ -1,7 +1,7 @@
 //! HTTP and WebSocket. The wire types of requests and answers do not leave this module.
 //!
-//! An [`operation`] is one method at one path; [`routes`] lists all of them. From this list the server is configured,
-//! and [`openapi`] makes the documents.
+//! An `operation` is one method at one path; `routes` lists all of them. From this list the server is configured, and
+//! `openapi` makes the documents.
 
 mod cancel;
 mod endpoint;

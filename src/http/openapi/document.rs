@@ -52,7 +52,7 @@ pub(super) fn generator() -> SchemaGenerator {
 fn headers() -> Value {
     json!({
         "x-request-id": {
-            "description": "Identifies the request in answers and logs: the x-request-id of the request, if it is valid.",
+            "description": "Identifies the request in answers and logs: its own x-request-id, if that is valid.",
             "required": true,
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$" },
         },

@@ -49,7 +49,11 @@ pub(super) fn schemas() -> Map<String, Value> {
                         { "type": "null" },
                     ],
                 },
-                "priority": { "type": ["string", "null"], "enum": ["low", "normal", "high", null], "default": "normal" },
+                "priority": {
+                    "type": ["string", "null"],
+                    "enum": ["low", "normal", "high", null],
+                    "default": "normal",
+                },
                 "routing": {
                     "description": "How the venue is chosen.",
                     "type": ["string", "null"],

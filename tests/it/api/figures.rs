@@ -7,18 +7,15 @@ use serde_json::{Value, json};
 use crate::support::process::{SWIFT, Server};
 use crate::support::wait::{TIMEOUT, until_some};
 
-/// The samples of `/metrics`, by name and labels.
-async fn metrics(server: &Server) -> BTreeMap<String, f64> {
+/// The samples of `/metrics` that are whole numbers, by name and labels.
+async fn metrics(server: &Server) -> BTreeMap<String, u64> {
     let text = server.client.get("/metrics").await.body;
-    let lines = text.as_str().unwrap().lines().filter(|line| !line.starts_with('#'));
-    lines
-        .map(|line| line.rsplit_once(' ').unwrap())
-        .map(|(name, value)| (name.into(), value.parse().unwrap()))
-        .collect()
+    let samples = text.as_str().unwrap().lines().filter_map(|line| line.rsplit_once(' '));
+    samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
 /// The sum of the samples whose name and labels begin with `start` and contain `label`.
-fn sum(metrics: &BTreeMap<String, f64>, start: &str, label: &str) -> f64 {
+fn sum(metrics: &BTreeMap<String, u64>, start: &str, label: &str) -> u64 {
     metrics.iter().filter(|(name, _)| name.starts_with(start) && name.contains(label)).map(|(_, value)| value).sum()
 }
 
@@ -36,8 +33,8 @@ async fn assert_same_figures(server: &Server, running: u64) -> Value {
     let stats = settled(server, running).await;
     let health = server.client.get("/health").await.body;
     let metrics = metrics(server).await;
-    let same = |published: &Value, metric: f64, what: &str| {
-        assert_eq!(published.as_f64(), Some(metric), "{what}: {stats} {health} {metrics:#?}");
+    let same = |published: &Value, metric: u64, what: &str| {
+        assert_eq!(published.as_u64(), Some(metric), "{what}: {stats} {health} {metrics:#?}");
     };
 
     for (state, in_stats, in_health) in [
@@ -62,15 +59,15 @@ async fn assert_same_figures(server: &Server, running: u64) -> Value {
     let failures =
         metrics.iter().filter_map(|(name, count)| Some((name.strip_prefix(failures)?.strip_suffix("\"}")?, *count)));
     let published = stats["errors"].as_object().unwrap().iter();
-    let published = published.map(|(code, count)| (code.as_str(), count.as_f64().unwrap()));
+    let published = published.map(|(code, count)| (code.as_str(), count.as_u64().unwrap()));
     assert_eq!(published.collect::<BTreeMap<_, _>>(), failures.collect::<BTreeMap<_, _>>());
 
     for stage in ["pending", "routing", "building", "submitted"] {
         let metric = metrics[&format!("order_engine_stage_seconds_count{{status=\"{stage}\"}}")];
         same(&stats["stages"][stage]["count"], metric, stage);
     }
-    let uptime = metrics["order_engine_uptime_seconds"] - stats["uptimeSeconds"].as_f64().unwrap();
-    assert!((0.0..=TIMEOUT.as_secs_f64()).contains(&uptime), "{uptime}");
+    let (before, uptime) = (stats["uptimeSeconds"].as_u64().unwrap(), metrics["order_engine_uptime_seconds"]);
+    assert!((before..=before + TIMEOUT.as_secs()).contains(&uptime), "{before} {uptime}");
     stats
 }
 
