@@ -15,7 +15,7 @@ use crate::domain::moment::Stamp;
 use crate::domain::order::Order;
 use crate::domain::swap::{SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
-use crate::store::encoding::moment_of;
+use crate::store::encoding::{event_of, request_of};
 use crate::store::error::{ReadError, UnreadableOrder};
 use crate::store::port::StoredOrder;
 use crate::store::sea::store::SeaStore;
@@ -179,13 +179,12 @@ fn unreadable(id: OrderId, owner: Option<Owner>, reason: impl ToString) -> Unrea
 
 /// Rebuilds the order from its row and its events; the error is the reason why that is not possible.
 fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order, String> {
-    let request = serde_json::from_str(&row.request).map_err(|error| format!("request: {error}"))?;
+    let request = request_of(&row.request).map_err(|error| format!("request: {error}"))?;
     let mut events = Vec::with_capacity(history.len());
     let mut statuses = Vec::with_capacity(history.len());
     for event in history {
         let wrong = |error: &dyn std::fmt::Display| format!("event {}: {error}", event.seq);
-        let data = serde_json::from_str(&event.data).map_err(|error| wrong(&error))?;
-        let moment = moment_of(&event.data).map_err(|error| wrong(&error))?;
+        let (data, moment) = event_of(&event.data).map_err(|error| wrong(&error))?;
         let seq = u32::try_from(event.seq).map_err(|error| wrong(&error))?;
         events.push((seq, Stamp { at: event.at, moment }, data));
         statuses.push(event.status);
