@@ -15,6 +15,7 @@ mod m20261121_000008_create_revoked_tokens;
 mod m20261125_000009_index_lists_by_owner;
 mod m20261125_000010_number_dispatches;
 mod m20261125_000011_list_by_time;
+mod m20261201_000012_drop_checks_of_orders;
 mod runner;
 
 use sea_orm::{DatabaseConnection, DbErr};
@@ -51,6 +52,7 @@ fn migrations() -> Vec<NamedMigration> {
         m20261125_000009_index_lists_by_owner,
         m20261125_000010_number_dispatches,
         m20261125_000011_list_by_time,
+        m20261201_000012_drop_checks_of_orders,
     ]
 }
 

@@ -39,9 +39,16 @@ impl SchemaManager<'_> {
         self.0.get_database_backend()
     }
 
-    /// Runs plain SQL.
-    pub(crate) async fn execute(&self, sql: &str) -> Result<(), DbErr> {
-        self.0.execute_unprepared(sql).await.map(drop)
+    /// Runs plain SQL. Returns the number of affected rows.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<u64, DbErr> {
+        Ok(self.0.execute_unprepared(sql).await?.rows_affected())
+    }
+
+    /// The number that a query returns.
+    pub(crate) async fn number(&self, sql: &str) -> Result<i64, DbErr> {
+        let query = Statement::from_string(self.backend(), sql);
+        let row = self.0.query_one_raw(query).await?;
+        row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?.try_get_by_index(0)
     }
 
     pub(crate) async fn create_table(&self, table: TableCreateStatement) -> Result<(), DbErr> {

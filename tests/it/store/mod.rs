@@ -4,6 +4,7 @@ mod commits;
 mod damaged_rows;
 mod full_disk;
 mod lists;
+mod migrations;
 mod one_engine;
 mod postgres;
 mod round_trips;
