@@ -11,7 +11,7 @@ use crate::api::update::UpdateView;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::Order;
-use crate::domain::request::{Priority, Strategy};
+use crate::domain::request::{OrderKind, Priority, Strategy};
 
 /// An order.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -20,7 +20,7 @@ use crate::domain::request::{Priority, Strategy};
 #[schemars(rename = "Order")]
 pub struct OrderView {
     pub order_id: OrderId,
-    #[schemars(extend("enum" = ["market"]))]
+    #[schemars(extend("enum" = OrderKind::NAMES))]
     pub r#type: &'static str,
     pub status: Status,
     pub token_in: String,
@@ -62,7 +62,7 @@ impl OrderView {
         let last = order.last();
         let mut view = Self {
             order_id: order.id,
-            r#type: "market",
+            r#type: request.kind.name(),
             status: last.status,
             token_in: request.token_in.to_string(),
             token_out: request.token_out.to_string(),

@@ -11,6 +11,7 @@ use crate::config::values::{
 };
 use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
+use crate::domain::request::OrderKind;
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;
 
@@ -102,6 +103,15 @@ pub struct OrderSettings {
     pub max_slippage: Slippage,
     pub max_price_impact: ImpactLimit,
     pub threads: usize,
+}
+
+impl OrderSettings {
+    /// How long an order of that type may take until a swap is signed.
+    pub fn timeout_of(&self, kind: &OrderKind) -> Duration {
+        match kind {
+            OrderKind::Market => self.timeout,
+        }
+    }
 }
 
 /// `[chain]`

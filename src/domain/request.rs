@@ -9,10 +9,11 @@ use crate::domain::id::ClientKey;
 use crate::domain::token::Token;
 
 /// A parsed and consistent request; it never changes after acceptance.
-///
-/// Every order is a market order. The API refuses the other types by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRequest {
+    /// The type of the order. Requests that were stored before there were types are market orders.
+    #[serde(default)]
+    pub kind: OrderKind,
     /// The token to sell.
     pub token_in: Token,
     /// The token to buy; never the same mint as `token_in`.
@@ -42,6 +43,7 @@ impl OrderRequest {
     /// The tokens must differ.
     pub fn market(token_in: Token, token_out: Token, amount_in: BaseUnits) -> Self {
         Self {
+            kind: OrderKind::Market,
             token_in,
             token_out,
             amount_in,
@@ -57,6 +59,32 @@ impl OrderRequest {
     /// The minimum output of a swap on a quote: the slippage floor or `minAmountOut`, the larger of both; never 0.
     pub fn floor(&self, quoted_out: BaseUnits) -> BaseUnits {
         self.slippage.floor_of(quoted_out).max(self.min_amount_out.unwrap_or_default())
+    }
+}
+
+/// The type of an order, with the data that only orders of this type have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum OrderKind {
+    /// Swaps on the best route as soon as a slot is free.
+    #[default]
+    Market,
+}
+
+impl OrderKind {
+    /// The names of all types.
+    pub const NAMES: [&str; 1] = [Self::Market.name()];
+
+    /// The name in requests, responses and the database.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Market => "market",
+        }
+    }
+
+    /// The type with that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Market].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -109,6 +137,26 @@ pub(crate) mod tests {
         assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
         assert_eq!(guarded.floor(BaseUnits(1_000)), BaseUnits(995));
+    }
+
+    #[test]
+    fn each_type_is_stored_and_found_under_its_name() {
+        for name in OrderKind::NAMES {
+            let kind = OrderKind::from_name(name).unwrap();
+            assert_eq!(kind.name(), name);
+            assert_eq!(serde_json::to_value(&kind).unwrap()["type"], name);
+        }
+        assert_eq!(OrderKind::from_name("limit"), None);
+        let stored = serde_json::to_string(&request()).unwrap();
+        let later = stored.replacen(OrderKind::Market.name(), "limit", 1);
+        assert!(serde_json::from_str::<OrderRequest>(&later).is_err(), "{later}");
+    }
+
+    #[test]
+    fn a_request_stored_without_a_type_is_a_market_order() {
+        let mut stored = serde_json::to_value(request()).unwrap();
+        stored.as_object_mut().unwrap().remove("kind").unwrap();
+        assert_eq!(serde_json::from_value::<OrderRequest>(stored).unwrap(), request());
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl OrderActor {
         context: Arc<OrderContext>,
     ) -> Self {
         let now = context.clock.read();
-        let deadline = now.moment.uptime.minus(order.accepted().age(now)).plus(context.settings.orders.timeout);
+        let timeout = context.settings.orders.timeout_of(&order.request.kind);
+        let deadline = now.moment.uptime.minus(order.accepted().age(now)).plus(timeout);
         Self {
             order,
             deadline,
@@ -241,7 +242,7 @@ impl OrderActor {
     }
 
     fn timeout_failure(&self) -> Failure {
-        let limit = self.context.settings.orders.timeout.as_millis();
+        let limit = self.context.settings.orders.timeout_of(&self.order.request.kind).as_millis();
         Failure::new(FailureCode::Timeout, format!("no swap was signed within {limit} ms"))
     }
 

@@ -3,7 +3,7 @@
 use crate::domain::amount::BaseUnits;
 use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::request::{OrderRequest, Priority, Strategy};
+use crate::domain::request::{OrderKind, OrderRequest, Priority, Strategy};
 use crate::domain::token::{Token, TokenList};
 use crate::http::extract::fields::{FieldReader, MUST_BE_A_FLAG};
 use crate::http::problem::{Problem, shown};
@@ -52,10 +52,8 @@ pub(in crate::http) fn parse_order_id(text: &str) -> Result<OrderId, Problem> {
 
 // Every field is taken before the first `?`, so that no error hides another.
 fn take_order(fields: &mut FieldReader, tokens: &TokenList, max_slippage: Slippage) -> Option<OrderRequest> {
-    fields.take_one_of(&["type", "orderType"], |text| match text {
-        "market" => Ok(()),
-        "limit" | "sniper" => Err(format!("{text} orders are not supported yet, only market")),
-        _ => Err(format!("must be market, not {}", shown(text))),
+    let kind = fields.take_one_of(&["type", "orderType"], |text| {
+        OrderKind::from_name(text).ok_or_else(|| unknown_kind(text))
     });
     let token = |text: &str| tokens.resolve(text).map_err(|error| error.to_string());
     let token_in: Option<Token> = fields.require(&["tokenIn"], token);
@@ -90,6 +88,7 @@ fn take_order(fields: &mut FieldReader, tokens: &TokenList, max_slippage: Slippa
         fields.error("tokenOut", "must not be the same token as tokenIn");
     }
     Some(OrderRequest {
+        kind: kind.unwrap_or_default(),
         token_in: token_in?,
         token_out: token_out?,
         amount_in: amount_in?,
@@ -100,6 +99,15 @@ fn take_order(fields: &mut FieldReader, tokens: &TokenList, max_slippage: Slippa
         strategy: strategy.unwrap_or_default(),
         client_order_id,
     })
+}
+
+/// The message for a type that no order can have.
+fn unknown_kind(text: &str) -> String {
+    let supported = OrderKind::NAMES.join(" or ");
+    match text {
+        "limit" | "sniper" => format!("{text} orders are not supported yet, only {supported}"),
+        _ => format!("must be {supported}, not {}", shown(text)),
+    }
 }
 
 /// Takes `slippage`, a fraction, or `slippageBps`, hundredths of a percent; both only if they agree.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::id::ClientKey;
 use crate::domain::lifecycle::Status;
+use crate::domain::request::OrderKind;
 use crate::http::openapi::operation::reference;
 use crate::http::openapi::page;
 
@@ -24,8 +25,8 @@ pub(super) fn schemas() -> Map<String, Value> {
                             field counts as absent, except `dryRun`. Unknown fields are refused.",
             "type": "object",
             "properties": {
-                "type": { "type": ["string", "null"], "enum": ["market", null], "default": "market" },
-                "orderType": { "type": ["string", "null"], "enum": ["market", null] },
+                "type": { "type": ["string", "null"], "enum": kinds_or_null(), "default": OrderKind::default().name() },
+                "orderType": { "type": ["string", "null"], "enum": kinds_or_null() },
                 "tokenIn": token("The token to sell"),
                 "tokenOut": token("The token to buy"),
                 "amountIn": nullable("Amount", "The amount to sell."),
@@ -143,6 +144,10 @@ fn nullable(schema: &str, description: &str) -> Value {
     json!({ "description": description, "anyOf": [reference(schema), { "type": "null" }] })
 }
 
+fn kinds_or_null() -> Vec<Option<&'static str>> {
+    OrderKind::NAMES.into_iter().map(Some).chain([None]).collect()
+}
+
 fn slippage() -> Value {
     json!({
         "description": "The accepted loss against the quote, as a fraction with at most six decimals.",
@@ -212,7 +217,7 @@ pub(in crate::http) fn of_list() -> Vec<Value> {
     let statuses = Status::ALL.map(Status::name);
     vec![
         query("status", "Only orders with this status.", json!({ "type": "string", "enum": statuses })),
-        query("type", "Only orders of this type.", json!({ "type": "string", "enum": ["market"] })),
+        query("type", "Only orders of this type.", json!({ "type": "string", "enum": OrderKind::NAMES })),
         query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
         query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
         query("clientOrderId", "Only the order with this clientOrderId.", client_key()),

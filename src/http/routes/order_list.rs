@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::api::order::OrderView;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
+use crate::domain::request::OrderKind;
 use crate::domain::token::TokenList;
 use crate::domain::user::Scope;
 use crate::http::AppState;
@@ -78,9 +79,9 @@ pub(in crate::http) fn filter(query: &str, tokens: &TokenList) -> Result<ListFil
     const DEFAULT_LIMIT: u64 = 50;
     const MAX_LIMIT: u64 = 200;
     let mut fields = FieldReader::of_query(query)?;
-    fields.take_one_of(&["type"], |text| match text {
-        "market" => Ok(()),
-        _ => Err("only market orders are supported".to_owned()),
+    fields.take_one_of(&["type"], |text| match OrderKind::from_name(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("only {} orders are supported", OrderKind::NAMES.join(" and "))),
     });
     let mint = |text: &str| tokens.resolve(text).map(|token| token.mint).map_err(|error| error.to_string());
     let limit = fields.take_one_of(&["limit"], |text| match text.parse() {

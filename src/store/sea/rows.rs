@@ -180,6 +180,9 @@ fn unreadable(id: OrderId, owner: Option<Owner>, reason: impl ToString) -> Unrea
 /// Rebuilds the order from its row and its events; the error is the reason why that is not possible.
 fn replay(row: orders::Model, history: Vec<order_events::Model>) -> Result<Order, String> {
     let request = request_of(&row.request).map_err(|error| format!("request: {error}"))?;
+    if row.r#type != request.kind.name() {
+        return Err(format!("the row has type {:?}, but the request is a {} order", row.r#type, request.kind.name()));
+    }
     let mut events = Vec::with_capacity(history.len());
     let mut statuses = Vec::with_capacity(history.len());
     for event in history {

@@ -132,7 +132,7 @@ fn order_row(order: &Order) -> orders::ActiveModel {
     let request = &order.request;
     orders::ActiveModel {
         id: Set(order.id.0),
-        r#type: Set("market".to_owned()),
+        r#type: Set(request.kind.name().to_owned()),
         status: NotSet,
         token_in: Set(request.token_in.mint.to_string()),
         token_out: Set(request.token_out.mint.to_string()),

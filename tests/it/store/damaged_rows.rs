@@ -28,12 +28,13 @@ enum State {
 }
 
 /// The damage to an order's rows; `{id}` is its id as an SQL literal.
-const DAMAGES: [(State, &str); 14] = [
+const DAMAGES: [(State, &str); 15] = [
     (State::Open, r#"UPDATE orders SET request = '{"tokenIn":' WHERE id = {id}"#),
     (State::Open, "UPDATE order_events SET data = 'nothing' WHERE order_id = {id} AND seq = 2"),
     (State::Open, "DELETE FROM order_events WHERE order_id = {id}"),
     (State::Open, "UPDATE order_events SET status = 'failed' WHERE order_id = {id} AND seq = 1"),
     // A later version wrote these.
+    (State::Open, "UPDATE orders SET type = 'limit' WHERE id = {id}"),
     (State::Open, r#"UPDATE orders SET request = replace(request, '"v":1', '"v":2') WHERE id = {id}"#),
     (State::Live, r#"UPDATE order_events SET data = replace(data, '"v":1', '"v":2') WHERE order_id = {id}"#),
     (State::Live, "UPDATE orders SET request = '[]' WHERE id = {id}"),

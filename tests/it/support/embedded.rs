@@ -2,7 +2,7 @@
 
 use order_engine::domain::amount::BaseUnits;
 use order_engine::domain::fraction::Slippage;
-use order_engine::domain::request::{OrderRequest, Priority, Strategy};
+use order_engine::domain::request::{OrderKind, OrderRequest, Priority, Strategy};
 use order_engine::{Engine, Settings};
 
 use crate::support::memory_store::MemoryStore;
@@ -16,6 +16,7 @@ pub fn settings<'a>(overrides: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 /// An order of tokens that every token list has.
 pub fn request(settings: &Settings) -> OrderRequest {
     OrderRequest {
+        kind: OrderKind::Market,
         token_in: settings.tokens.resolve("SOL").unwrap(),
         token_out: settings.tokens.resolve("USDC").unwrap(),
         amount_in: BaseUnits(1_500_000_000),
