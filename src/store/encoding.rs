@@ -147,7 +147,9 @@ mod tests {
         }
         let error = request_of(&later(request_to_text(&request()))).unwrap_err();
         assert_eq!(error.to_string(), "it has version 2, and this release reads versions up to 1");
-        for damaged in [r#"{"type":"accepted","v":-1}"#, r#"{"type":"accepted","v":"1"}"#, r#"{"type":"accepted","v":null}"#] {
+        for damaged in
+            [r#"{"type":"accepted","v":-1}"#, r#"{"type":"accepted","v":"1"}"#, r#"{"type":"accepted","v":null}"#]
+        {
             assert!(matches!(event_of(damaged), Err(DecodeError::Damaged(_))), "{damaged}");
         }
     }

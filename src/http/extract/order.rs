@@ -52,9 +52,8 @@ pub(in crate::http) fn parse_order_id(text: &str) -> Result<OrderId, Problem> {
 
 // Every field is taken before the first `?`, so that no error hides another.
 fn take_order(fields: &mut FieldReader, tokens: &TokenList, max_slippage: Slippage) -> Option<OrderRequest> {
-    let kind = fields.take_one_of(&["type", "orderType"], |text| {
-        OrderKind::from_name(text).ok_or_else(|| unknown_kind(text))
-    });
+    let kind =
+        fields.take_one_of(&["type", "orderType"], |text| OrderKind::from_name(text).ok_or_else(|| unknown_kind(text)));
     let token = |text: &str| tokens.resolve(text).map_err(|error| error.to_string());
     let token_in: Option<Token> = fields.require(&["tokenIn"], token);
     let token_out: Option<Token> = fields.require(&["tokenOut"], token);
