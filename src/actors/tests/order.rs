@@ -9,8 +9,8 @@ use super::stubs::{
 };
 use crate::actors::dex_router::RouteOrder;
 use crate::actors::order::{
-    Cancel, CancelError, Channels, Exit, OrderActor, RequestSlot, SlotGranted, StopOrder, Subscribe, Subscribers,
-    TooManySubscribers,
+    Cancel, CancelError, Channel, Channels, Exit, OrderActor, RequestSlot, SlotGranted, StopOrder, Subscribe,
+    Subscribers, TooManySubscribers,
 };
 use crate::actors::persistence::RecordError;
 use crate::actors::venue::{BuildSwap, GetQuote};
@@ -34,6 +34,7 @@ const DEFAULTS: [(&str, &str); 0] = [];
 struct Subject {
     stubs: Stubs,
     order: Addr<OrderActor>,
+    channel: Arc<Channel>,
 }
 
 impl Subject {
@@ -53,8 +54,8 @@ impl Subject {
     ) -> Self {
         let channel = Channels::new(10).of(order.owner);
         let context = stubs.context(settings);
-        let order = OrderActor::new(order, live, Subscribers::default(), channel, context).start();
-        Self { stubs, order }
+        let order = OrderActor::new(order, live, Subscribers::default(), channel.clone(), context).start();
+        Self { stubs, order, channel }
     }
 
     /// An order with a live swap that a previous actor has recorded.
@@ -435,6 +436,24 @@ async fn a_subscriber_gets_the_history_and_then_each_event_once_it_is_recorded()
     subject.is_routed().await;
     assert_eq!(updates.recv().await, Some((2, "dispatched")));
     assert_eq!(updates.recv().await, Some((3, "routed")));
+}
+
+#[actix::test]
+async fn a_follower_gets_each_event_once_also_if_it_subscribed() {
+    let mut subject = Subject::start(DEFAULTS);
+    let ((follower, mut followed), (both, mut updates)) = (subscriber(), subscriber());
+    subject.requests_slot().await;
+    let _following = [follower, both.clone()].map(|to| subject.channel.follow(to).unwrap());
+    subject.order.send(Subscribe { to: both, after_seq: 0 }).await.unwrap().unwrap();
+    subject.grant_slot();
+    subject.stubs.stores("dispatched").await;
+    subject.is_routed().await;
+    let _silent = subject.builds(VenueId::Raydium).await;
+    subject.stubs.nothing_for(Duration::from_millis(1)).await;
+    for updates in [&mut followed, &mut updates] {
+        let received: Vec<_> = std::iter::from_fn(|| updates.try_recv().ok()).collect();
+        assert_eq!(received, [(2, "dispatched"), (3, "routed")]);
+    }
 }
 
 #[actix::test]
