@@ -3,7 +3,6 @@
 //! Run it with `cargo run --example own_venue`. A venue quotes and signs; the engine records, sends and confirms.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use ed25519_dalek::SigningKey;
@@ -14,7 +13,8 @@ use order_engine::domain::quote::{Quote, price};
 use order_engine::domain::request::OrderRequest;
 use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::swap::SignedSwap;
-use order_engine::runtime::clock::{Clock, elapsed_ms};
+use order_engine::runtime::clock::Clock;
+use order_engine::runtime::environment::Environment;
 use order_engine::simulation::chain::SimulatedChain;
 use order_engine::simulation::ledger::Ledger;
 use order_engine::simulation::rng::SimulationRng;
@@ -36,7 +36,7 @@ impl Venue for FixedPrice {
     }
 
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure> {
-        let asked = Instant::now();
+        let asked = Clock::System.uptime();
         let order = &request.order;
         if (order.token_in.symbol.as_deref(), order.token_out.symbol.as_deref()) != (Some("SOL"), Some("USDC")) {
             return Err(Failure::new(FailureCode::NoLiquidity, "this venue only sells USDC for SOL"));
@@ -51,7 +51,7 @@ impl Venue for FixedPrice {
             fee: BaseUnits(0),
             price: price(order.amount_in, &order.token_in, BaseUnits(amount_out), &order.token_out),
             price_impact: Decimal::ZERO,
-            latency_ms: elapsed_ms(asked),
+            latency_ms: Clock::System.elapsed_ms(asked),
             quoted_at: Clock::System.now(),
         })
     }
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Without drift, a swap lands at exactly the quoted price.
     let settings = Settings::with([("database.url", "sqlite::memory:"), ("simulation.drift_ppm", "0")])?;
     let (tokens, simulation) = (settings.tokens.clone(), settings.simulation.clone());
-    let (rng, clock) = (SimulationRng::new(1), Clock::System);
+    let (rng, clock) = (SimulationRng::new(1, &Environment::system().random), Clock::System);
 
     let ledger = Ledger::in_memory(clock.read(), simulation.block);
     let chain = Arc::new(SimulatedChain::new(simulation.clone(), rng, clock, ledger));

@@ -8,7 +8,7 @@ use crate::chain::Chain;
 use crate::config::{LedgerPlace, Settings};
 use crate::domain::id::VenueId;
 use crate::engine::error::StartError;
-use crate::runtime::clock::Clock;
+use crate::runtime::environment::Environment;
 use crate::simulation::chain::SimulatedChain;
 use crate::simulation::ledger::Ledger;
 use crate::simulation::rng::SimulationRng;
@@ -38,11 +38,12 @@ pub(super) fn market(
     chain: Option<Arc<dyn Chain>>,
     venues: Option<Vec<Arc<dyn Venue>>>,
     settings: &Settings,
-    clock: Clock,
+    environment: &Environment,
 ) -> Result<Market, StartError> {
     // The one place that chooses adapters. Only simulated ones exist today; a setting that selects real venues and a
     // real chain is matched here.
-    let simulation = Simulation { settings, rng: SimulationRng::new(settings.simulation.seed), clock };
+    let simulation =
+        Simulation { settings, rng: SimulationRng::new(settings.simulation.seed, &environment.random), environment };
     let chain = match chain {
         Some(chain) => chain,
         None => simulation.chain()?,
@@ -55,30 +56,30 @@ pub(super) fn market(
 struct Simulation<'a> {
     settings: &'a Settings,
     rng: SimulationRng,
-    clock: Clock,
+    environment: &'a Environment,
 }
 
 impl Simulation<'_> {
     fn chain(&self) -> Result<Arc<dyn Chain>, StartError> {
         let simulation = &self.settings.simulation;
         let ledger = match &simulation.ledger {
-            LedgerPlace::Memory => Ledger::in_memory(self.clock.read(), simulation.block),
-            LedgerPlace::File(path) => Ledger::open(path, self.clock.read(), simulation.block)?,
+            LedgerPlace::Memory => Ledger::in_memory(self.environment.clock.read(), simulation.block),
+            LedgerPlace::File(path) => Ledger::open(path, self.environment.clock.read(), simulation.block)?,
         };
-        Ok(Arc::new(SimulatedChain::new(simulation.clone(), self.rng, self.clock, ledger)))
+        Ok(Arc::new(SimulatedChain::new(simulation.clone(), self.rng, self.environment.clock, ledger)))
     }
 
     fn venues(&self, chain: &Arc<dyn Chain>) -> Vec<Arc<dyn Venue>> {
         tracing::info!(seed = self.rng.seed(), "venues and chain are simulated");
         // A random wallet is enough: the simulation has no funds, so the key need not be kept.
-        let wallet = Arc::new(SigningKey::from_bytes(&rand::random()));
+        let wallet = Arc::new(SigningKey::from_bytes(&self.environment.random.bytes()));
         let venue = |id| -> Arc<dyn Venue> {
             Arc::new(SimulatedVenue::new(
                 id,
                 self.settings.simulation.clone(),
                 self.settings.tokens.clone(),
                 self.rng,
-                self.clock,
+                self.environment.clock,
                 chain.clone(),
                 wallet.clone(),
             ))

@@ -12,6 +12,7 @@ use crate::engine::error::StartError;
 use crate::engine::handle::Engine;
 use crate::engine::startup::{self, Plan};
 use crate::engine::threads::Threads;
+use crate::runtime::environment::Environment;
 use crate::store::OrderStore;
 use crate::venue::Venue;
 
@@ -30,7 +31,10 @@ impl Engine {
 
     /// An engine with parts of the caller.
     pub fn builder(settings: Settings) -> EngineBuilder {
-        EngineBuilder { plan: Plan { settings, adapters: Adapters::default(), with_http: true }, on_this_thread: false }
+        EngineBuilder {
+            plan: Plan { settings, adapters: Adapters::default(), environment: None, with_http: true },
+            on_this_thread: false,
+        }
     }
 }
 
@@ -51,6 +55,13 @@ impl EngineBuilder {
     /// Asks these venues instead of the venues of the settings.
     pub fn venues(mut self, venues: Vec<Arc<dyn Venue>>) -> Self {
         self.plan.adapters.venues = Some(venues);
+        self
+    }
+
+    /// Takes time, random numbers and identities from this environment. By default they come from the machine; the time
+    /// of an engine on the calling thread comes from the async runtime of that thread.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.plan.environment = Some(environment);
         self
     }
 

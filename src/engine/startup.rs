@@ -29,6 +29,7 @@ use crate::engine::threads::Threads;
 use crate::http::AppState;
 use crate::http::ws::sessions::Sessions;
 use crate::redis::{Cluster, Renderers};
+use crate::runtime::environment::{Environment, Random};
 use crate::runtime::placement::Placement;
 use crate::service::orders::OrderService;
 use crate::service::quote_cache::QuoteCache;
@@ -39,16 +40,19 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) adapters: Adapters,
+    /// The environment that the caller provides.
+    pub(super) environment: Option<Environment>,
     pub(super) with_http: bool,
 }
 
 /// Starts an engine. Returns its handle, and the future that stops it when the handle requests that.
 pub(super) async fn start(
-    Plan { settings, adapters, with_http }: Plan,
+    Plan { settings, adapters, environment, with_http }: Plan,
     mut threads: Threads,
 ) -> Result<(Engine, impl Future<Output = ()>), StartError> {
     let settings = Arc::new(settings);
-    let clock = threads.clock();
+    let environment = environment.unwrap_or_else(|| threads.environment());
+    let clock = environment.clock;
 
     let database_thread = threads.start_one();
     let database = Database::claim(adapters.store, &settings, &database_thread).await?;
@@ -79,11 +83,11 @@ pub(super) async fn start(
         database_thread.start(move |_| Persistence::new(store, batch, supervisor, metrics))
     };
 
-    let Market { chain, venues } = adapters::market(adapters.chain, adapters.venues, &settings, clock)?;
+    let Market { chain, venues } = adapters::market(adapters.chain, adapters.venues, &settings, &environment)?;
     let venues = start_venues(venues, &thread, &supervisor);
     let router = start_router(&venues, &settings, &thread, &supervisor);
     let cluster = match redis_thread {
-        Some(thread) => start_cluster(&settings, &thread).await?,
+        Some(thread) => start_cluster(&settings, &thread, environment.random.clone()).await?,
         None => None,
     };
 
@@ -92,7 +96,7 @@ pub(super) async fn start(
     let manager = {
         let parts = order_manager::Parts {
             settings: settings.clone(),
-            clock,
+            environment: environment.clone(),
             persistence: persistence.clone().into(),
             supervisor: supervisor.recipient(),
             router: router.clone(),
@@ -110,7 +114,7 @@ pub(super) async fn start(
 
     let timeout = settings.server.request_timeout;
     let (asked_manager, asked_persistence) = (manager.clone().into(), persistence.clone().into());
-    let service = OrderService::new(asked_manager, asked_persistence, router, channels, timeout);
+    let service = OrderService::new(asked_manager, asked_persistence, router, channels, environment.clone(), timeout);
     let server = match listeners {
         None => None,
         Some(listeners) => {
@@ -119,7 +123,7 @@ pub(super) async fn start(
                 auth,
                 settings: settings.clone(),
                 sessions: Arc::new(Sessions::default()),
-                quote_cache: QuoteCache::new(settings.redis.quote_ttl, cluster.clone()),
+                quote_cache: QuoteCache::new(settings.redis.quote_ttl, cluster.clone(), clock),
                 cluster: cluster.clone(),
                 chain,
                 metrics,
@@ -150,7 +154,7 @@ fn give_up_without(lock: &EngineLock, supervisor: &Addr<Supervisor>) {
 // A published status of a waiting order must survive two missed refreshes.
 const _: () = assert!(crate::redis::OPEN_TTL.as_secs() >= 3 * ANNOUNCED_EVERY.as_secs());
 
-async fn start_cluster(settings: &Settings, thread: &Placement) -> Result<Option<Cluster>, StartError> {
+async fn start_cluster(settings: &Settings, thread: &Placement, random: Random) -> Result<Option<Cluster>, StartError> {
     let redis = settings.redis.clone();
     let Some(url) = redis.url.clone() else { return Ok(None) };
     let renderers = Renderers {
@@ -158,7 +162,11 @@ async fn start_cluster(settings: &Settings, thread: &Placement) -> Result<Option
         status: publication::status_text,
         price: publication::price_text,
     };
-    thread.run(async move { Cluster::start(&url, redis, renderers).await }).await.map(Some).ok_or(StartError::Broken)
+    thread
+        .run(async move { Cluster::start(&url, redis, renderers, random).await })
+        .await
+        .map(Some)
+        .ok_or(StartError::Broken)
 }
 
 fn announce(cluster: Cluster) -> Announce {

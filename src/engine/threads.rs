@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Arbiter;
 use tokio::time::timeout;
 
-use crate::runtime::clock::Clock;
+use crate::runtime::environment::Environment;
 use crate::runtime::placement::Placement;
 
 /// Either the caller's thread, or threads of the engine.
@@ -30,11 +30,11 @@ impl Threads {
         }
     }
 
-    /// The clock of these threads: a caller may have paused the time of its own thread.
-    pub(super) fn clock(&self) -> Clock {
+    /// The environment of these threads: a caller may have paused the time of its own thread.
+    pub(super) fn environment(&self) -> Environment {
         match self {
-            Self::OfCaller => Clock::runtime(),
-            Self::Own(_) => Clock::System,
+            Self::OfCaller => Environment::runtime(),
+            Self::Own(_) => Environment::system(),
         }
     }
 

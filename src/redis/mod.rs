@@ -38,6 +38,7 @@ use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
 use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::Signature;
+use crate::runtime::environment::Random;
 use connection::RedisConnection;
 use publisher::{Announcement, Publisher};
 
@@ -68,13 +69,19 @@ impl Cluster {
     const CAPACITY: usize = 4096;
 
     /// Starts the publisher on the current runtime. Waits for one health check, or for its deadline.
-    pub async fn start(url: &RedisUrl, settings: RedisSettings, renderers: Renderers) -> Self {
+    pub async fn start(url: &RedisUrl, settings: RedisSettings, renderers: Renderers, random: Random) -> Self {
         let connection = Arc::new(RedisConnection::new(url, &settings));
         connection.probe().await;
         let (queue, waiting) = mpsc::channel(Self::CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let publisher =
-            Publisher { connection: connection.clone(), waiting, dropped: dropped.clone(), settings, renderers };
+        let publisher = Publisher {
+            connection: connection.clone(),
+            waiting,
+            dropped: dropped.clone(),
+            settings,
+            renderers,
+            random,
+        };
         tokio::spawn(publisher.run());
         Self { connection, queue, dropped }
     }

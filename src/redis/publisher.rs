@@ -18,6 +18,7 @@ use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::Signature;
 use crate::redis::connection::RedisConnection;
 use crate::redis::{OPEN_TTL, Renderers};
+use crate::runtime::environment::Random;
 use crate::runtime::jitter::jittered;
 
 /// An item of the queue. The publisher's thread renders it to JSON, not the order's thread.
@@ -42,6 +43,7 @@ pub(crate) struct Publisher {
     pub(crate) dropped: Arc<AtomicU64>,
     pub(crate) settings: RedisSettings,
     pub(crate) renderers: Renderers,
+    pub(crate) random: Random,
 }
 
 impl Publisher {
@@ -106,7 +108,7 @@ impl Publisher {
                 Ok(()) => return true,
                 Err(_) if retries < Self::MAX_RETRIES => {
                     retries += 1;
-                    sleep(jittered(base_delay(Self::FIRST_RETRY_DELAY, retries))).await;
+                    sleep(jittered(base_delay(Self::FIRST_RETRY_DELAY, retries), &self.random)).await;
                 }
                 Err(error) => self.connection.note(Some(error)),
             }

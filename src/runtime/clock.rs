@@ -53,6 +53,11 @@ impl Clock {
         }
     }
 
+    /// Milliseconds since `start`, for latencies that are shown; saturates at `u32::MAX`.
+    pub fn elapsed_ms(&self, start: Uptime) -> u32 {
+        u32::try_from(self.uptime().since(start).as_millis()).unwrap_or(u32::MAX)
+    }
+
     /// Wall time, uptime and boot id together.
     pub fn read(&self) -> Now {
         let boot = match self {
@@ -101,9 +106,4 @@ fn system_boot() -> Option<Uuid> {
 #[cfg(not(target_os = "linux"))]
 fn system_uptime() -> Duration {
     unreachable!("without a boot id the uptime counts from the start of the process")
-}
-
-/// Milliseconds since `start`, for latencies that are shown; saturates at `u32::MAX`.
-pub fn elapsed_ms(start: Instant) -> u32 {
-    u32::try_from(start.elapsed().as_millis()).unwrap_or(u32::MAX)
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use actix::prelude::*;
 use thiserror::Error;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::actors::dex_router::{RouteOrder, RouterRecipients};
 use crate::actors::order::{
@@ -30,6 +29,7 @@ use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::user::Owner;
+use crate::runtime::environment::Environment;
 use crate::service::turns::Turns;
 use crate::store::{ListFilter, Page, ReadError, StoredOrder};
 use crate::venue::QuoteRequest;
@@ -43,6 +43,7 @@ pub struct OrderService {
     router: RestartableAddr<RouterRecipients>,
     channels: Arc<Channels>,
     turns: Arc<Turns>,
+    environment: Environment,
     // The deadline of each answer.
     timeout: Duration,
 }
@@ -104,10 +105,11 @@ impl OrderService {
         persistence: PersistenceRecipients,
         router: RestartableAddr<RouterRecipients>,
         channels: Arc<Channels>,
+        environment: Environment,
         timeout: Duration,
     ) -> Self {
         let (manager, persistence) = (Arc::new(manager), Arc::new(persistence));
-        Self { manager, persistence, router, channels, turns: Arc::new(Turns::new()), timeout }
+        Self { manager, persistence, router, channels, turns: Arc::new(Turns::new()), environment, timeout }
     }
 
     /// Submits an order. The order is durable when this returns `Ok`.
@@ -202,7 +204,7 @@ impl OrderService {
 
     /// Quotes of all venues, and the one that would win now.
     pub async fn quote(&self, order: Arc<OrderRequest>) -> Result<RoutingDecision, Failure> {
-        let request = QuoteRequest { id: Uuid::now_v7(), round: 1, order };
+        let request = QuoteRequest { id: self.environment.time_ordered_id(), round: 1, order };
         let decision = self.router.with(|router| router.route.send(RouteOrder(request)));
         match timeout(self.timeout, decision).await {
             Ok(Ok(decision)) => decision,

@@ -15,6 +15,7 @@ use crate::domain::request::{OrderRequest, Strategy};
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::redis::Cluster;
+use crate::runtime::clock::Clock;
 
 /// The answer of the venues to one request.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ type Lookup = Option<Result<CachedQuote, Failure>>;
 pub struct QuoteCache {
     ttl: Duration,
     cluster: Option<Cluster>,
+    clock: Clock,
     lookups: Arc<Mutex<HashMap<String, watch::Receiver<Lookup>>>>,
 }
 
@@ -57,8 +59,8 @@ impl QuoteCache {
     const CAPACITY: usize = 1024;
 
     /// A cache whose answers are reused for `ttl`.
-    pub fn new(ttl: Duration, cluster: Option<Cluster>) -> Self {
-        Self { ttl, cluster, lookups: Arc::default() }
+    pub fn new(ttl: Duration, cluster: Option<Cluster>, clock: Clock) -> Self {
+        Self { ttl, cluster, clock, lookups: Arc::default() }
     }
 
     /// The answer to a request. `ask` asks the venues; it runs only if no fresh answer exists and no lookup is running.
@@ -115,7 +117,7 @@ impl QuoteCache {
         }
         let decision = Arc::new(ask.await?);
         if let Some(cluster) = &self.cluster {
-            let stored = StoredQuote { asked_at: Utc::now(), decision: &*decision };
+            let stored = StoredQuote { asked_at: self.clock.now(), decision: &*decision };
             let text = serde_json::to_string(&stored).expect("a routing decision serializes");
             cluster.share(key, text, request, decision.clone());
         }
@@ -127,7 +129,7 @@ impl QuoteCache {
         let text = self.cluster.as_ref()?.recall(key).await?;
         // Another version may have written a format that this one cannot read.
         let StoredQuote::<RoutingDecision> { asked_at, decision } = serde_json::from_str(&text).ok()?;
-        let age = (Utc::now() - asked_at).to_std().unwrap_or_default();
+        let age = (self.clock.now() - asked_at).to_std().unwrap_or_default();
         let fresh = age < self.ttl && !decision.quotes.is_empty();
         let asked = Instant::now().checked_sub(age).filter(|_| fresh)?;
         Some(CachedQuote { decision: Arc::new(decision), cached: true, asked })
@@ -181,7 +183,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_reused_while_it_is_fresh() {
-        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let (quote_cache, venues, request) =
+            (QuoteCache::new(TTL, None, Clock::System), Venues::default(), Arc::new(request()));
         let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let (first, joined) = tokio::join!(asking(), asking());
         assert!(!first.unwrap().cached && !joined.unwrap().cached);
@@ -196,7 +199,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_reaches_all_callers_that_wait_for_it_and_is_not_cached() {
-        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let (quote_cache, venues, request) =
+            (QuoteCache::new(TTL, None, Clock::System), Venues::default(), Arc::new(request()));
         let failing = || quote_cache.get(&request, venues.clone().ask(true));
         let (first, joined) = tokio::join!(failing(), failing());
         assert_eq!(first.unwrap_err(), joined.unwrap_err());
@@ -206,7 +210,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_disconnects_does_not_cancel_the_lookup_of_the_others() {
-        let (quote_cache, venues, request) = (QuoteCache::new(TTL, None), Venues::default(), Arc::new(request()));
+        let (quote_cache, venues, request) =
+            (QuoteCache::new(TTL, None, Clock::System), Venues::default(), Arc::new(request()));
         let asking = || quote_cache.get(&request, venues.clone().ask(false));
         let left = tokio::time::timeout(Duration::from_millis(500), asking()).await;
         assert!(left.is_err());
@@ -216,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_cache_keeps_at_most_its_capacity() {
-        let (quote_cache, venues) = (QuoteCache::new(TTL, None), Venues::default());
+        let (quote_cache, venues) = (QuoteCache::new(TTL, None, Clock::System), Venues::default());
         let questions = (1..=2 * QuoteCache::CAPACITY as u64).map(|amount| {
             let request = Arc::new(OrderRequest { amount_in: BaseUnits(amount), ..request() });
             let (quote_cache, venues) = (quote_cache.clone(), venues.clone());

@@ -18,6 +18,7 @@ use crate::domain::order::Order;
 use crate::domain::request::tests::request;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::user::Owner;
+use crate::runtime::environment::Environment;
 use crate::service::orders::{CancelRefused, OrderService, ServiceError};
 use crate::store::{ListFilter, Page, ReadError, StoredOrder, UnreadableOrder};
 
@@ -33,7 +34,7 @@ impl Subject {
         let stubs = Stubs::start();
         let (manager, persistence) = (stubs.addr.clone().into(), stubs.addr.clone().into());
         let (router, channels) = (RestartableAddr::new(stubs.addr.clone()), Arc::new(Channels::new(10)));
-        let service = OrderService::new(manager, persistence, router, channels, TIMEOUT);
+        let service = OrderService::new(manager, persistence, router, channels, Environment::runtime(), TIMEOUT);
         Self { stubs, service }
     }
 

@@ -190,7 +190,12 @@ mod tests {
     fn chain(settings: SimulationSettings) -> SimulatedChain {
         let clock = Clock::runtime();
         let ledger = Ledger::in_memory(clock.read(), settings.block);
-        SimulatedChain::new(settings, SimulationRng::new(1), clock, ledger)
+        SimulatedChain::new(
+            settings,
+            SimulationRng::new(1, &crate::runtime::environment::Environment::system().random),
+            clock,
+            ledger,
+        )
     }
 
     fn swap(min_amount_out: u64) -> (Signature, Arc<[u8]>) {

@@ -4,6 +4,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
+use crate::runtime::environment::Random;
+
 /// The random generator of the simulated venues and the simulated chain.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulationRng {
@@ -11,9 +13,9 @@ pub struct SimulationRng {
 }
 
 impl SimulationRng {
-    /// A generator with that seed; 0 chooses a random seed.
-    pub fn new(seed: u64) -> Self {
-        Self { seed: if seed == 0 { rand::random() } else { seed } }
+    /// A generator with that seed; 0 draws the seed from `random`.
+    pub fn new(seed: u64, random: &Random) -> Self {
+        Self { seed: if seed == 0 { random.number() } else { seed } }
     }
 
     /// The effective seed.

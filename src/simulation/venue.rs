@@ -4,7 +4,6 @@
 //! quote. A pool is a constant product with `DEPTH_USD` on each side, so large trades have a price impact.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use ed25519_dalek::{Signer, SigningKey};
@@ -15,12 +14,13 @@ use crate::chain::Chain;
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
+use crate::domain::moment::Uptime;
 use crate::domain::quote::{Quote, price};
 use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::swap::{Signature, SignedSwap, Swap};
 use crate::domain::token::{Token, TokenList};
-use crate::runtime::clock::{Clock, elapsed_ms};
+use crate::runtime::clock::Clock;
 use crate::simulation::rng::SimulationRng;
 use crate::simulation::transaction::{Instruction, encode};
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
@@ -99,7 +99,7 @@ impl SimulatedVenue {
         Some((BaseUnits(units), impact))
     }
 
-    fn offer(&self, request: &QuoteRequest, started: Instant) -> Result<Quote, Failure> {
+    fn offer(&self, request: &QuoteRequest, started: Uptime) -> Result<Quote, Failure> {
         let order = &*request.order;
         let too_large =
             || Failure::new(FailureCode::NoLiquidity, format!("{} has no liquidity for this size", self.id));
@@ -120,7 +120,7 @@ impl SimulatedVenue {
             fee,
             price: price(order.amount_in, &order.token_in, amount_out, &order.token_out),
             price_impact,
-            latency_ms: elapsed_ms(started),
+            latency_ms: self.clock.elapsed_ms(started),
             quoted_at: self.clock.now(),
         })
     }
@@ -133,7 +133,7 @@ impl Venue for SimulatedVenue {
     }
 
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure> {
-        let started = Instant::now();
+        let started = self.clock.uptime();
         if self.settings.venues_silent.contains(&self.id) {
             std::future::pending::<()>().await;
         }
@@ -197,7 +197,10 @@ mod tests {
     use crate::simulation::samples::settings;
 
     fn venue(id: VenueId, settings: SimulationSettings) -> SimulatedVenue {
-        let (rng, clock) = (SimulationRng::new(settings.seed), Clock::runtime());
+        let (rng, clock) = (
+            SimulationRng::new(settings.seed, &crate::runtime::environment::Environment::system().random),
+            Clock::runtime(),
+        );
         let ledger = Ledger::in_memory(clock.read(), settings.block);
         let chain = SimulatedChain::new(settings.clone(), rng, clock, ledger);
         let request = request();

@@ -74,24 +74,24 @@ pub enum SwapEnd {
 
 impl Write {
     /// A new order.
-    pub fn accept(order: Order, key: Option<ClientKey>) -> Self {
-        Self::Accept(Accept { order, key, write_id: Uuid::new_v4() })
+    pub fn accept(write_id: Uuid, order: Order, key: Option<ClientKey>) -> Self {
+        Self::Accept(Accept { order, key, write_id })
     }
 
     /// An event that `order` proposes. `signed` is the signed swap if the event is its submission.
-    pub fn step(order: &Order, recorded: Arc<RecordedEvent>, signed: Option<&SignedSwap>) -> Self {
+    pub fn step(write_id: Uuid, order: &Order, recorded: Arc<RecordedEvent>, signed: Option<&SignedSwap>) -> Self {
         let swap = match (&recorded.event, order.state().live_swap(), signed) {
             (OrderEvent::Submitted(_), _, Some(signed)) => SwapWrite::Signed(signed.clone()),
             (OrderEvent::CancelRequested, ..) | (_, None, _) => SwapWrite::None,
             (event, Some(live), _) => SwapWrite::Settled { signature: live.signature, end: SwapEnd::by(event) },
         };
-        Self::Step(Step { order_id: order.id, recorded, swap, dispatch: None, write_id: Uuid::new_v4() })
+        Self::Step(Step { order_id: order.id, recorded, swap, dispatch: None, write_id })
     }
 
     /// The dispatch that `order` proposes, with its number.
-    pub fn dispatch(order: &Order, recorded: Arc<RecordedEvent>, number: i64) -> Self {
+    pub fn dispatch(write_id: Uuid, order: &Order, recorded: Arc<RecordedEvent>, number: i64) -> Self {
         let (order_id, swap, dispatch) = (order.id, SwapWrite::None, Some(number));
-        Self::Step(Step { order_id, recorded, swap, dispatch, write_id: Uuid::new_v4() })
+        Self::Step(Step { order_id, recorded, swap, dispatch, write_id })
     }
 
     /// The order of the write.

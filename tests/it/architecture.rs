@@ -276,6 +276,53 @@ fn a_file_may_use_the_modules_that_contain_it() {
     assert!(circles(&sources).is_empty());
 }
 
+/// The modules that get time, random numbers and identities from their environment only.
+const REPEATABLE: [&str; 5] = ["domain", "actors", "simulation", "store", "service"];
+
+/// What would read a clock or draw a number beside the environment. `tokio::time` is allowed: it is the time of the
+/// runtime, which a test can pause.
+const BESIDE_THE_ENVIRONMENT: [&str; 8] = [
+    "Uuid::new_v4",
+    "Uuid::now_v7",
+    "rand::random",
+    "rand::rng()",
+    "Utc::now",
+    "SystemTime::now",
+    "std::time::Instant",
+    "Local::now",
+];
+
+/// The lines outside tests that get time, a random number or an identity from elsewhere than the environment.
+fn beside_the_environment(source: &Source) -> Vec<&'static str> {
+    let is_test = source.module.split("::").any(|part| part == "tests");
+    // Two engines with the same seed are different engines to the lock of a database.
+    let is_lock = source.module == "store::sea::lock::advisory";
+    if is_test || is_lock || !REPEATABLE.contains(&source.top()) {
+        return Vec::new();
+    }
+    let code = source.code.split("mod tests {").next().unwrap_or_default();
+    let uses_std_instant = code.lines().any(|line| line.starts_with("use std::time::{") && line.contains("Instant"));
+    let named = BESIDE_THE_ENVIRONMENT.into_iter().filter(|name| code.contains(name));
+    named.chain(uses_std_instant.then_some("std::time::Instant")).collect()
+}
+
+#[test]
+fn time_random_numbers_and_identities_come_from_the_environment() {
+    for source in sources() {
+        assert_eq!(beside_the_environment(&source), [""; 0], "{}", source.module);
+    }
+}
+
+#[test]
+fn a_planted_clock_is_found() {
+    let planted = |module, text| !beside_the_environment(&Source::new(module, text)).is_empty();
+    assert!(planted("domain::order", "fn now() -> DateTime<Utc> { Utc::now() }"));
+    assert!(planted("store::write", "use std::time::{Duration, Instant};"));
+    assert!(planted("actors::order", "let id = Uuid::now_v7();"));
+    assert!(!planted("http::server", "let id = Uuid::now_v7();"));
+    assert!(!planted("actors::order", "use tokio::time::{Instant, timeout};"));
+}
+
 #[test]
 fn only_the_benchmarks_can_delete_the_tables() {
     let deleting = ["Migrator::down", "DROP TABLE", "DROP SCHEMA", "TRUNCATE TABLE"];

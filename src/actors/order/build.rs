@@ -30,7 +30,7 @@ pub(super) async fn build(
     let mut failures = Vec::new();
     for offer in &decision.quotes {
         let Some(addr) = context.venues.get(&offer.venue) else { continue };
-        let is_fresh = offer.is_fresh(decided, context.clock.read(), context.settings.quote_max_age);
+        let is_fresh = offer.is_fresh(decided, context.environment.clock.read(), context.settings.quote_max_age);
         let quote: Result<Quote, Failure> = if is_fresh {
             Ok(offer.clone())
         } else {

@@ -11,7 +11,7 @@ use crate::actors::venue::Venues;
 use crate::chain::Chain;
 use crate::config::Settings;
 use crate::domain::order::{Order, RecordedEvent};
-use crate::runtime::clock::Clock;
+use crate::runtime::environment::Environment;
 use crate::telemetry::metrics::Metrics;
 
 /// Publishes an order's status beyond its subscribers, with the events that are new; an empty slice repeats the status.
@@ -26,8 +26,8 @@ pub const ANNOUNCED_EVERY: Duration = Duration::from_secs(20);
 pub struct OrderContext {
     /// The settings.
     pub settings: Arc<Settings>,
-    /// The clock.
-    pub clock: Clock,
+    /// Time, random numbers and identities.
+    pub environment: Environment,
     /// The order manager.
     pub manager: ReportRecipients,
     /// Persistence.

@@ -19,7 +19,12 @@ impl Handler<SlotGranted> for OrderActor {
         // Otherwise another event is being recorded. It ends the order or leads to a new request: both return the slot.
         if !self.recording && matches!(self.order.state(), OrderState::Pending { .. }) {
             let Some(recorded) = self.propose(OrderEvent::Dispatched, now, ctx) else { return };
-            self.write(Write::dispatch(&self.order, recorded.clone(), number), recorded, None, ctx);
+            self.write(
+                Write::dispatch(self.context.environment.random_id(), &self.order, recorded.clone(), number),
+                recorded,
+                None,
+                ctx,
+            );
         }
     }
 }

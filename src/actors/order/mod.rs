@@ -78,7 +78,7 @@ impl OrderActor {
         channel: Arc<Channel>,
         context: Arc<OrderContext>,
     ) -> Self {
-        let now = context.clock.read();
+        let now = context.environment.clock.read();
         let timeout = context.settings.orders.timeout_of(&order.request.kind);
         let deadline = now.moment.uptime.minus(order.accepted().age(now)).plus(timeout);
         Self {
@@ -117,7 +117,7 @@ impl OrderActor {
         match self.order.state().clone() {
             // Full: do_send ignores bounds, and an order requests one slot at a time. Closed: the engine is shutting down.
             OrderState::Pending { .. } => {
-                let wait = self.order.retry_wait(self.context.clock.read());
+                let wait = self.order.retry_wait(self.context.environment.clock.read());
                 self.context.manager.request_slot.do_send(RequestSlot { id: self.order.id, wait })
             }
             OrderState::Routing { attempt } => self.route(attempt, ctx),
@@ -179,9 +179,12 @@ impl OrderActor {
 
     /// Decides what follows a failed attempt. Called only if no swap can land any more.
     fn attempt_failed(&mut self, failure: Failure, ctx: &mut Context<Self>) {
-        let now = self.context.clock.read();
+        let now = self.context.environment.clock.read();
         let orders = &self.context.settings.orders;
-        let wait = jittered(base_delay(orders.backoff_initial, self.order.state().attempt()));
+        let wait = jittered(
+            base_delay(orders.backoff_initial, self.order.state().attempt()),
+            &self.context.environment.random,
+        );
         // If the order is out of time, the next step fails it: the failure of this attempt is recorded first.
         let event = self.order.after_failed_attempt(failure, now, wait, orders.max_attempts);
         self.record_at(now, event, None, ctx);
@@ -226,7 +229,7 @@ impl OrderActor {
 
     fn sound_alarm_later(&mut self, ctx: &mut Context<Self>) {
         let attempt = self.order.state().attempt();
-        let undecided_for = self.order.undecided_for(self.context.clock.read()).unwrap_or_default();
+        let undecided_for = self.order.undecided_for(self.context.environment.clock.read()).unwrap_or_default();
         ctx.run_later(self.context.settings.chain.alarm.saturating_sub(undecided_for), move |actor, _| {
             if actor.order.state().live_swap().is_some() && actor.order.state().attempt() == attempt {
                 tracing::warn!(order_id = %actor.order.id, attempt, "a swap is undecided for too long");
@@ -238,7 +241,7 @@ impl OrderActor {
 
     fn is_out_of_time(&self) -> bool {
         let state = self.order.state();
-        !state.is_final() && state.live_swap().is_none() && self.context.clock.uptime() >= self.deadline
+        !state.is_final() && state.live_swap().is_none() && self.context.environment.clock.uptime() >= self.deadline
     }
 
     fn timeout_failure(&self) -> Failure {
@@ -266,7 +269,7 @@ impl Actor for OrderActor {
         crash_point("order.started");
         self.publish();
         if !self.order.state().is_final() {
-            let left = self.deadline.since(self.context.clock.uptime());
+            let left = self.deadline.since(self.context.environment.clock.uptime());
             ctx.run_later(left + Duration::from_millis(1), |actor, ctx| {
                 if !actor.recording && actor.is_out_of_time() {
                     actor.record(OrderEvent::Failed(actor.timeout_failure()), None, ctx);
@@ -276,7 +279,9 @@ impl Actor for OrderActor {
                 self.sound_alarm_later(ctx);
             }
             if let Some(announce) = self.context.announce.clone() {
-                ctx.run_interval(jittered(ANNOUNCED_EVERY), move |actor, _| announce(&actor.order, &[]));
+                ctx.run_interval(jittered(ANNOUNCED_EVERY, &self.context.environment.random), move |actor, _| {
+                    announce(&actor.order, &[])
+                });
             }
         }
         match self.order.state() {

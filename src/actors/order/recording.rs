@@ -18,7 +18,7 @@ use crate::store::{Write, Written};
 impl OrderActor {
     /// Has an event recorded, and then applies it.
     pub(super) fn record(&mut self, event: OrderEvent, signed: Option<SignedSwap>, ctx: &mut Context<Self>) {
-        self.record_at(self.context.clock.read(), event, signed, ctx);
+        self.record_at(self.context.environment.clock.read(), event, signed, ctx);
     }
 
     pub(super) fn record_at(
@@ -29,7 +29,8 @@ impl OrderActor {
         ctx: &mut Context<Self>,
     ) {
         if let Some(recorded) = self.propose(event, now, ctx) {
-            let write = Write::step(&self.order, recorded.clone(), signed.as_ref());
+            let write =
+                Write::step(self.context.environment.random_id(), &self.order, recorded.clone(), signed.as_ref());
             self.write(write, recorded, signed, ctx);
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
 
 use crate::actors::order_manager::messages::{Submission, SubmitAnswer, SubmitError};
 use crate::actors::persistence::{FindKey, LoadOrder, PersistenceRecipients, RecordError};
@@ -89,6 +90,7 @@ impl Admission {
 /// An order that is to be stored.
 pub(super) struct NewOrder {
     pub(super) order: Order,
+    pub(super) write_id: Uuid,
     pub(super) key: Option<ClientKey>,
     /// The first order that is being stored with the same key; this one if there is no other.
     pub(super) first: OrderId,
@@ -99,13 +101,13 @@ pub(super) struct NewOrder {
 ///
 /// `settled` is called with the order if it is stored, once that is certain, and before the client is answered.
 pub(super) async fn accept(
-    NewOrder { order, key, first, reply }: NewOrder,
+    NewOrder { order, write_id, key, first, reply }: NewOrder,
     persistence: &PersistenceRecipients,
     settled: impl FnOnce(Option<Order>),
 ) {
     crash_point("accept.asked");
     let expires = Instant::now() + WRITE_WITHIN;
-    let mut written = std::pin::pin!(persistence.record(Write::accept(order.clone(), key), Some(expires)));
+    let mut written = std::pin::pin!(persistence.record(Write::accept(write_id, order.clone(), key), Some(expires)));
     // The client may be gone when it is answered; a stored order is run anyway.
     let (written, reply) = match timeout(ANSWER_WITHIN, &mut written).await {
         Ok(written) => (written, Some(reply)),

@@ -2,7 +2,6 @@
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::actors::order::{Exit, OrderExited, RequestSlot, StopOrder, SwapStuck, log_event};
 use crate::actors::order_manager::admission::{NewOrder, accept, refuse};
@@ -33,10 +32,16 @@ impl Handler<SubmitOrder> for OrderManager {
             return;
         }
         self.admission.opened(owner);
-        let order = Order::accept(OrderId(Uuid::now_v7()), owner, request, context.clock.read());
+        let order = Order::accept(
+            OrderId(context.environment.time_ordered_id()),
+            owner,
+            request,
+            context.environment.clock.read(),
+        );
         let id = order.id;
         let first = key.as_ref().map_or(id, |key| self.admission.first_of_key(owner, key, id));
-        let new = NewOrder { order, key: key.clone(), first, reply };
+        let write_id = context.environment.random_id();
+        let new = NewOrder { order, write_id, key: key.clone(), first, reply };
         let me = ctx.address();
         // A task of its own: it goes on if the client disconnects.
         actix::spawn(async move {
@@ -110,7 +115,7 @@ impl Handler<RequestSlot> for OrderManager {
             }
             return;
         }
-        let now = self.context.clock.uptime();
+        let now = self.context.environment.clock.uptime();
         self.scheduler.wait(id, now.plus(wait), now);
         self.dispatch(ctx);
     }
@@ -160,7 +165,7 @@ impl Handler<GetQueueStats> for OrderManager {
 
     fn handle(&mut self, _: GetQueueStats, _: &mut Self::Context) -> Self::Result {
         self.watch_clock();
-        let now = self.context.clock.uptime();
+        let now = self.context.environment.clock.uptime();
         QueueStats {
             open: self.orders.len(),
             running: self.scheduler.running(),

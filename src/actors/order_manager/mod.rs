@@ -36,8 +36,8 @@ use crate::domain::limits::RateWindow;
 use crate::domain::moment::{ClockWatch, Now, Stamp, Uptime};
 use crate::domain::order::Order;
 use crate::domain::user::Owner;
-use crate::runtime::clock::Clock;
 use crate::runtime::crash_points::crash_point;
+use crate::runtime::environment::Environment;
 use crate::runtime::placement::Placement;
 use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
 use crate::telemetry::metrics::Metrics;
@@ -98,7 +98,7 @@ struct OrderEntry {
 #[allow(missing_docs, reason = "the fields are the actors and values they name")]
 pub struct Parts {
     pub settings: Arc<Settings>,
-    pub clock: Clock,
+    pub environment: Environment,
     pub persistence: PersistenceRecipients,
     pub supervisor: Recipient<ChildExited>,
     pub router: RestartableAddr<RouterRecipients>,
@@ -123,7 +123,7 @@ impl OrderManager {
 
     /// A manager without orders. `me` is its own address, for the reports of its orders.
     pub fn new(parts: Parts, me: Addr<Self>) -> Self {
-        let now = parts.clock.read();
+        let now = parts.environment.clock.read();
         // A dispatch with an unreadable time may be a recent one.
         let stamps: Vec<_> =
             parts.latest_dispatches.iter().map(|record| record.stamp.unwrap_or_else(|| now.into())).collect();
@@ -136,7 +136,7 @@ impl OrderManager {
             scheduler: Scheduler::new(orders.max_concurrent, window, last_number),
             context: Arc::new(OrderContext {
                 settings: parts.settings,
-                clock: parts.clock,
+                environment: parts.environment,
                 manager: me.into(),
                 persistence: parts.persistence,
                 router: parts.router,
@@ -160,7 +160,7 @@ impl OrderManager {
     /// Starts an actor for the order. An order with a live swap gets a slot immediately.
     fn start(&mut self, StoredOrder { order, live }: StoredOrder) {
         let (id, owner, priority) = (order.id, order.owner, order.request.priority);
-        let now = self.context.clock.read();
+        let now = self.context.environment.clock.read();
         let accepted = now.moment.uptime.minus(order.accepted().age(now));
         self.scheduler.add(id, owner, priority, accepted);
         match order.undecided_for(now) {
@@ -189,7 +189,7 @@ impl OrderManager {
 
     /// Dispatches the orders that are due, and sets the timer for the next ones.
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
-        let now = self.context.clock.read();
+        let now = self.context.environment.clock.read();
         while let Some(Dispatch { id, number }) = self.scheduler.next_dispatch(now.moment.uptime) {
             crash_point("manager.dispatching");
             if let Some(addr) = self.orders.get(&id).and_then(|entry| entry.addr.as_ref()) {
@@ -271,7 +271,7 @@ impl OrderManager {
     }
 
     fn watch_clock(&mut self) {
-        if let Some(step) = self.clock_watch.check(self.context.clock.read()) {
+        if let Some(step) = self.clock_watch.check(self.context.environment.clock.read()) {
             let milliseconds = step.by.num_milliseconds();
             tracing::warn!(
                 milliseconds,

@@ -33,7 +33,7 @@ pub(super) async fn reload(
             }
             Err(_) => return Ok(None),
         };
-        let wait = jittered(base_delay(orders.backoff_initial, restarts));
+        let wait = jittered(base_delay(orders.backoff_initial, restarts), &context.environment.random);
         if stored.order.state().live_swap().is_some() {
             // The swap may land, so the attempt goes on. The wait keeps a repeated break from becoming a busy loop.
             tokio::time::sleep(wait).await;
@@ -42,14 +42,18 @@ pub(super) async fn reload(
         if stored.order.state().is_final() {
             return Ok(Some(stored));
         }
-        let now = context.clock.read();
+        let now = context.environment.clock.read();
         let failure = Failure::new(FailureCode::Internal, "internal error");
         let event = stored.order.after_failed_attempt(failure, now, wait, orders.max_attempts);
         let recorded = match stored.order.propose(event, now) {
             Ok(recorded) => Arc::new(recorded),
             Err(illegal) => unreachable!("an attempt can fail in every state without a live swap: {illegal}"),
         };
-        match context.persistence.record(Write::step(&stored.order, recorded.clone(), None), None).await {
+        match context
+            .persistence
+            .record(Write::step(context.environment.random_id(), &stored.order, recorded.clone(), None), None)
+            .await
+        {
             Ok(_) => {
                 if let Err(illegal) = stored.order.apply(recorded.clone()) {
                     unreachable!("a proposed event is legal until it is recorded: {illegal}");

@@ -40,7 +40,7 @@ impl Subject {
         let stubs = Stubs::start();
         let parts = Parts {
             settings: Arc::new(Settings::with(settings).unwrap()),
-            clock: stubs.clock,
+            environment: stubs.environment(),
             persistence: stubs.addr.clone().into(),
             supervisor: stubs.addr.clone().recipient(),
             router: RestartableAddr::new(stubs.addr.clone()),

@@ -145,7 +145,7 @@ impl Subject {
 
 fn step(order: &Order, stubs: &Stubs) -> Write {
     let next = after(order.clone(), [OrderEvent::Cancelled(None)], &stubs.clock);
-    Write::step(order, next.history()[1].clone(), None)
+    Write::step(Uuid::new_v4(), order, next.history()[1].clone(), None)
 }
 
 fn unavailable(maybe_committed: bool) -> Result<Vec<Written>, CommitError> {
@@ -248,7 +248,7 @@ async fn a_write_that_meets_the_row_of_another_has_lost_the_race() {
 #[actix::test]
 async fn in_an_outage_steps_wait_and_a_new_order_is_given_up_unless_it_may_be_stored() {
     let mut subject = Subject::start(100, 1);
-    let accept = |subject: &Subject| Write::accept(order(&subject.stubs.clock), None);
+    let accept = |subject: &Subject| Write::accept(Uuid::new_v4(), order(&subject.stubs.clock), None);
     let soon = Instant::now() + Duration::from_millis(900);
     let maybe_stored = subject.record(accept(&subject), Some(soon));
     let (_, reply) = subject.commits(1).await;

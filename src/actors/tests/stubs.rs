@@ -34,6 +34,7 @@ use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::{Fill, Observation, Outcome, Signature, SignedSwap, Swap};
 use crate::domain::user::{Owner, UserId};
 use crate::runtime::clock::Clock;
+use crate::runtime::environment::Environment;
 use crate::store::{Write, Written};
 use crate::telemetry::metrics::Metrics;
 
@@ -178,11 +179,16 @@ impl Stubs {
         }
     }
 
+    /// The environment with that clock.
+    pub(crate) fn environment(&self) -> Environment {
+        Environment { clock: self.clock, ..Environment::system() }
+    }
+
     /// What orders share, with stubs for everything.
     pub(crate) fn context<'a>(&self, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<OrderContext> {
         Arc::new(OrderContext {
             settings: Arc::new(Settings::with(settings).unwrap()),
-            clock: self.clock,
+            environment: self.environment(),
             manager: ReportRecipients::from(self.addr.clone()),
             persistence: self.addr.clone().into(),
             router: RestartableAddr::new(self.addr.clone()),

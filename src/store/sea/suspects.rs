@@ -1,7 +1,9 @@
 //! Which connections of a pool must be tested or replaced before they are used again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// The suspicions about the connections of one pool.
 #[derive(Clone, Debug, Default)]

@@ -6,4 +6,5 @@ mod embedding;
 mod fairness;
 mod limits;
 mod redis;
+mod seeded_runs;
 mod settings;

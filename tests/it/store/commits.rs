@@ -15,7 +15,7 @@ use crate::support::store::{assert_same, key, next, on_both, order, order_for, p
 async fn the_same_key_of_two_owners_is_two_keys_also_within_one_batch() {
     on_both(async |backend| {
         let orders = [Owner::Shared, user(), user()].map(order_for);
-        let keyed = |order: &Order| Write::accept(order.clone(), Some(key("same")));
+        let keyed = |order: &Order| Write::accept(uuid::Uuid::new_v4(), order.clone(), Some(key("same")));
         backend.commit(&orders.iter().map(keyed).collect::<Vec<_>>()).await;
         for known in &orders {
             assert_eq!(backend.store.order_by_key(known.owner, &key("same")).await.unwrap(), Some(known.id));
@@ -30,7 +30,7 @@ async fn the_same_key_of_two_owners_is_two_keys_also_within_one_batch() {
 #[actix_web::test]
 async fn a_key_belongs_to_its_first_order_also_within_one_batch() {
     on_both(async |backend| {
-        let keyed = |order: &Order, text: &str| Write::accept(order.clone(), Some(key(text)));
+        let keyed = |order: &Order, text: &str| Write::accept(uuid::Uuid::new_v4(), order.clone(), Some(key(text)));
         let (first, second, third, fourth) = (order(), order(), order(), order());
         let batch = [keyed(&first, "a"), keyed(&second, "a"), keyed(&third, "b")];
         let written = backend.store.commit(&batch).await.unwrap();
@@ -54,7 +54,8 @@ async fn concurrent_commits_with_the_same_keys_store_one_order_for_each_key() {
     on_both(async |backend| {
         for round in 0..20 {
             let batch = |keys: [usize; 3]| -> Vec<Write> {
-                let accept = |number| Write::accept(order(), Some(key(&format!("{round}-{number}"))));
+                let accept =
+                    |number| Write::accept(uuid::Uuid::new_v4(), order(), Some(key(&format!("{round}-{number}"))));
                 keys.into_iter().map(accept).collect()
             };
             let persistence = persistence(backend);

@@ -68,7 +68,14 @@ async fn an_order_is_listed_for_its_owner_only() {
             orders.push(order_for(owner));
         }
         // All in one batch, because rows with an owner are written by a separate statement.
-        backend.commit(&orders.iter().map(|order| Write::accept(order.clone(), None)).collect::<Vec<_>>()).await;
+        backend
+            .commit(
+                &orders
+                    .iter()
+                    .map(|order| Write::accept(uuid::Uuid::new_v4(), order.clone(), None))
+                    .collect::<Vec<_>>(),
+            )
+            .await;
         for owner in owners {
             let own: Vec<_> = orders.iter().rev().filter(|order| order.owner == owner).map(|order| order.id).collect();
             let all = ListFilter { owner, limit: 10, ..ListFilter::default() };

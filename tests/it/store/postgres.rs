@@ -25,7 +25,7 @@ async fn errors_of_postgres_are_classified_by_whether_the_commit_may_have_happen
              CREATE CONSTRAINT TRIGGER fails AFTER INSERT ON order_events {when} FOR EACH ROW EXECUTE FUNCTION fail()"
         ));
     };
-    let write = Write::accept(order(), None);
+    let write = Write::accept(uuid::Uuid::new_v4(), order(), None);
     let commit = async || backend.store.commit(std::slice::from_ref(&write)).await.unwrap_err();
     // A single write is one statement, so an error at its commit is an error of that statement.
     for when in ["", "DEFERRABLE INITIALLY DEFERRED"] {

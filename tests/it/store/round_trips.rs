@@ -137,7 +137,7 @@ async fn the_latest_dispatches_are_found_by_number_not_by_time() {
             backend.accept(&order).await;
             let boot = Moment { boot: Uuid::from_u128(7), uptime: Uptime(number) };
             let recorded = Arc::new(order.propose(OrderEvent::Dispatched, Now { at, moment: boot }).unwrap());
-            backend.commit(&[Write::dispatch(&order, recorded.clone(), number)]).await;
+            backend.commit(&[Write::dispatch(Uuid::new_v4(), &order, recorded.clone(), number)]).await;
             order.apply(recorded).unwrap();
             assert_same(&backend.order(order.id).await.order, &order);
             dispatched.push(DispatchRecord { number: Some(number), stamp: Some(order.last().stamp()) });

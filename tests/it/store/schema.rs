@@ -20,8 +20,12 @@ async fn the_schema_allows_one_live_swap_for_each_order() {
         commit_each(backend, to_submitted(&mut order, &first)).await;
         // A second signed swap while the first is live, which the engine never writes.
         let recorded = Arc::new(order.propose(OrderEvent::CancelRequested, base_time()).unwrap());
-        let mut write =
-            Write::step(&order, Arc::new(RecordedEvent { attempt: 2, ..RecordedEvent::clone(&recorded) }), None);
+        let mut write = Write::step(
+            uuid::Uuid::new_v4(),
+            &order,
+            Arc::new(RecordedEvent { attempt: 2, ..RecordedEvent::clone(&recorded) }),
+            None,
+        );
         let Write::Step(step) = &mut write else { unreachable!() };
         step.swap = SwapWrite::Signed(second.clone());
         let refused = backend.store.commit(std::slice::from_ref(&write)).await;

@@ -40,6 +40,20 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Whether every order has ended.
+    pub fn all_ended(&self) -> bool {
+        self.inner.lock().unwrap().orders.values().all(|order| order.state().is_final())
+    }
+
+    /// Everything that is stored, one line for each value.
+    pub fn contents(&self) -> String {
+        let inner = self.inner.lock().unwrap();
+        let writers: BTreeMap<_, _> = inner.writers.iter().collect();
+        format!("{:#?}\n{writers:#?}\n{:#?}", inner.orders, inner.dispatches)
+    }
+}
+
 #[async_trait]
 impl OrderStore for MemoryStore {
     fn parallel_commits(&self) -> usize {

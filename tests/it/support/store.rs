@@ -56,7 +56,7 @@ impl Backend {
 
     /// Stores a new order.
     pub async fn accept(&self, order: &Order) {
-        self.commit(&[Write::accept(order.clone(), order.request.client_order_id.clone())]).await;
+        self.commit(&[Write::accept(Uuid::new_v4(), order.clone(), order.request.client_order_id.clone())]).await;
     }
 
     pub async fn order(&self, id: OrderId) -> StoredOrder {
@@ -164,8 +164,10 @@ pub fn next(order: &mut Order, event: OrderEvent, signed: Option<&SignedSwap>) -
     let later = order.last().at + TimeDelta::microseconds(1);
     let recorded = Arc::new(order.propose(event, later).unwrap());
     let write = match recorded.event {
-        OrderEvent::Dispatched => Write::dispatch(order, recorded.clone(), recorded.at.timestamp_micros()),
-        _ => Write::step(order, recorded.clone(), signed),
+        OrderEvent::Dispatched => {
+            Write::dispatch(Uuid::new_v4(), order, recorded.clone(), recorded.at.timestamp_micros())
+        }
+        _ => Write::step(Uuid::new_v4(), order, recorded.clone(), signed),
     };
     order.apply(recorded).unwrap();
     write

@@ -207,12 +207,12 @@ async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<
                 _ => Some(OrderEvent::Cancelled(None)),
             };
             if let Some(event) = step {
-                steps.push(Write::step(&order, Arc::new(order.propose(event, at)?), None));
+                steps.push(Write::step(uuid::Uuid::new_v4(), &order, Arc::new(order.propose(event, at)?), None));
             }
             if number >= orders / 2 {
                 middle.get_or_insert(id);
             }
-            accepts.push(Write::accept(order, None));
+            accepts.push(Write::accept(uuid::Uuid::new_v4(), order, None));
         }
         store.commit(&accepts).await?;
         store.commit(&steps).await?;

@@ -64,10 +64,16 @@ async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, BenchErro
             .collect();
         known = fresh.last().map(|order| order.id).or(known);
         let steps = fresh.iter().map(|order| {
-            order.propose(OrderEvent::Cancelled(None), Utc::now()).map(|step| Write::step(order, Arc::new(step), None))
+            order
+                .propose(OrderEvent::Cancelled(None), Utc::now())
+                .map(|step| Write::step(uuid::Uuid::new_v4(), order, Arc::new(step), None))
         });
         let steps = steps.collect::<Result<Vec<_>, _>>()?;
-        store.commit(&fresh.iter().map(|order| Write::accept(order.clone(), None)).collect::<Vec<_>>()).await?;
+        store
+            .commit(
+                &fresh.iter().map(|order| Write::accept(uuid::Uuid::new_v4(), order.clone(), None)).collect::<Vec<_>>(),
+            )
+            .await?;
         store.commit(&steps).await?;
     }
     known.ok_or_else(|| "no order was stored".into())

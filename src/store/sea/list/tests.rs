@@ -27,7 +27,10 @@ fn at(seconds: i64) -> DateTime<Utc> {
 
 async fn store_all(store: &SeaStore, orders: &[Order]) {
     for some in orders.chunks(500) {
-        store.commit(&some.iter().map(|order| Write::accept(order.clone(), None)).collect::<Vec<_>>()).await.unwrap();
+        store
+            .commit(&some.iter().map(|order| Write::accept(Uuid::new_v4(), order.clone(), None)).collect::<Vec<_>>())
+            .await
+            .unwrap();
     }
 }
 

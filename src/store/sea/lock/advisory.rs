@@ -59,6 +59,7 @@ impl LockSession {
     /// too.
     pub(super) async fn begin(settings: &DatabaseSettings) -> Result<Self, LockError> {
         // Distinguishes the connections of this engine from those of others, in the same process and after a restart.
+        // Not from the environment: two engines with the same seed are different engines.
         let instance = format!("{:08x} process {}", Uuid::new_v4().as_fields().0, std::process::id());
         let options = session::postgres(&settings.url)
             .map_err(|error| LockError::Database(error.to_string()))?
