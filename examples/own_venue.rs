@@ -18,10 +18,13 @@ use order_engine::runtime::environment::Environment;
 use order_engine::simulation::chain::SimulatedChain;
 use order_engine::simulation::ledger::Ledger;
 use order_engine::simulation::rng::SimulationRng;
-use order_engine::simulation::venue::SimulatedVenue;
+use order_engine::simulation::venue::{SimulatedMarket, SimulatedVenue};
+use order_engine::simulation::venues::VenueProfile;
 use order_engine::venue::{QuoteRequest, SwapRequest, Venue};
 use order_engine::{Engine, Settings};
 use rust_decimal::Decimal;
+
+const ID: VenueId = VenueId::named("fixed-price");
 
 struct FixedPrice {
     usdc_per_sol: u64,
@@ -32,7 +35,7 @@ struct FixedPrice {
 #[async_trait]
 impl Venue for FixedPrice {
     fn id(&self) -> VenueId {
-        VenueId::Raydium
+        ID
     }
 
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure> {
@@ -70,8 +73,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let ledger = Ledger::in_memory(clock.read(), simulation.block);
     let chain = Arc::new(SimulatedChain::new(simulation.clone(), rng, clock, ledger));
-    let wallet = Arc::new(SigningKey::from_bytes(&rand::random()));
-    let signer = SimulatedVenue::new(VenueId::Raydium, simulation, tokens.clone(), rng, clock, chain.clone(), wallet);
+    let wallet = SigningKey::from_bytes(&rand::random());
+    let market =
+        SimulatedMarket { settings: simulation, tokens: tokens.clone(), rng, clock, chain: chain.clone(), wallet };
+    let [signer] = SimulatedVenue::all(&[VenueProfile { id: ID, fee_ppm: 0 }], market).try_into().ok().expect("one");
     let venue = Arc::new(FixedPrice { usdc_per_sol: 150, signer });
 
     let engine = Engine::builder(settings).chain(chain).venues(vec![venue]).without_http().start().await?;

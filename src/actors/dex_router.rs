@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -55,6 +56,8 @@ where
 /// Chooses between the venues.
 pub struct DexRouter {
     venues: Venues,
+    // The ids of `venues`.
+    venue_order: Arc<[VenueId]>,
     timeout: Duration,
     // For orders without a limit of their own.
     max_price_impact: ImpactLimit,
@@ -72,7 +75,8 @@ impl DexRouter {
         max_price_impact: ImpactLimit,
         supervisor: Recipient<ChildExited>,
     ) -> Self {
-        Self { venues, timeout, max_price_impact, records: Rc::default(), supervisor }
+        let venue_order = venues.iter().map(|(venue, _)| venue).collect();
+        Self { venues, venue_order, timeout, max_price_impact, records: Rc::default(), supervisor }
     }
 }
 
@@ -98,12 +102,12 @@ impl Handler<RouteOrder> for DexRouter {
         let mut asked: FuturesUnordered<_> = self
             .venues
             .iter()
-            .map(|(&venue, addr)| {
+            .map(|(venue, addr)| {
                 let answer = addr.with(|venue| venue.quote.send(GetQuote(request.clone())));
                 async move { (venue, tokio::time::timeout_at(deadline, answer).await) }
             })
             .collect();
-        let records = self.records.clone();
+        let (records, venue_order) = (self.records.clone(), self.venue_order.clone());
         Box::pin(async move {
             let (mut quotes, mut unavailable) = (Vec::new(), Vec::new());
             while let Some((venue, answer)) = asked.next().await {
@@ -128,7 +132,7 @@ impl Handler<RouteOrder> for DexRouter {
                 }
             }
             let records = records.borrow();
-            decide(&request.order, max_price_impact, quotes, unavailable, |venue| {
+            decide(&request.order, max_price_impact, &venue_order, quotes, unavailable, |venue| {
                 records.get(&venue).map(TrackRecord::success_rate).unwrap_or_default()
             })
         })

@@ -1,6 +1,5 @@
 //! The actor of one venue: it holds the adapter and no state, so it can be restarted at any time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -41,8 +40,27 @@ where
     }
 }
 
-/// The addresses of all venues.
-pub type Venues = BTreeMap<VenueId, RestartableAddr<VenueRecipients>>;
+/// The addresses of all venues, in the venue order. The clones share one list.
+#[derive(Clone, Debug)]
+pub struct Venues(Arc<[(VenueId, RestartableAddr<VenueRecipients>)]>);
+
+impl Venues {
+    /// The address of a venue; `None` if the engine no longer has that venue.
+    pub fn get(&self, id: VenueId) -> Option<&RestartableAddr<VenueRecipients>> {
+        self.iter().find(|(venue, _)| *venue == id).map(|(_, addr)| addr)
+    }
+
+    /// All venues, in the venue order.
+    pub fn iter(&self) -> impl Iterator<Item = (VenueId, &RestartableAddr<VenueRecipients>)> {
+        self.0.iter().map(|(venue, addr)| (*venue, addr))
+    }
+}
+
+impl FromIterator<(VenueId, RestartableAddr<VenueRecipients>)> for Venues {
+    fn from_iter<I: IntoIterator<Item = (VenueId, RestartableAddr<VenueRecipients>)>>(venues: I) -> Self {
+        Self(venues.into_iter().collect())
+    }
+}
 
 /// One venue.
 pub struct VenueActor {
@@ -73,7 +91,7 @@ impl Handler<GetQuote> for VenueActor {
     type Result = ResponseFuture<Result<Quote, Failure>>;
 
     fn handle(&mut self, GetQuote(request): GetQuote, _: &mut Self::Context) -> Self::Result {
-        fail::fail_point!("venue", self.id == VenueId::Raydium, |_| unreachable!("this fail point only panics"));
+        fail::fail_point!(&format!("venue.{}", self.id), |_| unreachable!("this fail point only panics"));
         let venue = self.venue.clone();
         Box::pin(async move { venue.quote(request).await })
     }

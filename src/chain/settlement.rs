@@ -106,7 +106,7 @@ mod tests {
     /// Settles a swap on the chain. Returns the verdict and the number of sends.
     async fn settled(chain: &ScriptedChain, check_first: bool) -> (Verdict, u32) {
         let swap = Swap {
-            venue: VenueId::Raydium,
+            venue: VenueId::RAYDIUM,
             signature: Signature([7; 64]),
             last_valid_block_height: LAST_VALID,
             quoted_out: BaseUnits(8),

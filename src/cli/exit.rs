@@ -56,7 +56,12 @@ fn exit_code(failure: &CommandError) -> u8 {
     }
     match failure.downcast_ref() {
         Some(StartError::Lock(error)) => return of_lock(error),
-        Some(StartError::Open(_) | StartError::SameFile { .. } | StartError::Auth(AuthStartError::Secret(_))) => {
+        Some(
+            StartError::Open(_)
+            | StartError::SameFile { .. }
+            | StartError::UnknownVenue { .. }
+            | StartError::Auth(AuthStartError::Secret(_)),
+        ) => {
             return CONFIG;
         }
         _ => {}

@@ -319,7 +319,7 @@ pub(crate) mod tests {
 
     fn swap() -> Arc<Swap> {
         Arc::new(Swap {
-            venue: VenueId::Raydium,
+            venue: VenueId::RAYDIUM,
             signature: Signature([7; 64]),
             last_valid_block_height: 150,
             quoted_out: BaseUnits(100),

@@ -226,7 +226,7 @@ mod tests {
         assert!(matches!(after(&order, retryable, 1), OrderEvent::Failed(_)));
         let decision = RoutingDecision { quotes: vec![], unavailable: vec![], reason: String::new() };
         let swap = Swap {
-            venue: VenueId::Raydium,
+            venue: VenueId::RAYDIUM,
             signature: Signature([7; 64]),
             last_valid_block_height: 1,
             quoted_out: BaseUnits(1),

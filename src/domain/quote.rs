@@ -70,7 +70,7 @@ mod tests {
             moment: Moment { boot: Uuid::from_u128(1), uptime: Uptime(uptime * 1_000_000) },
         };
         let quote = Quote {
-            venue: VenueId::Raydium,
+            venue: VenueId::RAYDIUM,
             amount_out: BaseUnits(1),
             fee: BaseUnits(0),
             price: Decimal::ONE,

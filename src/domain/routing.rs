@@ -70,11 +70,12 @@ pub fn check(request: &OrderRequest, limit: ImpactLimit, quote: &Quote) -> Resul
 
 /// Ranks the usable quotes by the strategy of the order; the first one wins. Fails if no quote is usable.
 ///
-/// `quotes` are in order of arrival. `limit` is the price impact limit of the engine, for orders without their own.
-/// `reliability` returns the recent success rate of a venue, from 0 to 1.
+/// `venues` is the venue order: on a tie the earlier venue wins. `quotes` are in order of arrival. `limit` is the price
+/// impact limit of the engine, for orders without their own. `reliability` returns the recent success rate of a venue, from 0 to 1.
 pub fn decide(
     request: &OrderRequest,
     limit: ImpactLimit,
+    venues: &[VenueId],
     quotes: Vec<Quote>,
     mut unavailable: Vec<Unavailable>,
     reliability: impl Fn(VenueId) -> Decimal,
@@ -88,17 +89,19 @@ pub fn decide(
         }
     }
     if usable.is_empty()
-        && let Some(failure) = best_refused(&refused)
+        && let Some(failure) = best_refused(&refused, venues)
     {
         return Err(failure);
     }
     unavailable.extend(refused.into_iter().map(|(quote, failure)| Unavailable { venue: quote.venue, failure }));
     match request.strategy {
-        Strategy::BestPrice => usable.sort_by_key(best_price),
+        Strategy::BestPrice => usable.sort_by_key(|quote| best_price(quote, venues)),
         Strategy::Speed => {}
         Strategy::Reliability => {
             usable.sort_by(|a, b| {
-                reliability(b.venue).cmp(&reliability(a.venue)).then_with(|| best_price(a).cmp(&best_price(b)))
+                reliability(b.venue)
+                    .cmp(&reliability(a.venue))
+                    .then_with(|| best_price(a, venues).cmp(&best_price(b, venues)))
             });
         }
     }
@@ -109,19 +112,20 @@ pub fn decide(
     Ok(RoutingDecision { quotes: usable, unavailable, reason })
 }
 
-/// Sort key: the largest output first, on a tie the venue that comes first in [`VenueId::ALL`].
-fn best_price(quote: &Quote) -> (std::cmp::Reverse<BaseUnits>, VenueId) {
-    (std::cmp::Reverse(quote.amount_out), quote.venue)
+/// Sort key: the largest output first, on a tie the venue that comes first in the venue order.
+fn best_price(quote: &Quote, venues: &[VenueId]) -> (std::cmp::Reverse<BaseUnits>, usize) {
+    let place = venues.iter().position(|venue| *venue == quote.venue).unwrap_or(usize::MAX);
+    (std::cmp::Reverse(quote.amount_out), place)
 }
 
 /// The failure of the best refused quote; `None` if no quote pays anything.
 ///
 /// A retryable failure comes first: the quote of that venue may be usable in the next attempt.
-fn best_refused(refused: &[(Quote, Failure)]) -> Option<Failure> {
+fn best_refused(refused: &[(Quote, Failure)], venues: &[VenueId]) -> Option<Failure> {
     refused
         .iter()
         .filter(|(quote, _)| quote.amount_out.0 > 0)
-        .min_by_key(|(quote, failure)| (!failure.code.retryable(), best_price(quote)))
+        .min_by_key(|(quote, failure)| (!failure.code.retryable(), best_price(quote, venues)))
         .map(|(_, failure)| failure.clone())
 }
 
@@ -200,6 +204,17 @@ mod tests {
 
     const TENTH: ImpactLimit = ImpactLimit::TENTH;
 
+    /// A decision between Raydium and Meteora, in this order.
+    fn decide(
+        request: &OrderRequest,
+        limit: ImpactLimit,
+        quotes: Vec<Quote>,
+        unavailable: Vec<Unavailable>,
+        reliability: impl Fn(VenueId) -> Decimal,
+    ) -> Result<RoutingDecision, Failure> {
+        super::decide(request, limit, &[VenueId::RAYDIUM, VenueId::METEORA], quotes, unavailable, reliability)
+    }
+
     fn quote_with_impact(venue: VenueId, amount_out: u64, impact: &str) -> Quote {
         Quote { price_impact: impact.parse().unwrap(), ..quote(venue, amount_out) }
     }
@@ -224,38 +239,38 @@ mod tests {
 
     #[test]
     fn the_best_price_after_fees_wins() {
-        let quotes = vec![quote(VenueId::Raydium, 100_000_000), quote(VenueId::Meteora, 102_000_000)];
+        let quotes = vec![quote(VenueId::RAYDIUM, 100_000_000), quote(VenueId::METEORA, 102_000_000)];
         let (venue, reason) = chosen(Strategy::BestPrice, quotes, |_| Decimal::ONE);
-        assert_eq!(venue, VenueId::Meteora);
+        assert_eq!(venue, VenueId::METEORA);
         assert_eq!(reason, "meteora pays 102 USDC after fees, 2 (2.00 %) more than raydium");
     }
 
     #[test]
     fn a_tie_goes_to_the_venue_configured_first() {
-        let quotes = vec![quote(VenueId::Meteora, 100), quote(VenueId::Raydium, 100)];
-        assert_eq!(chosen(Strategy::BestPrice, quotes, |_| Decimal::ONE).0, VenueId::Raydium);
+        let quotes = vec![quote(VenueId::METEORA, 100), quote(VenueId::RAYDIUM, 100)];
+        assert_eq!(chosen(Strategy::BestPrice, quotes, |_| Decimal::ONE).0, VenueId::RAYDIUM);
     }
 
     #[test]
     fn speed_takes_the_first_answer_even_if_it_pays_less() {
-        let quotes = vec![quote(VenueId::Meteora, 100), quote(VenueId::Raydium, 200)];
-        assert_eq!(chosen(Strategy::Speed, quotes, |_| Decimal::ONE).0, VenueId::Meteora);
+        let quotes = vec![quote(VenueId::METEORA, 100), quote(VenueId::RAYDIUM, 200)];
+        assert_eq!(chosen(Strategy::Speed, quotes, |_| Decimal::ONE).0, VenueId::METEORA);
     }
 
     #[test]
     fn reliability_takes_the_venue_with_the_higher_success_rate_and_then_the_price() {
-        let quotes = || vec![quote(VenueId::Raydium, 100), quote(VenueId::Meteora, 200)];
-        let reliable_raydium = |venue| if venue == VenueId::Raydium { Decimal::ONE } else { Decimal::new(9, 1) };
-        assert_eq!(chosen(Strategy::Reliability, quotes(), reliable_raydium).0, VenueId::Raydium);
-        assert_eq!(chosen(Strategy::Reliability, quotes(), |_| Decimal::ONE).0, VenueId::Meteora);
+        let quotes = || vec![quote(VenueId::RAYDIUM, 100), quote(VenueId::METEORA, 200)];
+        let reliable_raydium = |venue| if venue == VenueId::RAYDIUM { Decimal::ONE } else { Decimal::new(9, 1) };
+        assert_eq!(chosen(Strategy::Reliability, quotes(), reliable_raydium).0, VenueId::RAYDIUM);
+        assert_eq!(chosen(Strategy::Reliability, quotes(), |_| Decimal::ONE).0, VenueId::METEORA);
     }
 
     #[test]
     fn a_single_quote_wins_and_the_reason_names_the_silent_venue() {
         let silent =
-            Unavailable { venue: VenueId::Raydium, failure: Failure::new(FailureCode::VenueUnavailable, "no answer") };
+            Unavailable { venue: VenueId::RAYDIUM, failure: Failure::new(FailureCode::VenueUnavailable, "no answer") };
         let decision =
-            decide(&request(), TENTH, vec![quote(VenueId::Meteora, 5_000_000)], vec![silent], |_| Decimal::ONE)
+            decide(&request(), TENTH, vec![quote(VenueId::METEORA, 5_000_000)], vec![silent], |_| Decimal::ONE)
                 .unwrap();
         assert_eq!(decision.reason, "meteora gave the only usable quote, 5 USDC (raydium: venue_unavailable)");
     }
@@ -264,7 +279,7 @@ mod tests {
     fn a_best_quote_below_the_minimum_is_a_retryable_failure() {
         let request = OrderRequest { min_amount_out: Some(BaseUnits(101)), ..request() };
         let failure =
-            decide(&request, TENTH, vec![quote(VenueId::Raydium, 100)], vec![], |_| Decimal::ONE).unwrap_err();
+            decide(&request, TENTH, vec![quote(VenueId::RAYDIUM, 100)], vec![], |_| Decimal::ONE).unwrap_err();
         assert_eq!(failure.code, FailureCode::BelowMinimum);
         assert!(failure.code.retryable());
     }
@@ -275,17 +290,17 @@ mod tests {
             let failure = decide(request, TENTH, quotes, unavailable, |_| Decimal::ONE).unwrap_err();
             (failure.code, failure.message)
         };
-        let too_far = || quote_with_impact(VenueId::Raydium, 100, "0.999667");
+        let too_far = || quote_with_impact(VenueId::RAYDIUM, 100, "0.999667");
         let (code, message) = fails(&request(), vec![too_far()], vec![]);
         assert!(code == FailureCode::PriceImpactTooHigh && !code.retryable());
         assert!(message.contains("99.9667 %") && message.contains("at most 10 %"), "{message}");
         // An unavailable venue does not change the failure of the quote.
         let away =
-            Unavailable { venue: VenueId::Meteora, failure: Failure::new(FailureCode::VenueUnavailable, "away") };
+            Unavailable { venue: VenueId::METEORA, failure: Failure::new(FailureCode::VenueUnavailable, "away") };
         assert_eq!(fails(&request(), vec![too_far()], vec![away]).0, FailureCode::PriceImpactTooHigh);
         // A quote below the minimum may be sufficient in the next attempt.
         let request = OrderRequest { min_amount_out: Some(BaseUnits(50)), ..request() };
-        let little = quote(VenueId::Meteora, 49);
+        let little = quote(VenueId::METEORA, 49);
         assert_eq!(fails(&request, vec![too_far(), little], vec![]).0, FailureCode::BelowMinimum);
     }
 
@@ -296,23 +311,23 @@ mod tests {
             (decision.winner().venue, decision.unavailable[0].failure.code, decision.reason)
         };
         let quotes = || {
-            vec![quote_with_impact(VenueId::Raydium, 300, "0.100001"), quote_with_impact(VenueId::Meteora, 200, "0.1")]
+            vec![quote_with_impact(VenueId::RAYDIUM, 300, "0.100001"), quote_with_impact(VenueId::METEORA, 200, "0.1")]
         };
         for strategy in [Strategy::BestPrice, Strategy::Speed, Strategy::Reliability] {
             let request = OrderRequest { strategy, ..request() };
             let (venue, code, reason) = decided(&request, quotes());
-            assert_eq!((venue, code), (VenueId::Meteora, FailureCode::PriceImpactTooHigh));
+            assert_eq!((venue, code), (VenueId::METEORA, FailureCode::PriceImpactTooHigh));
             assert_eq!(reason, "meteora gave the only usable quote, 0.0002 USDC (raydium: price_impact_too_high)");
             let enough = OrderRequest { min_amount_out: Some(BaseUnits(200)), ..request };
-            let quotes = vec![quote(VenueId::Raydium, 199), quote(VenueId::Meteora, 200)];
+            let quotes = vec![quote(VenueId::RAYDIUM, 199), quote(VenueId::METEORA, 200)];
             let (venue, code, _) = decided(&enough, quotes);
-            assert_eq!((venue, code), (VenueId::Meteora, FailureCode::BelowMinimum));
+            assert_eq!((venue, code), (VenueId::METEORA, FailureCode::BelowMinimum));
         }
     }
 
     #[test]
     fn the_price_impact_limit_of_the_order_overrides_the_limit_of_the_engine() {
-        let quotes = || vec![quote_with_impact(VenueId::Raydium, 100, "0.5")];
+        let quotes = || vec![quote_with_impact(VenueId::RAYDIUM, 100, "0.5")];
         let decided = |limit: &str| {
             let request = OrderRequest { max_price_impact: Some(ImpactLimit::parse(limit).unwrap()), ..request() };
             decide(&request, TENTH, quotes(), vec![], |_| Decimal::ONE).map(|_| ()).map_err(|failure| failure.code)
@@ -324,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_quote_that_pays_nothing_is_a_permanent_lack_of_liquidity() {
-        let quotes = vec![quote(VenueId::Raydium, 0), quote(VenueId::Meteora, 0)];
+        let quotes = vec![quote(VenueId::RAYDIUM, 0), quote(VenueId::METEORA, 0)];
         let failure = decide(&request(), TENTH, quotes, vec![], |_| Decimal::ONE).unwrap_err();
         assert_eq!(failure.code, FailureCode::NoLiquidity);
     }
@@ -333,13 +348,13 @@ mod tests {
     fn a_lack_of_quotes_is_permanent_only_if_it_is_permanent_at_every_venue() {
         let none = |venue, code| Unavailable { venue, failure: Failure::new(code, "said so") };
         let fails = |unavailable| decide(&request(), TENTH, vec![], unavailable, |_| Decimal::ONE).unwrap_err().code;
-        let dry = none(VenueId::Raydium, FailureCode::NoLiquidity);
+        let dry = none(VenueId::RAYDIUM, FailureCode::NoLiquidity);
         assert_eq!(
-            fails(vec![dry.clone(), none(VenueId::Meteora, FailureCode::NoLiquidity)]),
+            fails(vec![dry.clone(), none(VenueId::METEORA, FailureCode::NoLiquidity)]),
             FailureCode::NoLiquidity
         );
         assert_eq!(
-            fails(vec![dry, none(VenueId::Meteora, FailureCode::VenueUnavailable)]),
+            fails(vec![dry, none(VenueId::METEORA, FailureCode::VenueUnavailable)]),
             FailureCode::VenueUnavailable
         );
         assert_eq!(fails(vec![]), FailureCode::VenueUnavailable);

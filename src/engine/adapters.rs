@@ -1,18 +1,19 @@
 //! The adapters of an engine: where it stores orders, where it gets quotes, and where swaps land.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 
 use crate::chain::Chain;
 use crate::config::{LedgerPlace, Settings};
-use crate::domain::id::VenueId;
 use crate::engine::error::StartError;
 use crate::runtime::environment::Environment;
 use crate::simulation::chain::SimulatedChain;
 use crate::simulation::ledger::Ledger;
 use crate::simulation::rng::SimulationRng;
-use crate::simulation::venue::SimulatedVenue;
+use crate::simulation::venue::{SimulatedMarket, SimulatedVenue};
+use crate::simulation::venues::VENUES;
 use crate::store::OrderStore;
 use crate::venue::Venue;
 
@@ -25,6 +26,35 @@ pub(super) struct Adapters {
     pub(super) chain: Option<Arc<dyn Chain>>,
     /// Used instead of the venues of the settings.
     pub(super) venues: Option<Vec<Arc<dyn Venue>>>,
+}
+
+impl Adapters {
+    /// Checks the ids of the venues: each is unique, and a setting for a simulated venue names one that exists.
+    pub(super) fn check(&self, settings: &Settings) -> Result<(), StartError> {
+        let ids: Vec<_> = match &self.venues {
+            Some(venues) => venues.iter().map(|venue| venue.id()).collect(),
+            None => VENUES.iter().map(|venue| venue.id).collect(),
+        };
+        let mut seen = HashSet::new();
+        if let Some(twice) = ids.iter().find(|id| !seen.insert(**id)) {
+            return Err(StartError::DuplicateVenue(*twice));
+        }
+        // The settings of the simulation do not apply to the caller's venues.
+        if self.venues.is_some() {
+            return Ok(());
+        }
+        let simulation = &settings.simulation;
+        let named = [
+            ("simulation.venues_down", &simulation.venues_down),
+            ("simulation.venues_silent", &simulation.venues_silent),
+        ];
+        for (key, venues) in named {
+            if let Some(unknown) = venues.iter().find(|venue| !seen.contains(venue)) {
+                return Err(StartError::UnknownVenue { key, venue: *unknown, venues: ids });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where orders are executed.
@@ -72,18 +102,14 @@ impl Simulation<'_> {
     fn venues(&self, chain: &Arc<dyn Chain>) -> Vec<Arc<dyn Venue>> {
         tracing::info!(seed = self.rng.seed(), "venues and chain are simulated");
         // A random wallet is enough: the simulation has no funds, so the key need not be kept.
-        let wallet = Arc::new(SigningKey::from_bytes(&self.environment.random.bytes()));
-        let venue = |id| -> Arc<dyn Venue> {
-            Arc::new(SimulatedVenue::new(
-                id,
-                self.settings.simulation.clone(),
-                self.settings.tokens.clone(),
-                self.rng,
-                self.environment.clock,
-                chain.clone(),
-                wallet.clone(),
-            ))
+        let market = SimulatedMarket {
+            settings: self.settings.simulation.clone(),
+            tokens: self.settings.tokens.clone(),
+            rng: self.rng,
+            clock: self.environment.clock,
+            chain: chain.clone(),
+            wallet: SigningKey::from_bytes(&self.environment.random.bytes()),
         };
-        VenueId::ALL.into_iter().map(venue).collect()
+        SimulatedVenue::all(&VENUES, market).into_iter().map(|venue| -> Arc<dyn Venue> { Arc::new(venue) }).collect()
     }
 }

@@ -52,7 +52,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Asks these venues instead of the venues of the settings.
+    /// Asks these venues instead of the venues of the settings. Each has an id of its own. On a tie the earlier one wins.
     pub fn venues(mut self, venues: Vec<Arc<dyn Venue>>) -> Self {
         self.plan.adapters.venues = Some(venues);
         self

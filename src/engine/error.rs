@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::auth::AuthStartError;
+use crate::domain::id::VenueId;
 use crate::simulation::ledger::LedgerError;
 use crate::store::lock::LockError;
 
@@ -22,6 +23,19 @@ pub enum StartError {
         key: &'static str,
         /// The file.
         path: PathBuf,
+    },
+    /// Two venues have the same id.
+    #[error("two venues have the id {0}")]
+    DuplicateVenue(VenueId),
+    /// A setting names a venue that the simulation does not have.
+    #[error("{key}: there is no simulated venue {venue}, only {venues}", venues = .venues.iter().map(VenueId::name).collect::<Vec<_>>().join(", "))]
+    UnknownVenue {
+        /// The setting.
+        key: &'static str,
+        /// The venue that it names.
+        venue: VenueId,
+        /// The simulated venues.
+        venues: Vec<VenueId>,
     },
     /// The ledger of the simulated chain cannot be opened.
     #[error(transparent)]

@@ -1,6 +1,6 @@
 //! The start sequence.
 //!
-//! What can be refused comes first: the lock on the database, then the ports. Unfinished orders are resumed before the
+//! What can be refused comes first: the ids of the venues, the lock on the database, then the ports. Unfinished orders are resumed before the
 //! first request is served.
 
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub(super) async fn start(
     Plan { settings, adapters, environment, with_http }: Plan,
     mut threads: Threads,
 ) -> Result<(Engine, impl Future<Output = ()>), StartError> {
+    adapters.check(&settings)?;
     let settings = Arc::new(settings);
     let environment = environment.unwrap_or_else(|| threads.environment());
     let clock = environment.clock;

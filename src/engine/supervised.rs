@@ -1,6 +1,5 @@
 //! Starts the venue actors and the router. They keep no state that must survive, so the supervisor restarts them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -13,19 +12,18 @@ use crate::config::Settings;
 use crate::runtime::placement::Placement;
 use crate::venue::Venue;
 
-/// Starts one actor for each venue.
+/// Starts one actor for each venue. The order of the adapters is the venue order.
 pub(super) fn start_venues(adapters: Vec<Arc<dyn Venue>>, thread: &Placement, supervisor: &Addr<Supervisor>) -> Venues {
-    let mut venues = BTreeMap::new();
-    for adapter in adapters {
+    let started = adapters.into_iter().map(|adapter| {
         let id = adapter.id();
         let (thread, parent) = (thread.clone(), supervisor.clone());
         let start = move || {
             let (adapter, parent) = (adapter.clone(), parent.clone());
             thread.start(move |_| VenueActor::new(adapter, parent.recipient()))
         };
-        venues.insert(id, supervise(Child::Venue(id), supervisor, start));
-    }
-    venues
+        (id, supervise(Child::Venue(id), supervisor, start))
+    });
+    started.collect()
 }
 
 /// Starts the router, which asks these venues.

@@ -65,7 +65,7 @@ mod tests {
         let wide = |text: &str| OrderRequest { slippage: Slippage::parse(text).unwrap(), ..request() };
         assert!(warnings(&wide("0.05"), None).is_empty());
         let quote = Quote {
-            venue: VenueId::Meteora,
+            venue: VenueId::METEORA,
             amount_out: BaseUnits(150_000_001),
             fee: BaseUnits(450_000),
             price: Decimal::from(150),

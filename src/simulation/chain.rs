@@ -202,7 +202,7 @@ mod tests {
         let instruction = Instruction {
             order_id: OrderId(Uuid::from_u128(1)),
             attempt: 1,
-            venue: VenueId::Raydium,
+            venue: VenueId::RAYDIUM,
             token_in: "So11111111111111111111111111111111111111112".parse().unwrap(),
             token_out: "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v".parse().unwrap(),
             amount_in: BaseUnits(1_000),

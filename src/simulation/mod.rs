@@ -7,3 +7,4 @@ pub mod rng;
 mod samples;
 mod transaction;
 pub mod venue;
+pub mod venues;

@@ -29,5 +29,5 @@ fn the_example_with_its_own_venue_trades_at_its_own_price() {
     let lines: Vec<_> = output.lines().collect();
     let [pending, routing, building, submitted, confirmed] = lines[..] else { panic!("{output}") };
     assert_eq!([pending, routing, submitted, confirmed], ["pending", "routing", "submitted", "confirmed: 300 USDC"]);
-    assert!(building.starts_with("building: raydium") && building.contains("300 USDC"), "{output}");
+    assert!(building.starts_with("building: fixed-price") && building.contains("300 USDC"), "{output}");
 }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::actors::order::context::OrderContext;
 use crate::actors::venue::{BuildSwap, GetQuote};
-use crate::domain::id::OrderId;
+use crate::domain::id::{OrderId, VenueId};
 use crate::domain::moment::Stamp;
 use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
@@ -29,14 +29,14 @@ pub(super) async fn build(
     let max_wait = context.settings.routing_timeout;
     let mut failures = Vec::new();
     for offer in &decision.quotes {
-        let Some(addr) = context.venues.get(&offer.venue) else { continue };
+        let Some(addr) = context.venues.get(offer.venue) else { continue };
         let is_fresh = offer.is_fresh(decided, context.environment.clock.read(), context.settings.quote_max_age);
         let quote: Result<Quote, Failure> = if is_fresh {
             Ok(offer.clone())
         } else {
             let again = QuoteRequest { id: order_id.0, round: attempt, order: request.clone() };
             let answer = addr.with(|venue| venue.quote.send(GetQuote(again)));
-            answered(offer.venue.name(), timeout(max_wait, answer).await)
+            answered(offer.venue, timeout(max_wait, answer).await)
         };
         let built = match quote {
             // Checked again, because a new quote may be worse than the one that was chosen.
@@ -44,7 +44,7 @@ pub(super) async fn build(
                 Ok(()) => {
                     let swap = SwapRequest { order_id, attempt, order: request.clone(), quote };
                     let answer = addr.with(|venue| venue.build.send(BuildSwap(swap)));
-                    answered(offer.venue.name(), timeout(max_wait, answer).await)
+                    answered(offer.venue, timeout(max_wait, answer).await)
                 }
                 Err(failure) => Err(failure),
             },
@@ -64,7 +64,7 @@ pub(super) async fn build(
 
 type VenueAnswer<T> = Result<Result<Result<T, Failure>, MailboxError>, Elapsed>;
 
-fn answered<T>(venue: &str, answer: VenueAnswer<T>) -> Result<T, Failure> {
+fn answered<T>(venue: VenueId, answer: VenueAnswer<T>) -> Result<T, Failure> {
     match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Failure::new(FailureCode::BuildFailed, format!("{venue} is being restarted"))),

@@ -58,11 +58,11 @@ fn venues(decision: &RoutingDecision) -> Vec<VenueId> {
 async fn the_best_price_wins_although_its_quote_comes_last() {
     let mut subject = Subject::start();
     let (decision, [raydium, meteora]) = subject.route(Strategy::BestPrice).await;
-    raydium.send(Ok(subject.quote(VenueId::Raydium, 100))).unwrap();
+    raydium.send(Ok(subject.quote(VenueId::RAYDIUM, 100))).unwrap();
     subject.stubs.nothing_for(TIMEOUT / 2).await;
-    meteora.send(Ok(subject.quote(VenueId::Meteora, 101))).unwrap();
+    meteora.send(Ok(subject.quote(VenueId::METEORA, 101))).unwrap();
     let decision = decision.await.unwrap().unwrap();
-    assert_eq!(venues(&decision), [VenueId::Meteora, VenueId::Raydium]);
+    assert_eq!(venues(&decision), [VenueId::METEORA, VenueId::RAYDIUM]);
 }
 
 #[actix::test]
@@ -70,10 +70,10 @@ async fn a_venue_that_does_not_answer_is_left_out_at_the_deadline() {
     let mut subject = Subject::start();
     let started = tokio::time::Instant::now();
     let (decision, [_silent, meteora]) = subject.route(Strategy::BestPrice).await;
-    meteora.send(Ok(subject.quote(VenueId::Meteora, 100))).unwrap();
+    meteora.send(Ok(subject.quote(VenueId::METEORA, 100))).unwrap();
     let decision = decision.await.unwrap().unwrap();
     assert!(started.elapsed() >= TIMEOUT && started.elapsed() < TIMEOUT * 2);
-    assert_eq!(venues(&decision), [VenueId::Meteora]);
+    assert_eq!(venues(&decision), [VenueId::METEORA]);
     assert_eq!(decision.unavailable[0].failure.message, "raydium did not answer within 300 ms");
 }
 
@@ -81,9 +81,9 @@ async fn a_venue_that_does_not_answer_is_left_out_at_the_deadline() {
 async fn speed_takes_the_first_usable_quote_and_does_not_wait_for_the_other() {
     let mut subject = Subject::start();
     let (decision, [_slow, meteora]) = subject.route(Strategy::Speed).await;
-    meteora.send(Ok(subject.quote(VenueId::Meteora, 1))).unwrap();
+    meteora.send(Ok(subject.quote(VenueId::METEORA, 1))).unwrap();
     let started = tokio::time::Instant::now();
-    assert_eq!(venues(&decision.await.unwrap().unwrap()), [VenueId::Meteora]);
+    assert_eq!(venues(&decision.await.unwrap().unwrap()), [VenueId::METEORA]);
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
 
@@ -91,12 +91,12 @@ async fn speed_takes_the_first_usable_quote_and_does_not_wait_for_the_other() {
 async fn reliability_prefers_the_venue_whose_swaps_landed() {
     let mut subject = Subject::start();
     for landed in [false; 5] {
-        subject.router.do_send(SwapEnded { venue: VenueId::Raydium, landed });
+        subject.router.do_send(SwapEnded { venue: VenueId::RAYDIUM, landed });
     }
     let (decision, [raydium, meteora]) = subject.route(Strategy::Reliability).await;
-    raydium.send(Ok(subject.quote(VenueId::Raydium, 200))).unwrap();
-    meteora.send(Ok(subject.quote(VenueId::Meteora, 100))).unwrap();
-    assert_eq!(decision.await.unwrap().unwrap().winner().venue, VenueId::Meteora);
+    raydium.send(Ok(subject.quote(VenueId::RAYDIUM, 200))).unwrap();
+    meteora.send(Ok(subject.quote(VenueId::METEORA, 100))).unwrap();
+    assert_eq!(decision.await.unwrap().unwrap().winner().venue, VenueId::METEORA);
 }
 
 #[actix::test]

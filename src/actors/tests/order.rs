@@ -4,7 +4,7 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::stubs::{
-    Asked, ChainReply, Reply, Stubs, after, decision, landed, next, order, quote, recorded, signed, subscriber,
+    Asked, ChainReply, Reply, Stubs, VENUES, after, decision, landed, next, order, quote, recorded, signed, subscriber,
     unknown_at, until_submitted, waits,
 };
 use crate::actors::dex_router::RouteOrder;
@@ -62,7 +62,7 @@ impl Subject {
     fn resume_submitted() -> Self {
         let stubs = Stubs::start();
         let submitted = after(order(&stubs.clock), until_submitted(&stubs.clock), &stubs.clock);
-        Self::resume(stubs, submitted, Some(signed(VenueId::Raydium)), DEFAULTS)
+        Self::resume(stubs, submitted, Some(signed(VenueId::RAYDIUM)), DEFAULTS)
     }
 
     /// Expects a request for a slot, and returns how long the order waits before it joins the queue.
@@ -102,7 +102,7 @@ impl Subject {
     async fn until_signed(&mut self) -> Duration {
         let wait = self.starts_attempt().await;
         self.is_routed().await;
-        self.builds(VenueId::Raydium).await.send(Ok(signed(VenueId::Raydium))).unwrap();
+        self.builds(VenueId::RAYDIUM).await.send(Ok(signed(VenueId::RAYDIUM))).unwrap();
         wait
     }
 
@@ -124,7 +124,7 @@ impl Subject {
 
     async fn reports_swap(&mut self, landed: bool) {
         let ended = next!(self.stubs, Asked::SwapEnded(ended) => ended);
-        assert_eq!((ended.venue, ended.landed), (VenueId::Raydium, landed));
+        assert_eq!((ended.venue, ended.landed), (VenueId::RAYDIUM, landed));
     }
 
     async fn exits(&mut self) -> Exit {
@@ -197,11 +197,11 @@ async fn the_next_best_venue_builds_the_swap_that_the_best_one_cannot() {
     subject.starts_attempt().await;
     subject.is_routed().await;
     let failure = Failure::new(FailureCode::BuildFailed, "the pool has moved");
-    subject.builds(VenueId::Raydium).await.send(Err(failure)).unwrap();
-    subject.builds(VenueId::Meteora).await.send(Ok(signed(VenueId::Meteora))).unwrap();
+    subject.builds(VenueId::RAYDIUM).await.send(Err(failure)).unwrap();
+    subject.builds(VenueId::METEORA).await.send(Ok(signed(VenueId::METEORA))).unwrap();
     let submitted = subject.stubs.stores("submitted").await;
     let OrderEvent::Submitted(swap) = &submitted.event else { unreachable!() };
-    assert_eq!(swap.venue, VenueId::Meteora);
+    assert_eq!(swap.venue, VenueId::METEORA);
 }
 
 #[actix::test]
@@ -214,7 +214,7 @@ async fn a_quote_that_is_too_old_is_requested_again_and_checked_again() {
     };
     subject.stubs.nothing_for(A_WHILE).await;
     routed.reply.send(Ok(Written::Stored)).unwrap();
-    for venue in VenueId::ALL {
+    for venue in VENUES {
         let reply = next!(subject.stubs, Asked::GetQuote(GetQuote(_), reply) => reply);
         let quote = quote(venue, &subject.stubs.clock);
         reply.send(Ok(Quote { amount_out: BaseUnits(0), ..quote })).unwrap();
@@ -448,7 +448,7 @@ async fn a_follower_gets_each_event_once_also_if_it_subscribed() {
     subject.grant_slot();
     subject.stubs.stores("dispatched").await;
     subject.is_routed().await;
-    let _silent = subject.builds(VenueId::Raydium).await;
+    let _silent = subject.builds(VenueId::RAYDIUM).await;
     subject.stubs.nothing_for(Duration::from_millis(1)).await;
     for updates in [&mut followed, &mut updates] {
         let received: Vec<_> = std::iter::from_fn(|| updates.try_recv().ok()).collect();

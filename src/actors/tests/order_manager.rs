@@ -88,7 +88,7 @@ impl Subject {
         reply.send(Ok(decision(&self.stubs.clock))).unwrap();
         self.stubs.stores("routed").await;
         let reply = next!(self.stubs, Asked::BuildSwap(_, reply) => reply);
-        reply.send(Ok(signed(VenueId::Raydium))).unwrap();
+        reply.send(Ok(signed(VenueId::RAYDIUM))).unwrap();
         self.stubs.stores("submitted").await;
         next!(self.stubs, Asked::Send(_) => ());
     }
@@ -294,7 +294,7 @@ async fn a_recovered_order_with_a_live_swap_holds_a_slot_and_one_that_cannot_be_
         let (id, owner) = (OrderId(uuid::Uuid::now_v7()), Some(Owner::Shared));
         UnreadableOrder { id, owner, may_be_live, reason: "damaged".into() }
     };
-    let orders = vec![StoredOrder { order: live, live: Some(signed(VenueId::Raydium)) }];
+    let orders = vec![StoredOrder { order: live, live: Some(signed(VenueId::RAYDIUM)) }];
     let unreadable = vec![unreadable(true), unreadable(false)];
     subject.manager.send(Recover { orders, unreadable }).await.unwrap();
     let _chain = next!(subject.stubs, Asked::Watch(_, reply) => reply);

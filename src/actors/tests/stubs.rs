@@ -2,7 +2,6 @@
 //!
 //! The test reads the messages in the order of their arrival. Time is paused and passes only while every actor is idle.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +36,9 @@ use crate::runtime::clock::Clock;
 use crate::runtime::environment::Environment;
 use crate::store::{Write, Written};
 use crate::telemetry::metrics::Metrics;
+
+/// The venues of the tests, in the venue order.
+pub(crate) const VENUES: [VenueId; 2] = [VenueId::RAYDIUM, VenueId::METEORA];
 
 /// The answer to a message. If it is dropped, the answer never comes.
 pub(crate) type Reply<M> = oneshot::Sender<<M as Message>::Result>;
@@ -201,7 +203,7 @@ impl Stubs {
 
     pub(crate) fn venues(&self) -> Venues {
         let venue = |id| (id, RestartableAddr::new(self.addr.clone()));
-        VenueId::ALL.into_iter().map(venue).collect::<BTreeMap<_, _>>()
+        VENUES.into_iter().map(venue).collect()
     }
 
     pub(crate) fn chain(&self) -> Arc<dyn Chain> {
@@ -256,7 +258,7 @@ pub(crate) fn after(mut order: Order, events: impl IntoIterator<Item = OrderEven
 
 /// The events from a slot to a live swap.
 pub(crate) fn until_submitted(clock: &Clock) -> [OrderEvent; 3] {
-    let swap = Arc::new(signed(VenueId::Raydium).swap);
+    let swap = Arc::new(signed(VenueId::RAYDIUM).swap);
     [OrderEvent::Dispatched, OrderEvent::Routed(Arc::new(decision(clock))), OrderEvent::Submitted(swap)]
 }
 
@@ -275,7 +277,7 @@ pub(crate) fn quote(venue: VenueId, clock: &Clock) -> Quote {
 
 /// A decision for Raydium before Meteora.
 pub(crate) fn decision(clock: &Clock) -> RoutingDecision {
-    let quotes = VenueId::ALL.map(|venue| quote(venue, clock)).into();
+    let quotes = VENUES.map(|venue| quote(venue, clock)).into();
     RoutingDecision { quotes, unavailable: vec![], reason: "it is the first".into() }
 }
 
@@ -283,7 +285,7 @@ pub(crate) fn decision(clock: &Clock) -> RoutingDecision {
 pub(crate) fn signed(venue: VenueId) -> SignedSwap {
     let swap = Swap {
         venue,
-        signature: Signature([venue as u8 + 1; 64]),
+        signature: Signature([venue.name().as_bytes()[0]; 64]),
         last_valid_block_height: 100,
         quoted_out: BaseUnits(150_000_000),
         min_amount_out: BaseUnits(148_500_000),

@@ -77,7 +77,7 @@ async fn a_child_that_is_stopped_is_not_restarted() {
 async fn a_panic_of_an_actor_that_holds_state_is_fatal_and_the_first_cause_is_kept() {
     let subject = Subject::start().await;
     subject.exits(Child::Persistence, true).await;
-    subject.exits(Child::Venue(VenueId::Raydium), true).await;
+    subject.exits(Child::Venue(VenueId::RAYDIUM), true).await;
     subject.supervisor.send(GiveUp("the lock is lost".into())).await.unwrap();
     assert_eq!(subject.fatal().unwrap(), "Persistence panicked");
 }

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_summary_is_one_sentence() {
         let quote = Quote {
-            venue: VenueId::Meteora,
+            venue: VenueId::METEORA,
             amount_out: BaseUnits(150_000_000),
             fee: BaseUnits(450_000),
             price: Decimal::from(150),

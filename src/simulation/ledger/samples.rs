@@ -36,7 +36,7 @@ pub(super) fn entry(planned: PlannedOutcome) -> LedgerEntry {
         signature: Signature([1; 64]),
         order_id: OrderId(Uuid::nil()),
         attempt: 1,
-        venue: VenueId::Raydium,
+        venue: VenueId::RAYDIUM,
         last_valid_block_height: 150,
         accepted_at: at(0),
         planned,

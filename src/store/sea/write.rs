@@ -176,7 +176,7 @@ fn swap_row(step: &Step) -> Option<transactions::ActiveModel> {
         signature: Set(swap.signature.to_string()),
         order_id: Set(step.order_id.0),
         attempt: Set(as_i32(step.recorded.attempt)),
-        venue: Set(swap.venue.name().to_owned()),
+        venue: Set(swap.venue.to_string()),
         bytes: Set(bytes.to_vec()),
         last_valid_block_height: Set(as_i64(swap.last_valid_block_height)),
         status: Set(LIVE.to_owned()),

@@ -13,6 +13,7 @@ use order_engine::domain::request::OrderRequest;
 use order_engine::domain::retry::{Failure, FailureCode};
 use order_engine::domain::swap::SignedSwap;
 use order_engine::domain::user::Owner;
+use order_engine::engine::StartError;
 use order_engine::store::OrderStore;
 use order_engine::venue::{QuoteRequest, SwapRequest, Venue};
 
@@ -55,7 +56,7 @@ struct EmptyVenue(AtomicU32);
 #[async_trait]
 impl Venue for EmptyVenue {
     fn id(&self) -> VenueId {
-        VenueId::Meteora
+        VenueId::named("meteora")
     }
 
     async fn quote(&self, _: QuoteRequest) -> Result<Quote, Failure> {
@@ -65,6 +66,23 @@ impl Venue for EmptyVenue {
 
     async fn build(&self, _: SwapRequest) -> Result<SignedSwap, Failure> {
         unreachable!("this venue never quotes")
+    }
+}
+
+#[actix::test]
+async fn two_venues_with_one_id_are_refused_at_the_start() {
+    let venue = || Arc::new(EmptyVenue::default());
+    let builder = Engine::builder(settings([])).venues(vec![venue(), venue()]).without_http().on_this_thread();
+    let error = builder.start().await.err().unwrap();
+    assert!(matches!(error, StartError::DuplicateVenue(id) if id.name() == "meteora"), "{error}");
+}
+
+#[actix::test]
+async fn a_setting_for_a_venue_that_does_not_exist_is_refused_at_the_start() {
+    for key in ["simulation.venues_down", "simulation.venues_silent"] {
+        let builder = Engine::builder(settings([(key, "meteora,orca")])).without_http().on_this_thread();
+        let error = builder.start().await.err().unwrap().to_string();
+        assert_eq!(error, format!("{key}: there is no simulated venue orca, only raydium, meteora"));
     }
 }
 

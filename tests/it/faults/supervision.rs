@@ -157,7 +157,7 @@ async fn an_order_that_always_panics_fails_with_code_internal_while_100_others_g
 
 #[actix::test]
 async fn a_panicking_venue_or_router_is_restarted_and_no_order_is_lost() {
-    for fail_points in ["venue=2*panic", "router=2*panic"] {
+    for fail_points in ["venue.raydium=2*panic", "router=2*panic"] {
         let server = engine_with(fail_points, &[]);
         let ids = server.client.submit_many(20).await;
         server.client.until_all_confirmed(&ids).await;

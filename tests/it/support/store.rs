@@ -137,8 +137,8 @@ fn quote(venue: VenueId, amount_out: u64, price: &str) -> Quote {
 pub fn routed(amount_out: u64) -> OrderEvent {
     OrderEvent::Routed(Arc::new(RoutingDecision {
         quotes: vec![
-            quote(VenueId::Meteora, amount_out, "152.318200000000001"),
-            quote(VenueId::Raydium, amount_out / 2, "0.000000000000001"),
+            quote(VenueId::named("meteora"), amount_out, "152.318200000000001"),
+            quote(VenueId::named("raydium"), amount_out / 2, "0.000000000000001"),
         ],
         unavailable: Vec::new(),
         reason: "meteora pays more; \"quotes\" and ünïcödé are kept".into(),
@@ -150,7 +150,7 @@ pub fn signed(quoted_out: u64) -> SignedSwap {
     let mut signature = [0; 64];
     signature[..16].copy_from_slice(Uuid::new_v4().as_bytes());
     let swap = Swap {
-        venue: VenueId::Meteora,
+        venue: VenueId::named("meteora"),
         signature: Signature(signature),
         last_valid_block_height: 350_000_150,
         quoted_out: BaseUnits(quoted_out),
