@@ -4,6 +4,7 @@
 
 mod format;
 pub mod order;
+pub mod problem;
 pub mod publication;
 pub mod quote;
 pub mod update;

@@ -37,6 +37,22 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// Every code.
+    pub const ALL: [Self; 12] = [
+        Self::VenueUnavailable,
+        Self::BelowMinimum,
+        Self::BuildFailed,
+        Self::SlippageExceeded,
+        Self::SwapRejected,
+        Self::SwapExpired,
+        Self::Internal,
+        Self::NoLiquidity,
+        Self::UnsupportedPool,
+        Self::PriceImpactTooHigh,
+        Self::InsufficientFunds,
+        Self::Timeout,
+    ];
+
     /// Whether another attempt can succeed.
     pub const fn retryable(self) -> bool {
         match self {

@@ -8,6 +8,7 @@ use actix_web::{FromRequest, Handler, Responder, Route, web};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::api::problem::ProblemCode;
 use crate::domain::user::Scope;
 
 /// One method at one path: who may call it, the handler, and its description.
@@ -34,7 +35,7 @@ pub(super) struct Operation {
     pub(super) headers: Vec<&'static str>,
     pub(super) links: Vec<Link>,
     /// The codes of the problems that this handler answers with, beside those that follow from the other fields.
-    pub(super) problems: Vec<&'static str>,
+    pub(super) problems: Vec<ProblemCode>,
 }
 
 /// The operations under one tag of the documents.
@@ -232,7 +233,7 @@ impl Operation {
     }
 
     /// Adds problems of the handler.
-    pub(super) fn problems(mut self, codes: impl IntoIterator<Item = &'static str>) -> Self {
+    pub(super) fn problems(mut self, codes: impl IntoIterator<Item = ProblemCode>) -> Self {
         self.problems.extend(codes);
         self
     }

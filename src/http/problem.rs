@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::problem::ProblemCode;
 use crate::domain::id::OrderId;
 use crate::http::middleware::request_id;
 use crate::service::orders::ServiceError;
@@ -102,14 +103,15 @@ pub(super) struct ProblemDetails {
 
 impl Problem {
     /// A problem of the type `about:blank`, whose title is the reason phrase of the status.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self(Box::new(ProblemDetails {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
-            code,
-            retryable: false,
+            code: code.name(),
+            retryable: code.retryable(),
             request_id: request_id::current(),
             errors: Vec::new(),
             more_errors: None,
@@ -124,9 +126,8 @@ impl Problem {
         self.0.code
     }
 
-    /// Marks the problem as retryable after this number of seconds.
+    /// Asks the client to wait this number of seconds before it retries.
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.0.retryable = true;
         self.0.retry_after_seconds = Some(seconds);
         self
     }
@@ -145,7 +146,7 @@ impl Problem {
             (many, 0) => format!("{} fields are invalid", many.len()),
             (listed, _) => format!("{} fields are invalid; {} of them are listed", errors.len(), listed.len()),
         };
-        let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
+        let mut problem = Self::new(ProblemCode::InvalidRequest, detail);
         problem.0.more_errors = (errors.more > 0).then_some(errors.more);
         problem.0.errors = errors.listed;
         problem
@@ -165,13 +166,12 @@ impl Problem {
 
     /// The order does not exist, or belongs to another owner.
     pub fn unknown_order(id: OrderId) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "order_not_found", format!("there is no order {id}"))
+        Self::new(ProblemCode::OrderNotFound, format!("there is no order {id}"))
     }
 
     /// The order exists, but its stored rows must be repaired before it can be read.
     pub fn unreadable_order(id: Option<OrderId>) -> Self {
-        let detail = "this version cannot read the stored order; the operator has to repair it";
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "order_unreadable", detail);
+        let problem = Self::from(ProblemCode::OrderUnreadable);
         match id {
             Some(id) => problem.about(id, None),
             None => problem,
@@ -180,8 +180,13 @@ impl Problem {
 
     /// The engine cannot answer at the moment.
     pub fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the engine cannot answer at the moment")
-            .retry_after(1)
+        Self::from(ProblemCode::Unavailable).retry_after(1)
+    }
+}
+
+impl From<ProblemCode> for Problem {
+    fn from(code: ProblemCode) -> Self {
+        Self::new(code, code.meaning())
     }
 }
 
@@ -224,11 +229,7 @@ impl ResponseError for Problem {
 
 /// The answer for a method that the path does not have.
 pub(super) fn wrong_method(request: &HttpRequest) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{} does not have {}", request.path(), request.method()),
-    )
+    Problem::new(ProblemCode::MethodNotAllowed, format!("{} does not have {}", request.path(), request.method()))
 }
 
 /// The answer for a path that is not served.
@@ -238,11 +239,7 @@ pub(super) async fn no_such_route(request: HttpRequest) -> Problem {
 
 /// The answer for a path that is not served to this request.
 pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "no_such_route",
-        format!("nothing is served at {} {}", request.method(), request.path()),
-    )
+    Problem::new(ProblemCode::NoSuchRoute, format!("nothing is served at {} {}", request.method(), request.path()))
 }
 
 impl actix_web::Responder for Problem {

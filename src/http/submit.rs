@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
-
 use crate::actors::order_manager::{Submission, SubmitError};
+use crate::api::problem::ProblemCode;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::request::OrderRequest;
 use crate::domain::user::Owner;
@@ -55,8 +54,7 @@ pub(super) fn order_path(id: OrderId) -> String {
 fn submit_key(given: Option<ClientKey>, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
     match (given, &order.client_order_id) {
         (Some(given), Some(id)) if given != *id => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_mismatch",
+            ProblemCode::IdempotencyMismatch,
             "Idempotency-Key and clientOrderId are different; send one of them, or the same value in both",
         )),
         (given, id) => Ok(given.or_else(|| id.clone())),
@@ -65,40 +63,20 @@ fn submit_key(given: Option<ClientKey>, order: &OrderRequest) -> Result<Option<C
 
 /// The problem of a submit that was not accepted.
 fn refused(error: SubmitError) -> Problem {
-    let unavailable = |code, detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
     match error {
-        SubmitError::Full => {
-            unavailable("too_many_open_orders", "the engine has the maximum number of open orders; nothing was stored")
-                .retry_after(5)
-        }
-        SubmitError::UserFull => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_open_orders_of_user",
-            "this user has the maximum number of open orders; nothing was stored",
-        )
-        .retry_after(5),
-        SubmitError::Stopping => {
-            unavailable("stopping", "the engine is shutting down; nothing was stored").retry_after(5)
-        }
-        SubmitError::NotAccepted => {
-            unavailable("not_accepted", "the order could not be stored, and will not be").retry_after(1)
-        }
+        SubmitError::Full => Problem::from(ProblemCode::TooManyOpenOrders).retry_after(5),
+        SubmitError::UserFull => Problem::from(ProblemCode::TooManyOpenOrdersOfUser).retry_after(5),
+        SubmitError::Stopping => Problem::from(ProblemCode::Stopping).retry_after(5),
+        SubmitError::NotAccepted => Problem::from(ProblemCode::NotAccepted).retry_after(1),
         SubmitError::Unreadable(id) => Problem::unreadable_order(id),
-        SubmitError::OutcomeUnknown(id) => unavailable(
-            "outcome_unknown",
-            "it is not known yet whether the order was stored: get it, or submit it again with the same key",
-        )
-        .retry_after(1)
-        .about(id, Some(order_path(id))),
-        SubmitError::Broken => unavailable(
-            "outcome_unknown",
+        SubmitError::OutcomeUnknown(id) => {
+            Problem::from(ProblemCode::OutcomeUnknown).retry_after(1).about(id, Some(order_path(id)))
+        }
+        SubmitError::Broken => Problem::new(
+            ProblemCode::OutcomeUnknown,
             "the engine failed while it accepted the order: if it had a key, submit it again with the same key",
         )
         .retry_after(5),
-        SubmitError::KeyReused => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "this key was used for a different order",
-        ),
+        SubmitError::KeyReused => ProblemCode::IdempotencyKeyReused.into(),
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Bytes, BytesMut, Data, Payload};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
+use crate::api::problem::ProblemCode;
 use crate::http::AppState;
 use crate::http::extract::content_type::require_json;
 use crate::http::extract::fields::FieldReader;
@@ -33,7 +33,7 @@ pub(in crate::http) async fn read_filter(request: &HttpRequest, payload: Payload
     let body = read_optional(request, payload).await?;
     if body.is_empty() && request.headers().contains_key(CONTENT_TYPE) {
         let detail = "Content-Type is set and the body is empty; send {} to mean every order";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_json", detail));
+        return Err(Problem::new(ProblemCode::InvalidJson, detail));
     }
     Ok(body)
 }
@@ -60,7 +60,7 @@ async fn read_bytes(request: &HttpRequest, payload: Payload) -> Result<Bytes, Pr
     let connection = request.conn_data::<Arc<Connection>>();
     let body = timeout(body_timeout, collect(payload, connection)).await.unwrap_or_else(|_| {
         let detail = format!("the body must arrive within {} ms", body_timeout.as_millis());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
+        Err(Problem::new(ProblemCode::BodyTooSlow, detail))
     })?;
     if let Some(connection) = connection {
         connection.end_body();
@@ -73,12 +73,11 @@ async fn read_bytes(request: &HttpRequest, payload: Payload) -> Result<Bytes, Pr
 async fn collect(mut payload: Payload, connection: Option<&Arc<Connection>>) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     while let Some(piece) = next_piece(&mut payload, connection).await {
-        let piece = piece.map_err(|error| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body cannot be read: {error}"))
-        })?;
+        let piece = piece
+            .map_err(|error| Problem::new(ProblemCode::InvalidJson, format!("the body cannot be read: {error}")))?;
         if body.len() + piece.len() > MAX_BODY {
             let detail = format!("the body must not be larger than {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
+            return Err(Problem::new(ProblemCode::BodyTooLarge, detail));
         }
         body.extend_from_slice(&piece);
     }

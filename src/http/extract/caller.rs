@@ -6,10 +6,11 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
+use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, web};
 
+use crate::api::problem::ProblemCode;
 use crate::auth::{Credential, Identity};
 use crate::domain::user::{Owner, Scope, UserId};
 use crate::http::AppState;
@@ -29,17 +30,13 @@ impl Caller {
         match &self.0 {
             None => Ok(Owner::Shared),
             Some(identity) if identity.scopes.contain(scope) => Ok(Owner::User(identity.user)),
-            Some(_) => Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "missing_scope",
-                format!("this API key may not {}", scope.name()),
-            )),
+            Some(_) => Err(Problem::new(ProblemCode::MissingScope, format!("this API key may not {}", scope.name()))),
         }
     }
 
     /// The caller's identity; an anonymous caller is refused.
     pub(in crate::http) fn identity(&self) -> Result<Identity, Problem> {
-        self.0.ok_or_else(|| unauthorized("unauthenticated", "this request needs a login"))
+        self.0.ok_or_else(|| Problem::new(ProblemCode::Unauthenticated, "this request needs a login"))
     }
 
     /// The credential that was sent. A socket is closed when its credential is revoked.
@@ -96,7 +93,10 @@ fn authenticate_with(request: &HttpRequest, is_upgrade: bool) -> Result<Caller, 
     let app = request.app_data::<web::Data<AppState>>().expect("every app has its state");
     let identity = match &credentials(request, is_upgrade)? {
         None if app.auth.required() => {
-            return Err(unauthorized("unauthenticated", "log in, and send the token as Authorization: Bearer"));
+            return Err(Problem::new(
+                ProblemCode::Unauthenticated,
+                "log in, and send the token as Authorization: Bearer",
+            ));
         }
         None => return Ok(Caller(None)),
         Some(Credentials::Bearer(bearer)) => app.auth.identify(bearer),
@@ -130,8 +130,7 @@ pub(in crate::http) fn refuse_credential_in(query: &str) -> Result<(), Problem> 
     match parameters(query).find(|(name, _)| CREDENTIALS.contains(&name.as_str())) {
         None => Ok(()),
         Some((name, _)) => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "credential_in_url",
+            ProblemCode::CredentialInUrl,
             format!(
                 "{name} must not be in a URL, because URLs are logged in many places; send Authorization: Bearer, or open \
                  a browser's WebSocket with a ticket from POST /api/auth/ticket"
@@ -178,9 +177,5 @@ fn offered_token(request: &HttpRequest) -> Result<Option<String>, Problem> {
 }
 
 fn invalid(detail: &str) -> Problem {
-    unauthorized("invalid_token", detail)
-}
-
-fn unauthorized(code: &'static str, detail: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+    Problem::new(ProblemCode::InvalidToken, detail)
 }

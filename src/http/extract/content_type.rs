@@ -1,16 +1,15 @@
 //! A body must be announced as plain JSON.
 
 use actix_web::HttpRequest;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
+use crate::api::problem::ProblemCode;
 use crate::http::problem::{Problem, shown};
 
 /// Refuses any media type but JSON, any charset but UTF-8 and any encoding.
 pub(super) fn require_json(request: &HttpRequest) -> Result<(), Problem> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let refused =
-        |detail: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail));
+    let refused = |detail: String| Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
     if !media_type.eq_ignore_ascii_case("application/json") {

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use actix_web::http::StatusCode;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::api::problem::ProblemCode;
 use crate::http::extract::json::{self, Members};
 use crate::http::extract::query;
 use crate::http::problem::{FieldErrors, Problem};
@@ -25,7 +25,7 @@ impl FieldReader {
     /// Reads the fields of a JSON object. The error for any other text begins with `what`, the name of the text.
     pub(in crate::http) fn of_json(what: &str, text: &[u8]) -> Result<Self, Problem> {
         let members = json::members(text).map_err(|reason| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("{what} is not a JSON object: {reason}"))
+            Problem::new(ProblemCode::InvalidJson, format!("{what} is not a JSON object: {reason}"))
         })?;
         Self::of(members, "field")
     }

@@ -10,6 +10,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
+use crate::api::problem::ProblemCode;
 use crate::config::{LimitSettings, Settings};
 use crate::http::extract::authority::Authority;
 use crate::http::extract::caller;
@@ -96,7 +97,7 @@ impl RequestGuard {
         };
         if url.path_and_query().is_some_and(|given| given.as_str().len() > MAX_URL) {
             let detail = format!("path and query must not be longer than {MAX_URL} bytes");
-            return Err(Problem::new(StatusCode::URI_TOO_LONG, "url_too_long", detail));
+            return Err(Problem::new(ProblemCode::UrlTooLong, detail));
         }
         Ok(request_origin)
     }
@@ -181,27 +182,23 @@ pub(in crate::http) async fn handle(
 fn refusal(refused: HostRefused, is_operator: bool) -> Problem {
     match refused {
         HostRefused::Host if is_operator => Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host_not_allowed",
+            ProblemCode::HostNotAllowed,
             "Host is not a name of this server; add it to metrics.bind or server.allowed_hosts, or set metrics.token, \
              which allows any name",
         ),
         HostRefused::Host => Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "host_not_allowed",
+            ProblemCode::HostNotAllowed,
             "Host is not a name of this server; server.allowed_hosts lists its names",
         ),
         HostRefused::Origin => Problem::new(
-            StatusCode::FORBIDDEN,
-            "origin_not_allowed",
+            ProblemCode::OriginNotAllowed,
             "pages of this origin may not use this server; server.allowed_origins lists the origins that may",
         ),
     }
 }
 
 fn too_many(limits: ClientLimits) -> Problem {
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "the client has reached its request limit")
-        .retry_after(limits.seconds())
+    Problem::new(ProblemCode::TooManyRequests, "the client has reached its request limit").retry_after(limits.seconds())
 }
 
 /// The text of a header that may occur once: `Some(None)` if it is absent, `None` if it occurs twice or is not text.

@@ -18,7 +18,6 @@ use std::sync::OnceLock;
 use actix_web::web::Bytes;
 
 use crate::http::operation::Group;
-pub(super) use problems::failures;
 
 /// The documents of a server. They are made when the first one is read.
 pub(super) struct Documents {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
+use crate::api::problem::ProblemCode;
 use crate::http::openapi::examples::example;
-use crate::http::openapi::problems::{self, ProblemKind};
+use crate::http::openapi::problems::{self, problem_example};
 use crate::http::operation::{Access, Body, Content, Operation, Success};
 
 /// The operation object. Schemas of answers are added to the generator.
@@ -42,15 +43,15 @@ fn security(access: Access) -> Value {
 }
 
 fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Map<String, Value> {
-    let mut kinds: BTreeMap<u16, Vec<&ProblemKind>> = BTreeMap::new();
+    let mut problems: BTreeMap<u16, Vec<ProblemCode>> = BTreeMap::new();
     for code in problems_of(operation) {
-        let kinds = kinds.entry(ProblemKind::of(code).status).or_default();
-        if !kinds.iter().any(|kind| kind.code == code) {
-            kinds.push(ProblemKind::of(code));
+        let codes = problems.entry(code.status()).or_default();
+        if !codes.contains(&code) {
+            codes.push(code);
         }
     }
     let mut responses: Map<_, _> =
-        kinds.iter().map(|(status, kinds)| (status.to_string(), problem_response(*status, kinds))).collect();
+        problems.iter().map(|(status, codes)| (status.to_string(), problem_response(*status, codes))).collect();
     let mut successes: BTreeMap<u16, Vec<&Success>> = BTreeMap::new();
     for success in &operation.successes {
         successes.entry(success.status).or_default().push(success);
@@ -64,16 +65,17 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Map<Stri
 }
 
 /// Every code that the operation may answer with.
-fn problems_of(operation: &Operation) -> Vec<&'static str> {
-    let of_access: &[&[&'static str]] = match operation.access {
+fn problems_of(operation: &Operation) -> Vec<ProblemCode> {
+    let of_access: &[&[ProblemCode]] = match operation.access {
         Access::Public => &[],
-        Access::Scope(_) => &[problems::CREDENTIALS, &["missing_scope"]],
+        Access::Scope(_) => &[problems::CREDENTIALS, &[ProblemCode::MissingScope]],
         Access::User => &[problems::CREDENTIALS],
-        Access::Login => &[problems::CREDENTIALS, &["login_required"]],
-        Access::Operator => &[&["unauthenticated"]],
+        Access::Login => &[problems::CREDENTIALS, &[ProblemCode::LoginRequired]],
+        Access::Operator => &[&[ProblemCode::Unauthenticated]],
     };
-    let of_query: &[&'static str] = if operation.is_api() { &["invalid_request", "credential_in_url"] } else { &[] };
-    let of_body: &[&'static str] = match operation.body {
+    let of_query: &[ProblemCode] =
+        if operation.is_api() { &[ProblemCode::InvalidRequest, ProblemCode::CredentialInUrl] } else { &[] };
+    let of_body: &[ProblemCode] = match operation.body {
         Body::Ignored => &[],
         Body::Empty | Body::Json { .. } => problems::BODY,
     };
@@ -123,22 +125,22 @@ fn success_response(
 }
 
 /// All problems with one status.
-fn problem_response(status: u16, kinds: &[&ProblemKind]) -> Value {
-    let codes: Vec<_> = kinds.iter().map(|kind| kind.code).collect();
-    let examples = kinds.iter().map(|kind| (kind.code.to_owned(), json!({ "value": kind.example() })));
+fn problem_response(status: u16, codes: &[ProblemCode]) -> Value {
+    let names: Vec<_> = codes.iter().map(|code| code.name()).collect();
+    let examples = codes.iter().map(|code| (code.name().to_owned(), json!({ "value": problem_example(*code) })));
     let further: &[&str] = match status {
         401 => &["www-authenticate"],
         429 => &["retry-after", "ratelimit", "ratelimit-policy"],
-        503 if codes.contains(&"outcome_unknown") => &["retry-after", "location"],
+        503 if codes.contains(&ProblemCode::OutcomeUnknown) => &["retry-after", "location"],
         503 => &["retry-after"],
         _ => &[],
     };
     let schema = json!({
         "allOf": [reference("Problem")],
-        "properties": { "status": { "const": status }, "code": { "enum": codes } },
+        "properties": { "status": { "const": status }, "code": { "enum": names } },
     });
     json!({
-        "description": codes.join(", "),
+        "description": names.join(", "),
         "headers": headers([&["x-request-id"], further].concat()),
         "content": { "application/problem+json": { "schema": schema, "examples": Value::Object(examples.collect()) } },
     })

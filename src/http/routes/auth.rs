@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, rt, web};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::api::problem::ProblemCode;
 use crate::auth::{AuthError, Identity, Login};
 use crate::domain::secret::Secret;
 use crate::domain::user::{Scope, UserId};
@@ -67,15 +67,15 @@ pub(super) fn operations() -> Vec<Operation> {
             .named("enter", "Log in; create the account if it does not exist")
             .answers::<LoginView<'_>>(201, "the account is created", "login")
             .answers::<LoginView<'_>>(200, "logged in", "login")
-            .problems(["invalid_credentials", "registration_closed"]),
+            .problems([ProblemCode::InvalidCredentials, ProblemCode::RegistrationClosed]),
         post("/api/auth/register", Access::Public, register)
             .named("register", "Create an account")
             .answers::<LoginView<'_>>(201, "the account is created", "login")
-            .problems(["username_taken", "registration_closed"]),
+            .problems([ProblemCode::UsernameTaken, ProblemCode::RegistrationClosed]),
         post("/api/auth/login", Access::Public, log_in)
             .named("logIn", "Log in")
             .answers::<LoginView<'_>>(200, "logged in", "login")
-            .problems(["invalid_credentials"]),
+            .problems([ProblemCode::InvalidCredentials]),
     ];
     let others = [
         post("/api/auth/logout", Access::Login, log_out)
@@ -96,14 +96,14 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .body(Body::Empty)
             .answers::<TicketView<'_>>(201, "the ticket", "ticket")
-            .problems(["too_many_tickets"]),
+            .problems([ProblemCode::TooManyTickets]),
     ];
     let logins = logins.into_iter().map(|operation| {
         operation
             .body(Body::Json { required: true, schema: "Credentials", examples: &["credentials"] })
-            .problems(["too_many_attempts", "busy"])
+            .problems([ProblemCode::TooManyAttempts, ProblemCode::Busy])
     });
-    logins.chain(others).map(|operation| operation.problems(["unavailable"])).collect()
+    logins.chain(others).map(|operation| operation.problems([ProblemCode::Unavailable])).collect()
 }
 
 /// Logs in, or creates the account if it does not exist.
@@ -202,7 +202,7 @@ impl LoggedIn {
         let Identity { user, credential, .. } = caller.identity()?;
         let Some(expires_at) = credential.expires_at else {
             let detail = "an API key cannot do this; log in with name and password";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "login_required", detail));
+            return Err(Problem::new(ProblemCode::LoginRequired, detail));
         };
         Ok(Self { user, token: credential.id, expires_at })
     }
@@ -221,33 +221,18 @@ fn address(request: &HttpRequest) -> IpAddr {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        let (status, code, detail) = match error {
-            AuthError::InvalidCredential => {
-                (StatusCode::UNAUTHORIZED, "invalid_token", "the token, API key or ticket is not valid, or has expired")
-            }
-            AuthError::InvalidLogin => {
-                (StatusCode::UNAUTHORIZED, "invalid_credentials", "no user has this name and password")
-            }
-            AuthError::RegistrationClosed => {
-                (StatusCode::FORBIDDEN, "registration_closed", "this server does not create new accounts")
-            }
-            AuthError::UnknownKey => (StatusCode::NOT_FOUND, "key_not_found", "there is no such API key"),
-            AuthError::NameTaken => (StatusCode::CONFLICT, "username_taken", "this username is taken"),
-            AuthError::TooManyKeys => {
-                (StatusCode::CONFLICT, "too_many_keys", "this user has the maximum number of API keys; revoke one")
-            }
-            AuthError::TooManyAttempts(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too_many_attempts",
-                "too many failed logins with this name or from this address",
-            ),
-            AuthError::TooManyTickets => {
-                (StatusCode::TOO_MANY_REQUESTS, "too_many_tickets", "too many unused tickets are open")
-            }
-            AuthError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "too many password checks are waiting"),
+        let problem = Self::from(match error {
+            AuthError::InvalidCredential => ProblemCode::InvalidToken,
+            AuthError::InvalidLogin => ProblemCode::InvalidCredentials,
+            AuthError::RegistrationClosed => ProblemCode::RegistrationClosed,
+            AuthError::UnknownKey => ProblemCode::KeyNotFound,
+            AuthError::NameTaken => ProblemCode::UsernameTaken,
+            AuthError::TooManyKeys => ProblemCode::TooManyKeys,
+            AuthError::TooManyAttempts(_) => ProblemCode::TooManyAttempts,
+            AuthError::TooManyTickets => ProblemCode::TooManyTickets,
+            AuthError::Busy => ProblemCode::Busy,
             AuthError::Unavailable => return Self::unavailable(),
-        };
-        let problem = Self::new(status, code, detail);
+        });
         match error {
             AuthError::TooManyAttempts(wait) => {
                 problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))

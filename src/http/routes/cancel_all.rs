@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actors::order::CancelError;
+use crate::api::problem::ProblemCode;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::Order;
@@ -83,7 +84,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes(requests::of_cancel_all())
             .body(Body::Json { required: false, schema: "CancelFilter", examples: &["cancelFilter"] })
             .answers::<CancelledAll>(200, "the outcome of each order", "cancelledAll")
-            .problems(["unavailable"])
+            .problems([ProblemCode::Unavailable])
     });
     all.collect()
 }

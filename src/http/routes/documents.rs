@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use crate::api::problem::ProblemCode;
 use crate::http::AppState;
 use crate::http::openapi::{Documents, page, requests};
 use crate::http::operation::{Access, Content, Operation, get};
@@ -34,7 +35,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .revalidated()
             .takes([requests::file()])
             .answers_with(200, "the file", Content::Other(files))
-            .problems(["no_such_route"]),
+            .problems([ProblemCode::NoSuchRoute]),
     ];
     documents.into_iter().chain(page).collect()
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::problem::ProblemCode;
 use crate::domain::user::{ApiKey, KeyId, Scope};
 use crate::http::AppState;
 use crate::http::extract::account::{NewKey, parse_new_key};
@@ -64,7 +65,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .body(Body::Json { required: true, schema: "NewKeyRequest", examples: &["newKeyRequest"] })
             .answers::<NewKeyView<'_>>(201, "the key, which is not shown again", "newKey")
             .links(201, &[("revokeKey", "/id")])
-            .problems(["too_many_keys"]),
+            .problems([ProblemCode::TooManyKeys]),
         get("/api/auth/keys", Access::Login, keys)
             .named("listKeys", "List the API keys of the caller")
             .answers::<KeysView<'_>>(200, "the keys, without the secret part", "keys"),
@@ -73,9 +74,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes([requests::id("key")])
             .body(Body::Empty)
             .answers::<OkView>(200, "the key is revoked", "done")
-            .problems(["key_not_found"]),
+            .problems([ProblemCode::KeyNotFound]),
     ];
-    all.into_iter().map(|operation| operation.problems(["unavailable"])).collect()
+    all.into_iter().map(|operation| operation.problems([ProblemCode::Unavailable])).collect()
 }
 
 async fn create_key(

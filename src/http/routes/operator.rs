@@ -3,7 +3,6 @@
 //! With `metrics.token` they require that token. With `metrics.bind` they are served at an address of their own.
 //! Without either, `/docs` is public, and the metrics are for every caller that the API accepts.
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
+use crate::api::problem::ProblemCode;
 use crate::http::AppState;
 use crate::http::extract::caller;
 use crate::http::middleware::guard::RequestGuard;
@@ -92,7 +92,7 @@ fn check_token(request: &HttpRequest, app: &AppState, challenge: HeaderValue) ->
 }
 
 fn refused(detail: &str, challenge: HeaderValue) -> HttpResponse {
-    let mut refused = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).error_response();
+    let mut refused = Problem::new(ProblemCode::Unauthenticated, detail).error_response();
     refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     refused
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::order::OrderView;
+use crate::api::problem::ProblemCode;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::request::OrderKind;
@@ -45,7 +46,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .named("listHistory", "List the orders of the caller, at an alternative path")
             .answers::<PageView>(200, "a page of orders, the newest first", "history"),
     ];
-    all.into_iter().map(|operation| operation.takes(requests::of_list()).problems(["unavailable"])).collect()
+    all.into_iter().map(|operation| operation.takes(requests::of_list()).problems([ProblemCode::Unavailable])).collect()
 }
 
 async fn list(request: HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HOST, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use crate::actors::order_manager::Submission;
 use crate::api::order::{OrderView, TimelineView};
+use crate::api::problem::ProblemCode;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::lifecycle::Status;
 use crate::domain::user::Scope;
@@ -103,18 +103,19 @@ pub(super) fn operations() -> Vec<Operation> {
             .header("location")
             .links(201, &LINKS)
             .problems([
-                "idempotency_mismatch",
-                "idempotency_key_reused",
-                "too_many_open_orders",
-                "too_many_open_orders_of_user",
-                "stopping",
-                "not_accepted",
-                "outcome_unknown",
-                "order_unreadable",
+                ProblemCode::IdempotencyMismatch,
+                ProblemCode::IdempotencyKeyReused,
+                ProblemCode::TooManyOpenOrders,
+                ProblemCode::TooManyOpenOrdersOfUser,
+                ProblemCode::Stopping,
+                ProblemCode::NotAccepted,
+                ProblemCode::OutcomeUnknown,
+                ProblemCode::OrderUnreadable,
             ])
     });
-    let reads =
-        reads.into_iter().map(|operation| operation.problems(["order_not_found", "order_unreadable", "unavailable"]));
+    let reads = reads.into_iter().map(|operation| {
+        operation.problems([ProblemCode::OrderNotFound, ProblemCode::OrderUnreadable, ProblemCode::Unavailable])
+    });
     let cancels = cancels.into_iter().map(|operation| {
         operation
             .described(
@@ -124,7 +125,13 @@ pub(super) fn operations() -> Vec<Operation> {
             .body(Body::Empty)
             .answers::<Cancelled>(200, "the order is cancelled", "cancelled")
             .links(200, &LINKS[..2])
-            .problems(["order_not_found", "too_late", "already_ended", "order_unreadable", "unavailable"])
+            .problems([
+                ProblemCode::OrderNotFound,
+                ProblemCode::TooLate,
+                ProblemCode::AlreadyEnded,
+                ProblemCode::OrderUnreadable,
+                ProblemCode::Unavailable,
+            ])
     });
     submits.chain(reads).chain(cancels).collect()
 }
@@ -190,9 +197,7 @@ async fn by_client_id(
     match (page.orders.first(), page.unreadable.first()) {
         (Some(order), _) => Ok(web::Json(OrderView::of(order))),
         (None, Some(order)) => Err(Problem::unreadable_order(Some(order.id))),
-        (None, None) => {
-            Err(Problem::new(StatusCode::NOT_FOUND, "order_not_found", "there is no order with this clientOrderId"))
-        }
+        (None, None) => Err(Problem::new(ProblemCode::OrderNotFound, "there is no order with this clientOrderId")),
     }
 }
 

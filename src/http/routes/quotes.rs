@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, web};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::problem::ProblemCode;
 use crate::api::quote::{QuoteView, UnavailableView};
 use crate::domain::id::VenueId;
+use crate::domain::retry::FailureCode;
 use crate::domain::user::Scope;
 use crate::http::AppState;
 use crate::http::extract::caller::Caller;
 use crate::http::extract::order::parse_quote;
-use crate::http::openapi::{failures, requests};
+use crate::http::openapi::requests;
 use crate::http::operation::{Operation, READ, get};
 use crate::http::problem::Problem;
 
@@ -41,7 +42,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .described("The best quote comes first, with the reason why it is the best. Orders never use these quotes.")
             .takes(requests::of_quotes())
             .answers::<Quotes>(200, "the quotes", "quotes")
-            .problems(failures()),
+            .problems(FailureCode::ALL.map(ProblemCode::Failure)),
     ]
 }
 
@@ -50,7 +51,7 @@ async fn quotes(request: HttpRequest, app: web::Data<AppState>, caller: Caller) 
     let order = Arc::new(parse_quote(request.query_string(), app.tokens())?);
     let (service, asked) = (app.service.clone(), order.clone());
     let preview = app.quote_cache.get(&order, async move { service.quote(asked).await }).await.map_err(|failure| {
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failure.code.name(), failure.message);
+        let problem = Problem::new(ProblemCode::Failure(failure.code), failure.message);
         if failure.code.retryable() { problem.retry_after(1) } else { problem }
     })?;
     let decision = &*preview.decision;

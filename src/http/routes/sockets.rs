@@ -1,5 +1,6 @@
 //! Upgrades to WebSocket. The sockets themselves are in [`crate::http::ws`].
 
+use crate::api::problem::ProblemCode;
 use crate::domain::id::OrderId;
 use crate::http::openapi::requests;
 use crate::http::operation::{Content, Operation, READ, socket};
@@ -32,7 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .described("The messages of the WebSocket are described by /api/asyncapi.json.")
             .takes(requests::of_socket(true))
             .answers_with(101, "the connection is a WebSocket", Content::None)
-            .problems(["no_websocket", "too_many_sockets"])
+            .problems([ProblemCode::NoWebsocket, ProblemCode::TooManySockets])
     });
     all.collect()
 }

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::problem::ProblemCode;
 use crate::domain::lifecycle::Status;
 use crate::domain::tally::{DurationSummary, Stage, Tally};
 use crate::domain::user::Scope;
@@ -61,7 +62,7 @@ pub(super) fn operations() -> Vec<Operation> {
         get("/api/stats", READ, stats)
             .named("getStats", "Get figures since the start")
             .answers::<Stats>(200, "the figures", "stats")
-            .problems(["unavailable"]),
+            .problems([ProblemCode::Unavailable]),
     ]
 }
 

@@ -7,11 +7,11 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext};
 
 use crate::actors::order::{Missed, OrderUpdate, Subscriber, TooManySubscribers};
+use crate::api::problem::ProblemCode;
 use crate::api::update::UpdateView;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
@@ -92,7 +92,7 @@ impl OrdersSocket {
         let Frame { request_id, command } = Frame::parse(text);
         if !self.commands.spend(self.last_command) {
             let detail = "too many messages within a minute";
-            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(60);
+            let problem = Problem::new(ProblemCode::RateLimited, detail).retry_after(60);
             return self.mistake(&problem, request_id.as_ref(), ctx);
         }
         if let Err(problem) = self.session.admit() {
@@ -149,14 +149,14 @@ impl OrdersSocket {
     fn not_added(&self, refused: NotAdded) -> Problem {
         let (code, detail) = match refused {
             NotAdded::AlreadySubscribed => {
-                ("already_subscribed", "this socket is subscribed to this order already".to_owned())
+                (ProblemCode::AlreadySubscribed, "this socket is subscribed to this order already".to_owned())
             }
             NotAdded::TooMany => {
                 let max = self.app().settings.ws.max_subscriptions;
-                ("too_many_subscriptions", format!("a socket may be subscribed to {max} single orders"))
+                (ProblemCode::TooManySubscriptions, format!("a socket may be subscribed to {max} single orders"))
             }
         };
-        Problem::new(StatusCode::CONFLICT, code, detail)
+        Problem::new(code, detail)
     }
 
     fn subscribed(
@@ -192,7 +192,7 @@ impl OrdersSocket {
         let Some(subscriber) = self.subscriber.clone() else { return };
         if self.subscriptions.has_channel() {
             let detail = "this socket is subscribed to all orders already";
-            let problem = Problem::new(StatusCode::CONFLICT, "already_subscribed", detail);
+            let problem = Problem::new(ProblemCode::AlreadySubscribed, detail);
             return answer_error(&problem, None, request_id, ctx);
         }
         match self.app().service.follow(self.owner, subscriber) {

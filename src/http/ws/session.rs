@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{Message, ProtocolError, WebsocketContext, handshake_with_protocols};
 use futures_util::stream;
 
+use crate::api::problem::ProblemCode;
 use crate::http::AppState;
 use crate::http::extract::caller::{BEARER_PROTOCOL, Caller};
 use crate::http::middleware::guard::RequestGuard;
@@ -67,7 +67,7 @@ impl Session {
         };
         let slot = app.sessions.try_take_slot(client, max).ok_or_else(|| {
             let detail = format!("a client may have {max} open sockets");
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", detail).retry_after(5)
+            Problem::new(ProblemCode::TooManySockets, detail).retry_after(5)
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
         let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
@@ -143,9 +143,8 @@ pub(super) fn upgrade<S: SocketActor + StreamHandler<Result<Message, ProtocolErr
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut response = handshake_with_protocols(request, &[BEARER_PROTOCOL]).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "no_websocket", format!("this path is a WebSocket: {error}"))
-    })?;
+    let mut response = handshake_with_protocols(request, &[BEARER_PROTOCOL])
+        .map_err(|error| Problem::new(ProblemCode::NoWebsocket, format!("this path is a WebSocket: {error}")))?;
     let session = actor.session();
     let settings = &session.app.settings.ws;
     let pace = Pace::new(settings.commands_per_minute.saturating_add(settings.frames_per_minute));
