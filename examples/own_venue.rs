@@ -1,25 +1,20 @@
 //! Brings a venue of its own to the engine: one that sells USDC for SOL at a fixed price.
 //!
-//! Run it with `cargo run --example own_venue`. A venue quotes and signs; the engine records, sends and confirms.
+//! Run it with `cargo run --example own_venue`. A venue quotes and builds swaps; the engine signs, records, sends and
+//! confirms.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ed25519_dalek::SigningKey;
 use order_engine::domain::amount::BaseUnits;
 use order_engine::domain::id::VenueId;
 use order_engine::domain::lifecycle::OrderEvent;
 use order_engine::domain::quote::{Quote, price};
 use order_engine::domain::request::OrderRequest;
 use order_engine::domain::retry::{Failure, FailureCode};
-use order_engine::domain::swap::SignedSwap;
+use order_engine::domain::swap::UnsignedSwap;
 use order_engine::runtime::clock::Clock;
-use order_engine::runtime::environment::Environment;
-use order_engine::simulation::chain::SimulatedChain;
-use order_engine::simulation::ledger::Ledger;
-use order_engine::simulation::rng::SimulationRng;
-use order_engine::simulation::venue::{SimulatedMarket, SimulatedVenue};
-use order_engine::simulation::venues::VenueProfile;
+use order_engine::simulation::transaction::unsigned;
 use order_engine::venue::{QuoteRequest, SwapRequest, Venue};
 use order_engine::{Engine, Settings};
 use rust_decimal::Decimal;
@@ -28,8 +23,6 @@ const ID: VenueId = VenueId::named("fixed-price");
 
 struct FixedPrice {
     usdc_per_sol: u64,
-    /// Signs the swaps, because the chain is simulated.
-    signer: SimulatedVenue,
 }
 
 #[async_trait]
@@ -59,27 +52,24 @@ impl Venue for FixedPrice {
         })
     }
 
-    async fn build(&self, request: SwapRequest) -> Result<SignedSwap, Failure> {
-        self.signer.build(request).await
+    async fn build(&self, request: SwapRequest) -> Result<UnsignedSwap, Failure> {
+        // The chain is simulated, so the instructions are those of the simulation.
+        Ok(unsigned(&request))
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Without drift, a swap lands at exactly the quoted price.
-    let settings = Settings::with([("database.url", "sqlite::memory:"), ("simulation.drift_ppm", "0")])?;
-    let (tokens, simulation) = (settings.tokens.clone(), settings.simulation.clone());
-    let (rng, clock) = (SimulationRng::new(1, &Environment::system().random), Clock::System);
+    let settings = Settings::with([
+        ("database.url", "sqlite::memory:"),
+        ("simulation.ledger", "memory"),
+        ("simulation.drift_ppm", "0"),
+    ])?;
+    let tokens = settings.tokens.clone();
 
-    let ledger = Ledger::in_memory(clock.read(), simulation.block);
-    let chain = Arc::new(SimulatedChain::new(simulation.clone(), rng, clock, ledger));
-    let wallet = SigningKey::from_bytes(&rand::random());
-    let market =
-        SimulatedMarket { settings: simulation, tokens: tokens.clone(), rng, clock, chain: chain.clone(), wallet };
-    let [signer] = SimulatedVenue::all(&[VenueProfile { id: ID, fee_ppm: 0 }], market).try_into().ok().expect("one");
-    let venue = Arc::new(FixedPrice { usdc_per_sol: 150, signer });
-
-    let engine = Engine::builder(settings).chain(chain).venues(vec![venue]).without_http().start().await?;
+    let venue = Arc::new(FixedPrice { usdc_per_sol: 150 });
+    let engine = Engine::builder(settings).venues(vec![venue]).without_http().start().await?;
     let order = OrderRequest::market(tokens.resolve("SOL")?, tokens.resolve("USDC")?, BaseUnits(2_000_000_000));
     let submission = engine.submit(order, None).await?;
     let mut events = engine.subscribe(submission.order.id).await?;

@@ -16,9 +16,9 @@
 //! | [`runtime`] | clock, thread placement, jitter, and the crash points of the fault tests |
 //! | [`config`] | the settings: read from files and the environment, parsed, and checked before anything starts |
 //! | [`telemetry`] | logs and metrics |
-//! | [`venue`], [`chain`] | the ports to the outside: a venue quotes and builds a swap, the chain executes a signed swap |
+//! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it |
 //! | [`store`] | the port to the database, and its SeaORM adapter; rows do not leave this module |
-//! | [`simulation`] | the simulated venues and the simulated chain |
+//! | [`simulation`] | the simulated venues, the simulated chain and its wallet |
 //! | [`auth`] | accounts, tokens, API keys and tickets |
 //! | [`redis`] | publishes recorded events and shares quotes, if Redis is configured |
 //! | [`api`] | the public JSON of HTTP, WebSocket and Redis |
@@ -36,7 +36,7 @@
 //! 1. `domain`
 //! 2. `runtime`, `config`
 //! 3. `telemetry`
-//! 4. `venue`, `chain`, `store`
+//! 4. `venue`, `chain`, `signer`, `store`
 //! 5. `simulation`, `auth`, `redis`, `api`
 //! 6. `actors`
 //! 7. `service`
@@ -75,6 +75,7 @@ pub mod http;
 pub mod redis;
 pub mod runtime;
 pub mod service;
+pub mod signer;
 pub mod simulation;
 pub mod store;
 pub mod telemetry;

@@ -9,7 +9,7 @@ use crate::actors::supervisor::{Child, ChildExited};
 use crate::domain::id::VenueId;
 use crate::domain::quote::Quote;
 use crate::domain::retry::Failure;
-use crate::domain::swap::SignedSwap;
+use crate::domain::swap::UnsignedSwap;
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
 
 /// Asks for a quote.
@@ -17,9 +17,9 @@ use crate::venue::{QuoteRequest, SwapRequest, Venue};
 #[rtype(result = "Result<Quote, Failure>")]
 pub struct GetQuote(pub QuoteRequest);
 
-/// Asks for a signed swap.
+/// Asks for the swap of a quote.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<SignedSwap, Failure>")]
+#[rtype(result = "Result<UnsignedSwap, Failure>")]
 pub struct BuildSwap(pub SwapRequest);
 
 /// The recipients of a venue's messages.
@@ -27,7 +27,7 @@ pub struct BuildSwap(pub SwapRequest);
 pub struct VenueRecipients {
     /// For quotes.
     pub quote: Recipient<GetQuote>,
-    /// For signed swaps.
+    /// For swaps.
     pub build: Recipient<BuildSwap>,
 }
 
@@ -98,7 +98,7 @@ impl Handler<GetQuote> for VenueActor {
 }
 
 impl Handler<BuildSwap> for VenueActor {
-    type Result = ResponseFuture<Result<SignedSwap, Failure>>;
+    type Result = ResponseFuture<Result<UnsignedSwap, Failure>>;
 
     fn handle(&mut self, BuildSwap(request): BuildSwap, _: &mut Self::Context) -> Self::Result {
         let venue = self.venue.clone();

@@ -1,9 +1,9 @@
-//! The chain: the port to which signed swaps are sent, and the settlement of a swap on it.
+//! The chain: the port that prepares messages and sends signed swaps, and the settlement of a swap on it.
 //!
 //! The adapter is [`crate::simulation::chain`].
 
 mod port;
 mod settlement;
 
-pub use port::{Chain, ChainError};
+pub use port::{Chain, ChainError, Message, PrepareError};
 pub use settlement::settle;

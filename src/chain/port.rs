@@ -1,17 +1,28 @@
 //! The port to the chain.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::domain::swap::{Observation, Signature};
+use crate::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
 
 /// The chain on which signed swaps land.
 #[async_trait]
 pub trait Chain: Send + Sync + 'static {
-    /// The latest block height.
-    async fn block_height(&self) -> Result<u64, ChainError>;
+    /// Compiles the instructions of a venue into the message that the payer signs, and gives it a lifetime.
+    ///
+    /// This is a call of the chain and not of the venue or the signer, because only the chain knows its recent blocks, its
+    /// fees and the format of its messages. A venue knows only its pool, and a signer only bytes. The instructions are
+    /// written without a wallet: the chain puts the payer in its place. It may execute the message without effect first,
+    /// and fails if that fails.
+    ///
+    /// It has no effect on the chain. The caller sets the deadline.
+    async fn prepare(&self, unsigned: &UnsignedSwap, payer: PublicKey) -> Result<Message, PrepareError>;
+
+    /// The bytes to record and send: the message with its signature, in the format of the chain.
+    fn wire(&self, message: &Message, signature: Signature) -> Arc<[u8]>;
 
     /// Sends a signed swap. The same bytes may be sent any number of times and land at most once.
     ///
@@ -25,6 +36,29 @@ pub trait Chain: Send + Sync + 'static {
     fn trouble(&self) -> Option<String> {
         None
     }
+}
+
+/// A message to sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The bytes that are signed.
+    pub bytes: Arc<[u8]>,
+    /// The last block height at which the message can land.
+    pub last_valid_block_height: u64,
+}
+
+/// Why a message was not prepared. Nothing was signed. The texts are public: they become the failure of the order.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PrepareError {
+    /// The chain gave no answer.
+    #[error("the chain gave no answer: {0}")]
+    Unavailable(String),
+    /// The chain cannot use the instructions. Those of another venue may be usable.
+    #[error("the chain cannot use the instructions of the venue: {0}")]
+    Instructions(String),
+    /// The payer does not hold the input or the fees.
+    #[error("the wallet cannot pay for the swap: {0}")]
+    InsufficientFunds(String),
 }
 
 /// The chain gave no answer. This proves nothing about the swap.

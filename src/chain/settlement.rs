@@ -43,15 +43,16 @@ async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, Chai
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
 
     use super::*;
+    use crate::chain::port::{Message, PrepareError};
     use crate::domain::amount::BaseUnits;
     use crate::domain::id::VenueId;
-    use crate::domain::swap::{Fill, Observation, Outcome, Signature, Swap};
+    use crate::domain::swap::{Fill, Observation, Outcome, PublicKey, Signature, Swap, UnsignedSwap};
 
     const RESEND: Duration = Duration::from_secs(2);
     const LAST_VALID: u64 = 150;
@@ -65,8 +66,12 @@ mod tests {
 
     #[async_trait]
     impl Chain for ScriptedChain {
-        async fn block_height(&self) -> Result<u64, ChainError> {
-            Ok(0)
+        async fn prepare(&self, _: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+            unreachable!("the swap is signed already")
+        }
+
+        fn wire(&self, _: &Message, _: Signature) -> Arc<[u8]> {
+            unreachable!("the swap is signed already")
         }
 
         async fn send(&self, _: &[u8]) -> Result<(), ChainError> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::amount::BaseUnits;
@@ -48,6 +49,56 @@ impl<'de> Deserialize<'de> for Signature {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// The public key of a wallet, which is also its address; base58 as text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// The key of those bytes, if they are a point of the curve.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, &'static str> {
+        VerifyingKey::from_bytes(bytes).map(Self).map_err(|_| "the bytes are not an ed25519 public key")
+    }
+
+    /// The bytes of the key.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// Whether this key signed the message.
+    pub fn verifies(&self, message: &[u8], signature: Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        self.0.verify_strict(message, &signature).is_ok()
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; five8::BASE58_ENCODED_32_MAX_LEN];
+        let length = five8::encode_32(self.0.as_bytes(), &mut text);
+        f.write_str(std::str::from_utf8(&text[..length.into()]).expect("base58 is ASCII"))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A swap as a venue builds it: without a wallet, a lifetime and a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsignedSwap {
+    /// The venue of the pool.
+    pub venue: VenueId,
+    /// The output that the venue quoted, after fees.
+    pub quoted_out: BaseUnits,
+    /// The minimum output, part of the instructions.
+    pub min_amount_out: BaseUnits,
+    /// The instructions of the venue. The adapters of venues and chain share their format; the engine does not read it.
+    /// Where they need the wallet or one of its accounts, they have a placeholder.
+    pub instructions: Arc<[u8]>,
 }
 
 /// The data of a signed swap, without its bytes. [`SignedSwap`] has both.
@@ -151,6 +202,19 @@ mod tests {
         for text in ["", "0", "1", short.as_str(), "é", &"z".repeat(88), &"z".repeat(1_000)] {
             assert!(text.parse::<Signature>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_public_key_verifies_only_its_own_signature_of_the_same_message() {
+        use ed25519_dalek::{Signer, SigningKey};
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = PublicKey::from_bytes(&key.verifying_key().to_bytes()).unwrap();
+        let signature = Signature(key.sign(b"swap").to_bytes());
+        assert!(public.verifies(b"swap", signature));
+        assert!(!public.verifies(b"other", signature));
+        assert!(!public.verifies(b"swap", Signature([0; 64])));
+        assert_eq!(public.to_string(), "AKnL4NNf3DGWZJS6cPknBuEGnVsV4A4m5tgebLHaRSZ9");
+        assert!(PublicKey::from_bytes(&[2; 32]).is_err());
     }
 
     #[test]

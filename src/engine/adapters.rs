@@ -1,17 +1,17 @@
-//! The adapters of an engine: where it stores orders, where it gets quotes, and where swaps land.
+//! The adapters of an engine: where it stores orders, where it gets quotes, who signs swaps, and where they land.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-
-use ed25519_dalek::SigningKey;
 
 use crate::chain::Chain;
 use crate::config::{LedgerPlace, Settings};
 use crate::engine::error::StartError;
 use crate::runtime::environment::Environment;
+use crate::signer::Signer;
 use crate::simulation::chain::SimulatedChain;
 use crate::simulation::ledger::Ledger;
 use crate::simulation::rng::SimulationRng;
+use crate::simulation::signer::SimulatedSigner;
 use crate::simulation::venue::{SimulatedMarket, SimulatedVenue};
 use crate::simulation::venues::VENUES;
 use crate::store::OrderStore;
@@ -26,6 +26,8 @@ pub(super) struct Adapters {
     pub(super) chain: Option<Arc<dyn Chain>>,
     /// Used instead of the venues of the settings.
     pub(super) venues: Option<Vec<Arc<dyn Venue>>>,
+    /// Used instead of the wallet of the simulation.
+    pub(super) signer: Option<Arc<dyn Signer>>,
 }
 
 impl Adapters {
@@ -61,12 +63,14 @@ impl Adapters {
 pub(super) struct Market {
     pub(super) chain: Arc<dyn Chain>,
     pub(super) venues: Vec<Arc<dyn Venue>>,
+    pub(super) signer: Arc<dyn Signer>,
 }
 
-/// Takes the caller's chain and venues, and builds what is missing from the settings.
+/// Takes the caller's chain, venues and signer, and builds what is missing from the settings.
 pub(super) fn market(
     chain: Option<Arc<dyn Chain>>,
     venues: Option<Vec<Arc<dyn Venue>>>,
+    signer: Option<Arc<dyn Signer>>,
     settings: &Settings,
     environment: &Environment,
 ) -> Result<Market, StartError> {
@@ -78,8 +82,9 @@ pub(super) fn market(
         Some(chain) => chain,
         None => simulation.chain()?,
     };
-    let venues = venues.unwrap_or_else(|| simulation.venues(&chain));
-    Ok(Market { chain, venues })
+    let venues = venues.unwrap_or_else(|| simulation.venues());
+    let signer = signer.unwrap_or_else(|| simulation.signer());
+    Ok(Market { chain, venues, signer })
 }
 
 /// Builds simulated adapters. All of them draw from one seed.
@@ -99,17 +104,19 @@ impl Simulation<'_> {
         Ok(Arc::new(SimulatedChain::new(simulation.clone(), self.rng, self.environment.clock, ledger)))
     }
 
-    fn venues(&self, chain: &Arc<dyn Chain>) -> Vec<Arc<dyn Venue>> {
+    fn venues(&self) -> Vec<Arc<dyn Venue>> {
         tracing::info!(seed = self.rng.seed(), "venues and chain are simulated");
-        // A random wallet is enough: the simulation has no funds, so the key need not be kept.
         let market = SimulatedMarket {
             settings: self.settings.simulation.clone(),
             tokens: self.settings.tokens.clone(),
             rng: self.rng,
             clock: self.environment.clock,
-            chain: chain.clone(),
-            wallet: SigningKey::from_bytes(&self.environment.random.bytes()),
         };
         SimulatedVenue::all(&VENUES, market).into_iter().map(|venue| -> Arc<dyn Venue> { Arc::new(venue) }).collect()
+    }
+
+    fn signer(&self) -> Arc<dyn Signer> {
+        // A random wallet is enough: the simulation has no funds, so the key need not be kept.
+        Arc::new(SimulatedSigner::new(&self.environment.random.bytes()))
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::handle::Engine;
 use crate::engine::startup::{self, Plan};
 use crate::engine::threads::Threads;
 use crate::runtime::environment::Environment;
+use crate::signer::Signer;
 use crate::store::OrderStore;
 use crate::venue::Venue;
 
@@ -55,6 +56,12 @@ impl EngineBuilder {
     /// Asks these venues instead of the venues of the settings. Each has an id of its own. On a tie the earlier one wins.
     pub fn venues(mut self, venues: Vec<Arc<dyn Venue>>) -> Self {
         self.plan.adapters.venues = Some(venues);
+        self
+    }
+
+    /// Signs swaps with this wallet instead of the wallet of the simulation.
+    pub fn signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.plan.adapters.signer = Some(signer);
         self
     }
 

@@ -84,7 +84,8 @@ pub(super) async fn start(
         database_thread.start(move |_| Persistence::new(store, batch, supervisor, metrics))
     };
 
-    let Market { chain, venues } = adapters::market(adapters.chain, adapters.venues, &settings, &environment)?;
+    let Market { chain, venues, signer } =
+        adapters::market(adapters.chain, adapters.venues, adapters.signer, &settings, &environment)?;
     let venues = start_venues(venues, &thread, &supervisor);
     let router = start_router(&venues, &settings, &thread, &supervisor);
     let cluster = match redis_thread {
@@ -103,6 +104,7 @@ pub(super) async fn start(
             router: router.clone(),
             venues,
             chain: chain.clone(),
+            signer,
             announce: cluster.clone().map(announce),
             metrics: metrics.clone(),
             channels: channels.clone(),

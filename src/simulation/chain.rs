@@ -6,21 +6,21 @@
 //!
 //! The ledger is written without fsync: it survives a killed process, not a power failure.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, ChainError, Message, PrepareError};
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::retry::FailureCode;
-use crate::domain::swap::{Observation, Signature};
+use crate::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
 use crate::runtime::clock::Clock;
 use crate::simulation::ledger::{Acceptance, ChainState, Ledger, LedgerEntry, LedgerError, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
-use crate::simulation::transaction::{Instruction, decode};
+use crate::simulation::transaction::{Instruction, decode, encode, with_lifetime};
 
 // The purposes of the draws, see `SimulationRng::draws`.
 const OUTCOME: u64 = 3;
@@ -116,10 +116,21 @@ impl SimulatedChain {
 
 #[async_trait]
 impl Chain for SimulatedChain {
-    async fn block_height(&self) -> Result<u64, ChainError> {
-        let ledger = self.ledger();
-        let state = ledger.state();
-        Ok(state.height(state.time(self.clock.read())))
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+        let height = {
+            let ledger = self.ledger();
+            let state = ledger.state();
+            state.height(state.time(self.clock.read()))
+        };
+        let last_valid_block_height = height + self.settings.valid_blocks;
+        let bytes = with_lifetime(&unsigned.instructions, last_valid_block_height).ok_or_else(|| {
+            PrepareError::Instructions("they are not in the format of the simulated chain".to_owned())
+        })?;
+        Ok(Message { bytes: bytes.into(), last_valid_block_height })
+    }
+
+    fn wire(&self, message: &Message, signature: Signature) -> Arc<[u8]> {
+        encode(signature, &message.bytes)
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
@@ -174,15 +185,15 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use uuid::Uuid;
 
     use super::*;
     use crate::config::Share;
     use crate::domain::id::{OrderId, VenueId};
     use crate::domain::swap::Outcome;
+    use crate::signer::Signer;
     use crate::simulation::samples::settings;
+    use crate::simulation::signer::SimulatedSigner;
     use crate::simulation::transaction::encode;
 
     const LONG: Duration = Duration::from_secs(600);
@@ -198,8 +209,8 @@ mod tests {
         )
     }
 
-    fn swap(min_amount_out: u64) -> (Signature, Arc<[u8]>) {
-        let instruction = Instruction {
+    fn instruction(min_amount_out: u64) -> Instruction {
+        Instruction {
             order_id: OrderId(Uuid::from_u128(1)),
             attempt: 1,
             venue: VenueId::RAYDIUM,
@@ -209,9 +220,31 @@ mod tests {
             quoted_out: BaseUnits(100),
             min_amount_out: BaseUnits(min_amount_out),
             last_valid_block_height: 150,
-        };
+        }
+    }
+
+    fn swap(min_amount_out: u64) -> (Signature, Arc<[u8]>) {
         let signature = Signature([7; 64]);
-        (signature, encode(signature, &instruction.to_bytes()))
+        (signature, encode(signature, &instruction(min_amount_out).to_bytes()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_prepared_message_is_valid_from_the_present_height_on_and_other_instructions_are_refused() {
+        let (chain, payer) = (chain(settings()), SimulatedSigner::new(&[1; 32]).public_key());
+        chain.jump(7).unwrap();
+        let unsigned = |instructions: Vec<u8>| UnsignedSwap {
+            venue: VenueId::RAYDIUM,
+            quoted_out: BaseUnits(100),
+            min_amount_out: BaseUnits(99),
+            instructions: instructions.into(),
+        };
+        let built = Instruction { last_valid_block_height: 0, ..instruction(99) };
+        let message = chain.prepare(&unsigned(built.to_bytes()), payer).await.unwrap();
+        assert_eq!(message.last_valid_block_height, 7 + settings().valid_blocks);
+        let (_, sent) = decode(&chain.wire(&message, Signature([7; 64]))).unwrap();
+        assert_eq!(sent, Instruction { last_valid_block_height: message.last_valid_block_height, ..built });
+        let refused = chain.prepare(&unsigned(b"other".to_vec()), payer).await.unwrap_err();
+        assert!(matches!(refused, PrepareError::Instructions(_)), "{refused}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ pub mod ledger;
 pub mod rng;
 #[cfg(test)]
 mod samples;
-mod transaction;
+pub mod signer;
+pub mod transaction;
 pub mod venue;
 pub mod venues;

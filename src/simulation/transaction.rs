@@ -1,4 +1,5 @@
-//! The format of a simulated transaction: a signature, followed by the signed message as JSON.
+//! The format of the simulated chain. A transaction is a signature, followed by the signed message as JSON. A venue builds
+//! the message without its lifetime, and the chain adds that.
 
 use std::sync::Arc;
 
@@ -6,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
-use crate::domain::swap::Signature;
+use crate::domain::swap::{Signature, UnsignedSwap};
 use crate::domain::token::Mint;
+use crate::venue::SwapRequest;
 
 /// The message of a simulated swap, which is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,7 @@ pub(super) struct Instruction {
     pub amount_in: BaseUnits,
     pub quoted_out: BaseUnits,
     pub min_amount_out: BaseUnits,
+    /// 0 until the chain has prepared the message.
     pub last_valid_block_height: u64,
 }
 
@@ -31,13 +34,38 @@ impl Instruction {
     }
 }
 
+/// The swap of that request, in the format of the simulated chain. A venue of an embedding program can use it.
+pub fn unsigned(request: &SwapRequest) -> UnsignedSwap {
+    let (order, quote) = (&request.order, &request.quote);
+    let min_amount_out = order.floor(quote.amount_out);
+    let instruction = Instruction {
+        order_id: request.order_id,
+        attempt: request.attempt,
+        venue: quote.venue,
+        token_in: order.token_in.mint.clone(),
+        token_out: order.token_out.mint.clone(),
+        amount_in: order.amount_in,
+        quoted_out: quote.amount_out,
+        min_amount_out,
+        last_valid_block_height: 0,
+    };
+    let instructions = instruction.to_bytes().into();
+    UnsignedSwap { venue: quote.venue, quoted_out: quote.amount_out, min_amount_out, instructions }
+}
+
+/// The message with that lifetime, from the instructions of a venue. `None` if they have another format.
+pub(super) fn with_lifetime(instructions: &[u8], last_valid_block_height: u64) -> Option<Vec<u8>> {
+    let instruction: Instruction = serde_json::from_slice(instructions).ok()?;
+    Some(Instruction { last_valid_block_height, ..instruction }.to_bytes())
+}
+
 /// The bytes of a signed swap: the signature followed by the message.
 pub(super) fn encode(signature: Signature, message: &[u8]) -> Arc<[u8]> {
     [&signature.0[..], message].concat().into()
 }
 
-/// Splits the bytes of a signed swap. The signature is not verified: that would dominate the cost of the simulation, and
-/// only the venues of the engine send to it.
+/// Splits the bytes of a signed swap. The signature is not verified: the engine has verified it before the swap was
+/// recorded.
 pub(super) fn decode(bytes: &[u8]) -> Option<(Signature, Instruction)> {
     let (signature, message) = bytes.split_first_chunk::<64>()?;
     Some((Signature(*signature), serde_json::from_slice(message).ok()?))

@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ed25519_dalek::{Signer, SigningKey};
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};
 
-use crate::chain::Chain;
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::VenueId;
@@ -18,11 +16,11 @@ use crate::domain::moment::Uptime;
 use crate::domain::quote::{Quote, price};
 use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::swap::{Signature, SignedSwap, Swap};
+use crate::domain::swap::UnsignedSwap;
 use crate::domain::token::{Token, TokenList};
 use crate::runtime::clock::Clock;
 use crate::simulation::rng::SimulationRng;
-use crate::simulation::transaction::{Instruction, encode};
+use crate::simulation::transaction::unsigned;
 use crate::simulation::venues::VenueProfile;
 use crate::venue::{QuoteRequest, SwapRequest, Venue};
 
@@ -54,10 +52,6 @@ pub struct SimulatedMarket {
     pub rng: SimulationRng,
     /// The clock.
     pub clock: Clock,
-    /// The chain.
-    pub chain: Arc<dyn Chain>,
-    /// Signs the swaps.
-    pub wallet: SigningKey,
 }
 
 impl SimulatedVenue {
@@ -155,38 +149,8 @@ impl Venue for SimulatedVenue {
         self.offer(&request, started)
     }
 
-    async fn build(&self, request: SwapRequest) -> Result<SignedSwap, Failure> {
-        let height = self
-            .market
-            .chain
-            .block_height()
-            .await
-            .map_err(|error| Failure::new(FailureCode::BuildFailed, error.to_string()))?;
-        let min_amount_out = request.order.floor(request.quote.amount_out);
-        let last_valid_block_height = height + self.market.settings.valid_blocks;
-        let instruction = Instruction {
-            order_id: request.order_id,
-            attempt: request.attempt,
-            venue: self.profile.id,
-            token_in: request.order.token_in.mint.clone(),
-            token_out: request.order.token_out.mint.clone(),
-            amount_in: request.order.amount_in,
-            quoted_out: request.quote.amount_out,
-            min_amount_out,
-            last_valid_block_height,
-        };
-        let message = instruction.to_bytes();
-        let signature = Signature(self.market.wallet.sign(&message).to_bytes());
-        Ok(SignedSwap {
-            swap: Swap {
-                venue: self.profile.id,
-                signature,
-                last_valid_block_height,
-                quoted_out: request.quote.amount_out,
-                min_amount_out,
-            },
-            bytes: encode(signature, &message),
-        })
+    async fn build(&self, request: SwapRequest) -> Result<UnsignedSwap, Failure> {
+        Ok(unsigned(&request))
     }
 }
 
@@ -199,8 +163,6 @@ mod tests {
     use crate::domain::request::tests::request;
     use crate::domain::token::KnownToken;
     use crate::runtime::environment::Environment;
-    use crate::simulation::chain::SimulatedChain;
-    use crate::simulation::ledger::Ledger;
     use crate::simulation::samples::settings;
     use crate::simulation::venues::{METEORA, RAYDIUM, VENUES};
 
@@ -210,17 +172,13 @@ mod tests {
 
     fn venues(profiles: &[VenueProfile], settings: SimulationSettings) -> Vec<SimulatedVenue> {
         let (rng, clock) = (SimulationRng::new(settings.seed, &Environment::system().random), Clock::runtime());
-        let ledger = Ledger::in_memory(clock.read(), settings.block);
-        let chain = SimulatedChain::new(settings.clone(), rng, clock, ledger);
         let request = request();
         let tokens = vec![
             KnownToken { token: request.token_in, simulated_usd: Decimal::from(150) },
             KnownToken { token: request.token_out, simulated_usd: Decimal::ONE },
         ];
         let tokens = Arc::new(TokenList::new(tokens, 9).unwrap());
-        let wallet = SigningKey::from_bytes(&[1; 32]);
-        let market = SimulatedMarket { settings, tokens, rng, clock, chain: Arc::new(chain), wallet };
-        SimulatedVenue::all(profiles, market)
+        SimulatedVenue::all(profiles, SimulatedMarket { settings, tokens, rng, clock })
     }
 
     fn quote_request(id: u128, amount_in: u64) -> QuoteRequest {
@@ -301,17 +259,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_built_swap_has_the_floor_of_its_quote_and_the_message_that_is_signed() {
+    async fn a_built_swap_has_the_floor_of_its_quote() {
         let venue = venue(METEORA, settings());
         let quote = venue.quote(quote_request(1, ONE_SOL)).await.unwrap();
         let order = Arc::new(request());
-        let floor = order.floor(quote.amount_out);
+        let (quoted_out, floor) = (quote.amount_out, order.floor(quote.amount_out));
         let swap_request = SwapRequest { order_id: OrderId(Uuid::from_u128(1)), attempt: 2, order, quote };
-        let signed = venue.build(swap_request).await.unwrap();
-        let (signature, instruction) = crate::simulation::transaction::decode(&signed.bytes).unwrap();
-        assert_eq!((signature, instruction.attempt), (signed.swap.signature, 2));
-        assert_eq!((signed.swap.min_amount_out, instruction.min_amount_out), (floor, floor));
-        assert_eq!(signed.swap.last_valid_block_height, instruction.last_valid_block_height);
+        let built = venue.build(swap_request).await.unwrap();
+        assert_eq!((built.venue, built.quoted_out, built.min_amount_out), (METEORA.id, quoted_out, floor));
     }
 
     #[tokio::test]

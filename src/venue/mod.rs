@@ -1,4 +1,4 @@
-//! The venue port: a DEX that quotes and builds swaps. Its adapters are in [`crate::simulation::venue`].
+//! The venue port: a DEX that quotes and builds swaps, without a wallet. Its adapters are in [`crate::simulation::venue`].
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::domain::id::{OrderId, VenueId};
 use crate::domain::quote::Quote;
 use crate::domain::request::OrderRequest;
 use crate::domain::retry::Failure;
-use crate::domain::swap::SignedSwap;
+use crate::domain::swap::UnsignedSwap;
 
 /// A request for a quote.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct QuoteRequest {
     pub order: Arc<OrderRequest>,
 }
 
-/// A request to build and sign a swap for a quote.
+/// A request to build a swap for a quote.
 #[derive(Clone, Debug)]
 pub struct SwapRequest {
     /// The order.
@@ -37,7 +37,8 @@ pub struct SwapRequest {
 
 /// A venue.
 ///
-/// No call may have an effect on the chain. The caller sets the deadlines.
+/// A venue knows pools and their programs. It knows neither the wallet nor a recent block, and it signs nothing. No call
+/// may have an effect on the chain. The caller sets the deadlines.
 #[async_trait]
 pub trait Venue: Send + Sync + 'static {
     /// The id of the venue.
@@ -46,6 +47,6 @@ pub trait Venue: Send + Sync + 'static {
     /// The current quote.
     async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure>;
 
-    /// A signed swap that can land at most once and never pays less than the floor of the order for that quote.
-    async fn build(&self, request: SwapRequest) -> Result<SignedSwap, Failure>;
+    /// A swap that never pays less than the floor of the order for that quote.
+    async fn build(&self, request: SwapRequest) -> Result<UnsignedSwap, Failure>;
 }

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 9] = [
     &["domain"],
     &["runtime", "config"],
     &["telemetry"],
-    &["venue", "chain", "store"],
+    &["venue", "chain", "signer", "store"],
     &["simulation", "auth", "redis", "api"],
     &["actors"],
     &["service"],

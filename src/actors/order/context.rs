@@ -12,6 +12,7 @@ use crate::chain::Chain;
 use crate::config::Settings;
 use crate::domain::order::{Order, RecordedEvent};
 use crate::runtime::environment::Environment;
+use crate::signer::Signer;
 use crate::telemetry::metrics::Metrics;
 
 /// Publishes an order's status beyond its subscribers, with the events that are new; an empty slice repeats the status.
@@ -38,6 +39,8 @@ pub struct OrderContext {
     pub venues: Venues,
     /// The chain.
     pub chain: Arc<dyn Chain>,
+    /// The wallet.
+    pub signer: Arc<dyn Signer>,
     /// Publishes beyond the subscribers, if Redis is configured.
     pub announce: Option<Announce>,
     /// Counts for `/api/stats` and `/metrics`.

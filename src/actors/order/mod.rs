@@ -11,6 +11,7 @@ mod handlers;
 mod log;
 mod messages;
 mod recording;
+mod sign;
 mod subscriber;
 mod subscribers;
 

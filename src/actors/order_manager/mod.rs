@@ -39,6 +39,7 @@ use crate::domain::user::Owner;
 use crate::runtime::crash_points::crash_point;
 use crate::runtime::environment::Environment;
 use crate::runtime::placement::Placement;
+use crate::signer::Signer;
 use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
 use crate::telemetry::metrics::Metrics;
 
@@ -104,6 +105,7 @@ pub struct Parts {
     pub router: RestartableAddr<RouterRecipients>,
     pub venues: Venues,
     pub chain: Arc<dyn Chain>,
+    pub signer: Arc<dyn Signer>,
     pub announce: Option<Announce>,
     pub metrics: Metrics,
     pub channels: Arc<Channels>,
@@ -142,6 +144,7 @@ impl OrderManager {
                 router: parts.router,
                 venues: parts.venues,
                 chain: parts.chain,
+                signer: parts.signer,
                 announce: parts.announce,
                 metrics: parts.metrics,
             }),

@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use async_trait::async_trait;
 
 use super::stubs::{
     Asked, ChainReply, Reply, Stubs, VENUES, after, decision, landed, next, order, quote, recorded, signed, subscriber,
-    unknown_at, until_submitted, waits,
+    unknown_at, unsigned, until_submitted, waits,
 };
 use crate::actors::dex_router::RouteOrder;
 use crate::actors::order::{
@@ -21,7 +22,9 @@ use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::swap::{Observation, Outcome, SignedSwap};
+use crate::domain::swap::{Observation, Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
+use crate::signer::{SignError, Signer};
+use crate::simulation::signer::SimulatedSigner;
 use crate::store::Written;
 
 const A_WHILE: Duration = Duration::from_secs(10);
@@ -102,7 +105,7 @@ impl Subject {
     async fn until_signed(&mut self) -> Duration {
         let wait = self.starts_attempt().await;
         self.is_routed().await;
-        self.builds(VenueId::RAYDIUM).await.send(Ok(signed(VenueId::RAYDIUM))).unwrap();
+        self.builds(VenueId::RAYDIUM).await.send(Ok(unsigned(VenueId::RAYDIUM))).unwrap();
         wait
     }
 
@@ -198,7 +201,48 @@ async fn the_next_best_venue_builds_the_swap_that_the_best_one_cannot() {
     subject.is_routed().await;
     let failure = Failure::new(FailureCode::BuildFailed, "the pool has moved");
     subject.builds(VenueId::RAYDIUM).await.send(Err(failure)).unwrap();
-    subject.builds(VenueId::METEORA).await.send(Ok(signed(VenueId::METEORA))).unwrap();
+    subject.builds(VenueId::METEORA).await.send(Ok(unsigned(VenueId::METEORA))).unwrap();
+    let submitted = subject.stubs.stores("submitted").await;
+    let OrderEvent::Submitted(swap) = &submitted.event else { unreachable!() };
+    assert_eq!(swap.venue, VenueId::METEORA);
+}
+
+#[actix::test]
+async fn a_signer_that_fails_ends_the_attempt_without_the_next_venue() {
+    struct Locked;
+
+    #[async_trait]
+    impl Signer for Locked {
+        fn public_key(&self) -> PublicKey {
+            SimulatedSigner::new(&[1; 32]).public_key()
+        }
+
+        async fn sign(&self, _: &[u8]) -> Result<Signature, SignError> {
+            Err(SignError::Unavailable("the vault is locked".to_owned()))
+        }
+    }
+
+    let mut stubs = Stubs::start();
+    stubs.signer = Arc::new(Locked);
+    let accepted = order(&stubs.clock);
+    let mut subject = Subject::resume(stubs, accepted, None, DEFAULTS);
+    subject.starts_attempt().await;
+    subject.is_routed().await;
+    subject.builds(VenueId::RAYDIUM).await.send(Ok(unsigned(VenueId::RAYDIUM))).unwrap();
+    // The next message is the record, so Meteora is not asked.
+    let failed = subject.stubs.stores("attempt_failed").await;
+    let OrderEvent::AttemptFailed { failure, .. } = &failed.event else { unreachable!() };
+    assert_eq!(*failure, Failure::new(FailureCode::BuildFailed, "the signer is unavailable"));
+}
+
+#[actix::test]
+async fn instructions_that_the_chain_cannot_use_leave_the_swap_to_the_next_venue() {
+    let mut subject = Subject::start(DEFAULTS);
+    subject.starts_attempt().await;
+    subject.is_routed().await;
+    let unusable = UnsignedSwap { instructions: Arc::from([]), ..unsigned(VenueId::RAYDIUM) };
+    subject.builds(VenueId::RAYDIUM).await.send(Ok(unusable)).unwrap();
+    subject.builds(VenueId::METEORA).await.send(Ok(unsigned(VenueId::METEORA))).unwrap();
     let submitted = subject.stubs.stores("submitted").await;
     let OrderEvent::Submitted(swap) = &submitted.event else { unreachable!() };
     assert_eq!(swap.venue, VenueId::METEORA);

@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::stubs::{
-    Asked, Stubs, after, decision, landed, next, order, recorded, signed, subscriber, until_submitted, user, waits,
+    Asked, Stubs, after, decision, landed, next, order, recorded, signed, subscriber, unsigned, until_submitted, user,
+    waits,
 };
 use crate::actors::order::{Channels, Subscribe};
 use crate::actors::order_manager::{
@@ -46,6 +47,7 @@ impl Subject {
             router: RestartableAddr::new(stubs.addr.clone()),
             venues: stubs.venues(),
             chain: stubs.chain(),
+            signer: stubs.signer.clone(),
             announce: None,
             metrics: Metrics::default(),
             channels: Arc::new(Channels::new(10)),
@@ -88,7 +90,7 @@ impl Subject {
         reply.send(Ok(decision(&self.stubs.clock))).unwrap();
         self.stubs.stores("routed").await;
         let reply = next!(self.stubs, Asked::BuildSwap(_, reply) => reply);
-        reply.send(Ok(signed(VenueId::RAYDIUM))).unwrap();
+        reply.send(Ok(unsigned(VenueId::RAYDIUM))).unwrap();
         self.stubs.stores("submitted").await;
         next!(self.stubs, Asked::Send(_) => ());
     }

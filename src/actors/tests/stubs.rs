@@ -21,7 +21,7 @@ use crate::actors::persistence::{FindKey, GetDatabaseState, ListOrders, LoadOrde
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::actors::supervisor::ChildExited;
 use crate::actors::venue::{BuildSwap, GetQuote, Venues};
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, ChainError, Message as SwapMessage, PrepareError};
 use crate::config::Settings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
@@ -30,10 +30,12 @@ use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::request::tests::request;
 use crate::domain::routing::RoutingDecision;
-use crate::domain::swap::{Fill, Observation, Outcome, Signature, SignedSwap, Swap};
+use crate::domain::swap::{Fill, Observation, Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
 use crate::domain::user::{Owner, UserId};
 use crate::runtime::clock::Clock;
 use crate::runtime::environment::Environment;
+use crate::signer::Signer;
+use crate::simulation::signer::SimulatedSigner;
 use crate::store::{Write, Written};
 use crate::telemetry::metrics::Metrics;
 
@@ -134,8 +136,15 @@ struct StubChain(mpsc::UnboundedSender<Asked>);
 
 #[async_trait]
 impl Chain for StubChain {
-    async fn block_height(&self) -> Result<u64, ChainError> {
-        unreachable!("only venues ask for it")
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<SwapMessage, PrepareError> {
+        match unsigned.instructions.is_empty() {
+            true => Err(PrepareError::Instructions("there are none".to_owned())),
+            false => Ok(SwapMessage { bytes: unsigned.instructions.clone(), last_valid_block_height: 100 }),
+        }
+    }
+
+    fn wire(&self, message: &SwapMessage, _: Signature) -> Arc<[u8]> {
+        message.bytes.clone()
     }
 
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError> {
@@ -158,6 +167,8 @@ pub(crate) struct Stubs {
     pub(crate) addr: Addr<Stub>,
     /// Follows the paused time.
     pub(crate) clock: Clock,
+    /// The wallet of the orders that start later.
+    pub(crate) signer: Arc<dyn Signer>,
 }
 
 impl Stubs {
@@ -165,7 +176,8 @@ impl Stubs {
     pub(crate) fn start() -> Self {
         tokio::time::pause();
         let (sender, asked) = mpsc::unbounded_channel();
-        Self { asked, addr: Stub(sender.clone()).start(), sender, clock: Clock::runtime() }
+        let signer = Arc::new(SimulatedSigner::new(&[1; 32]));
+        Self { asked, addr: Stub(sender.clone()).start(), sender, clock: Clock::runtime(), signer }
     }
 
     /// The next message. Within an hour of paused time there must be one.
@@ -196,6 +208,7 @@ impl Stubs {
             router: RestartableAddr::new(self.addr.clone()),
             venues: self.venues(),
             chain: self.chain(),
+            signer: self.signer.clone(),
             announce: None,
             metrics: Metrics::default(),
         })
@@ -279,6 +292,16 @@ pub(crate) fn quote(venue: VenueId, clock: &Clock) -> Quote {
 pub(crate) fn decision(clock: &Clock) -> RoutingDecision {
     let quotes = VENUES.map(|venue| quote(venue, clock)).into();
     RoutingDecision { quotes, unavailable: vec![], reason: "it is the first".into() }
+}
+
+/// The swap that a venue builds for its [`quote`].
+pub(crate) fn unsigned(venue: VenueId) -> UnsignedSwap {
+    UnsignedSwap {
+        venue,
+        quoted_out: BaseUnits(150_000_000),
+        min_amount_out: BaseUnits(148_500_000),
+        instructions: Arc::from([1, 2, 3]),
+    }
 }
 
 /// A signed swap of that venue.

@@ -1,19 +1,27 @@
 //! The engine as a library, inside a program that embeds it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use order_engine::Engine;
 use order_engine::domain::amount::BaseUnits;
 use order_engine::domain::id::VenueId;
-use order_engine::domain::lifecycle::Status;
-use order_engine::domain::quote::Quote;
+use order_engine::domain::lifecycle::{OrderEvent, Status};
+use order_engine::domain::quote::{Quote, price};
 use order_engine::domain::request::OrderRequest;
 use order_engine::domain::retry::{Failure, FailureCode};
-use order_engine::domain::swap::SignedSwap;
+use order_engine::domain::swap::{PublicKey, Signature, UnsignedSwap};
 use order_engine::domain::user::Owner;
 use order_engine::engine::StartError;
+use order_engine::runtime::clock::Clock;
+use order_engine::runtime::environment::Environment;
+use order_engine::signer::{SignError, Signer};
+use order_engine::simulation::rng::SimulationRng;
+use order_engine::simulation::signer::SimulatedSigner;
+use order_engine::simulation::transaction::unsigned;
+use order_engine::simulation::venue::{SimulatedMarket, SimulatedVenue};
+use order_engine::simulation::venues::VENUES;
 use order_engine::store::OrderStore;
 use order_engine::venue::{QuoteRequest, SwapRequest, Venue};
 
@@ -64,9 +72,96 @@ impl Venue for EmptyVenue {
         Err(Failure::new(FailureCode::NoLiquidity, "the pool is empty"))
     }
 
-    async fn build(&self, _: SwapRequest) -> Result<SignedSwap, Failure> {
+    async fn build(&self, _: SwapRequest) -> Result<UnsignedSwap, Failure> {
         unreachable!("this venue never quotes")
     }
+}
+
+/// A third venue, which pays more than the others.
+struct Orca;
+
+#[async_trait]
+impl Venue for Orca {
+    fn id(&self) -> VenueId {
+        VenueId::named("orca")
+    }
+
+    async fn quote(&self, request: QuoteRequest) -> Result<Quote, Failure> {
+        let order = &request.order;
+        let amount_out = BaseUnits(1_000_000_000);
+        Ok(Quote {
+            venue: self.id(),
+            amount_out,
+            fee: BaseUnits(0),
+            price: price(order.amount_in, &order.token_in, amount_out, &order.token_out),
+            price_impact: 0.into(),
+            latency_ms: 0,
+            quoted_at: Clock::System.now(),
+        })
+    }
+
+    async fn build(&self, request: SwapRequest) -> Result<UnsignedSwap, Failure> {
+        Ok(unsigned(&request))
+    }
+}
+
+/// Signs with the wallet of the simulation, and keeps what it signed.
+struct Recording {
+    wallet: SimulatedSigner,
+    signed: Mutex<Vec<(Vec<u8>, Signature)>>,
+}
+
+#[async_trait]
+impl Signer for Recording {
+    fn public_key(&self) -> PublicKey {
+        self.wallet.public_key()
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+        let signature = self.wallet.sign(message).await?;
+        self.signed.lock().unwrap().push((message.to_vec(), signature));
+        Ok(signature)
+    }
+}
+
+#[tokio::test]
+async fn a_third_venue_wins_and_its_swap_is_signed_once_by_the_signer_of_the_engine() {
+    let settings = settings([
+        ("simulation.swap_latency_min_ms", "0"),
+        ("simulation.swap_latency_max_ms", "0"),
+        ("simulation.drift_ppm", "0"),
+    ]);
+    let rng = SimulationRng::new(1, &Environment::system().random);
+    let market = SimulatedMarket {
+        settings: settings.simulation.clone(),
+        tokens: settings.tokens.clone(),
+        rng,
+        clock: Clock::System,
+    };
+    let simulated = SimulatedVenue::all(&VENUES, market).into_iter().map(|venue| Arc::new(venue) as Arc<dyn Venue>);
+    let signer = Arc::new(Recording { wallet: SimulatedSigner::new(&[7; 32]), signed: Mutex::default() });
+    let venues = simulated.chain([Arc::new(Orca) as Arc<dyn Venue>]).collect();
+    let builder = Engine::builder(settings.clone()).venues(venues).signer(signer.clone());
+    let engine = builder.store(MemoryStore::new()).without_http().start().await.unwrap();
+
+    let id = engine.submit(request(&settings), None).await.unwrap().order.id;
+    let mut events = engine.subscribe(id).await.unwrap();
+    let (mut venues, mut swap, mut filled) = (Vec::new(), None, None);
+    while let Some(event) = events.next().await {
+        match &event.event {
+            OrderEvent::Routed(decision) => venues = decision.quotes.iter().map(|quote| quote.venue).collect(),
+            OrderEvent::Submitted(submitted) => swap = Some(submitted.clone()),
+            OrderEvent::Confirmed { fill, .. } => filled = Some(fill.amount_out),
+            _ => {}
+        }
+    }
+    let swap = swap.unwrap();
+    assert_eq!((venues.len(), venues[0].name(), swap.venue.name()), (3, "orca", "orca"));
+    assert_eq!(filled, Some(BaseUnits(1_000_000_000)));
+    let [(message, signature)] = &signer.signed.lock().unwrap()[..] else { panic!("not signed once") };
+    assert_eq!(*signature, swap.signature);
+    assert!(signer.public_key().verifies(message, swap.signature));
+    engine.shutdown().await;
 }
 
 #[actix::test]

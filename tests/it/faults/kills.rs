@@ -12,9 +12,9 @@ use chrono::Utc;
 use order_engine::Engine;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
-use order_engine::chain::{Chain, ChainError};
+use order_engine::chain::{Chain, ChainError, Message, PrepareError};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::swap::{Observation, Signature};
+use order_engine::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
 use order_engine::domain::user::Owner;
 use order_engine::service::orders::CancelRefused;
 use order_engine::store::OrderStore;
@@ -251,8 +251,12 @@ impl Drop for Watching<'_> {
 
 #[async_trait]
 impl Chain for NeverSettles {
-    async fn block_height(&self) -> Result<u64, ChainError> {
-        Ok(1)
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+        Ok(Message { bytes: unsigned.instructions.clone(), last_valid_block_height: 100 })
+    }
+
+    fn wire(&self, message: &Message, _: Signature) -> Arc<[u8]> {
+        message.bytes.clone()
     }
 
     async fn send(&self, _: &[u8]) -> Result<(), ChainError> {
