@@ -41,7 +41,7 @@
 //! 6. `actors`
 //! 7. `service`
 //! 8. `http`
-//! 9. `engine`, which only the binary and the tests use
+//! 9. `engine`, which only binaries, examples and tests use
 //!
 //! # Invariants
 //!

@@ -1,7 +1,6 @@
 //! The handle of a running engine.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -12,6 +11,7 @@ use crate::domain::user::Owner;
 use crate::engine::shutdown::StopHandle;
 use crate::engine::subscription::Subscription;
 use crate::runtime::placement::Placement;
+use crate::service::new_order::NewOrder;
 use crate::service::orders::{OrderService, ServiceError};
 
 /// A running engine. Dropping it stops the engine without waiting for the end.
@@ -31,8 +31,11 @@ impl Engine {
     }
 
     /// Submits an order that belongs to no user. The order is durable when this returns `Ok`.
+    ///
+    /// With a key, a repeat of the same order returns the first order instead of submitting it twice. The
+    /// `client_order_id` of the request is such a key too.
     pub async fn submit(&self, request: OrderRequest, key: Option<ClientKey>) -> Result<Submission, SubmitError> {
-        self.service.submit(Owner::Shared, Arc::new(request), key).await
+        self.service.submit(Owner::Shared, NewOrder::new(request, key)?).await
     }
 
     /// Subscribes to an order that belongs to no user: first its history, then each event until its end.

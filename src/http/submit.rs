@@ -1,16 +1,14 @@
 //! Submits an order or previews it, for HTTP and for WebSocket.
 
-use std::sync::Arc;
-
 use crate::actors::order_manager::{Submission, SubmitError};
 use crate::api::problem::ProblemCode;
 use crate::domain::id::{ClientKey, OrderId};
-use crate::domain::request::OrderRequest;
 use crate::domain::user::Owner;
 use crate::http::extract::order::OrderFields;
 use crate::http::problem::Problem;
 use crate::http::routes::dry_run::DryRun;
 use crate::http::{AppState, warnings};
+use crate::service::new_order::NewOrder;
 
 /// The path of one order.
 pub(super) const ORDER_PATH: &str = "/api/orders/{id}";
@@ -34,13 +32,13 @@ pub(super) async fn submit_or_preview(
     fields: OrderFields,
     key: Option<ClientKey>,
 ) -> Result<SubmitOutcome, Problem> {
-    let request = Arc::new(fields.order);
-    let key = submit_key(key, &request)?;
+    let order = NewOrder::new(fields.order, key).map_err(refused)?;
     if fields.dry_run {
+        let request = order.request();
         let routed = app.service.quote(request.clone()).await;
-        return Ok(SubmitOutcome::DryRun(Box::new(DryRun::of(&request, &routed))));
+        return Ok(SubmitOutcome::DryRun(Box::new(DryRun::of(request, &routed))));
     }
-    let submission = app.service.submit(owner, request, key).await.map_err(refused)?;
+    let submission = app.service.submit(owner, order).await.map_err(refused)?;
     let warnings = warnings::at_submit(&submission.order.request, app).await;
     Ok(SubmitOutcome::Accepted { submission, warnings })
 }
@@ -48,17 +46,6 @@ pub(super) async fn submit_or_preview(
 /// The path of an order.
 pub(super) fn order_path(id: OrderId) -> String {
     ORDER_PATH.replace("{id}", &id.to_string())
-}
-
-/// The key of a submit: its idempotency key, or its `clientOrderId`, or both if they are equal.
-fn submit_key(given: Option<ClientKey>, order: &OrderRequest) -> Result<Option<ClientKey>, Problem> {
-    match (given, &order.client_order_id) {
-        (Some(given), Some(id)) if given != *id => Err(Problem::new(
-            ProblemCode::IdempotencyMismatch,
-            "Idempotency-Key and clientOrderId are different; send one of them, or the same value in both",
-        )),
-        (given, id) => Ok(given.or_else(|| id.clone())),
-    }
 }
 
 /// The problem of a submit that was not accepted.
@@ -77,6 +64,10 @@ fn refused(error: SubmitError) -> Problem {
             "the engine failed while it accepted the order: if it had a key, submit it again with the same key",
         )
         .retry_after(5),
+        SubmitError::KeyMismatch => Problem::new(
+            ProblemCode::IdempotencyMismatch,
+            "Idempotency-Key and clientOrderId are different; send one of them, or the same value in both",
+        ),
         SubmitError::KeyReused => ProblemCode::IdempotencyKeyReused.into(),
     }
 }

@@ -22,7 +22,7 @@ use crate::actors::order_manager::{
 };
 use crate::actors::persistence::{DatabaseState, GetDatabaseState, ListOrders, LoadOrder, PersistenceRecipients};
 use crate::actors::restartable_addr::RestartableAddr;
-use crate::domain::id::{ClientKey, OrderId};
+use crate::domain::id::OrderId;
 use crate::domain::lifecycle::Status;
 use crate::domain::order::Order;
 use crate::domain::request::OrderRequest;
@@ -30,6 +30,7 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::user::Owner;
 use crate::runtime::environment::Environment;
+use crate::service::new_order::NewOrder;
 use crate::service::turns::Turns;
 use crate::store::{ListFilter, Page, ReadError, StoredOrder};
 use crate::venue::QuoteRequest;
@@ -115,13 +116,8 @@ impl OrderService {
     /// Submits an order. The order is durable when this returns `Ok`.
     ///
     /// A caller that stops waiting does not undo the submit. After [`SubmitError::Broken`] the order may be stored.
-    pub async fn submit(
-        &self,
-        owner: Owner,
-        request: Arc<OrderRequest>,
-        key: Option<ClientKey>,
-    ) -> Result<Submission, SubmitError> {
-        let submitted = self.manager.submit(owner, request, key);
+    pub async fn submit(&self, owner: Owner, order: NewOrder) -> Result<Submission, SubmitError> {
+        let submitted = self.manager.submit(owner, order.request, order.key);
         // The manager has its own, shorter deadline. If this one passes, the manager does not respond at all, but it may
         // have stored the order.
         timeout(self.timeout, submitted).await.unwrap_or(Err(SubmitError::Broken))

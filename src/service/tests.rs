@@ -19,6 +19,7 @@ use crate::domain::request::tests::request;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::user::Owner;
 use crate::runtime::environment::Environment;
+use crate::service::new_order::NewOrder;
 use crate::service::orders::{CancelRefused, OrderService, ServiceError};
 use crate::store::{ListFilter, Page, ReadError, StoredOrder, UnreadableOrder};
 
@@ -92,7 +93,8 @@ fn failed() -> OrderEvent {
 async fn a_submit_that_the_manager_does_not_answer_ends_with_the_request_timeout() {
     let mut subject = Subject::start();
     let started = Instant::now();
-    let submit = |service: OrderService| async move { service.submit(user(1), Arc::new(request()), None).await };
+    let submit =
+        |service: OrderService| async move { service.submit(user(1), NewOrder::new(request(), None).unwrap()).await };
     let submitted = subject.ask(submit);
     let asked = next!(subject.stubs, Asked::SubmitOrder(submit) => submit);
     assert_eq!(asked.owner, user(1));

@@ -52,6 +52,9 @@ pub enum SubmitError {
     /// The engine is shutting down; nothing was stored.
     #[error("the engine is shutting down")]
     Stopping,
+    /// The idempotency key and the client order id of the request differ; nothing was stored.
+    #[error("the idempotency key and the client order id differ")]
+    KeyMismatch,
     /// The key belongs to another order; nothing was stored.
     #[error("the key belongs to another order")]
     KeyReused,

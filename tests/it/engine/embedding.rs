@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use order_engine::Engine;
+use order_engine::actors::order_manager::SubmitError;
 use order_engine::domain::amount::BaseUnits;
 use order_engine::domain::id::VenueId;
 use order_engine::domain::lifecycle::{OrderEvent, Status};
@@ -25,7 +26,7 @@ use order_engine::simulation::venues::VENUES;
 use order_engine::store::OrderStore;
 use order_engine::venue::{QuoteRequest, SwapRequest, Venue};
 
-use crate::support::embedded::{request, settings};
+use crate::support::embedded::{request, settings, start_on_paused_time};
 use crate::support::memory_store::MemoryStore;
 
 #[tokio::test]
@@ -196,4 +197,17 @@ async fn an_engine_asks_the_venues_and_uses_the_store_of_its_host() {
     assert_eq!(last.unwrap().status, Status::Failed);
     assert!(venue.0.load(Ordering::Relaxed) > 0);
     assert_eq!(store.order(id).await.unwrap().unwrap().order.state().status(), Status::Failed);
+}
+
+#[actix::test]
+async fn a_client_order_id_of_an_embedding_program_is_an_idempotency_key() {
+    let settings = settings([]);
+    let engine = start_on_paused_time(&settings).await;
+    let named = |id: &str| OrderRequest { client_order_id: Some(id.parse().unwrap()), ..request(&settings) };
+    let first = engine.submit(named("mine"), None).await.unwrap();
+    let repeated = engine.submit(named("mine"), None).await.unwrap();
+    assert_eq!((first.created, repeated.created), (true, false));
+    assert_eq!(first.order.id, repeated.order.id);
+    let other_key = Some("other".parse().unwrap());
+    assert_eq!(engine.submit(named("mine"), other_key).await.unwrap_err(), SubmitError::KeyMismatch);
 }

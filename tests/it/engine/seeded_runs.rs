@@ -9,6 +9,7 @@ use order_engine::domain::id::OrderId;
 use order_engine::domain::request::{OrderRequest, Priority};
 use order_engine::domain::user::{Owner, UserId};
 use order_engine::runtime::environment::Environment;
+use order_engine::service::new_order::NewOrder;
 use uuid::Uuid;
 
 use crate::support::embedded::{request, settings};
@@ -50,7 +51,7 @@ async fn recorded(seed: u64) -> String {
         };
         let priority = [Priority::High, Priority::Normal, Priority::Low][usize::try_from(number % 3).unwrap()];
         let order = OrderRequest { amount_in: BaseUnits(1_000_000 + number), priority, ..request(&settings) };
-        let submission = engine.service().submit(owner, order.into(), None).await.unwrap();
+        let submission = engine.service().submit(owner, NewOrder::new(order, None).unwrap()).await.unwrap();
         submitted.push((owner, submission.order.id));
         if number % 10 == 9 {
             tokio::time::sleep(Duration::from_millis(100)).await;
