@@ -12,8 +12,10 @@ use crate::BenchError;
 /// The order that every POST submits.
 pub(crate) const ORDER: &str = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":"1.5","slippage":"0.01"}"#;
 
-/// A kept-alive connection.
+/// A kept-alive connection. Opens a new one where the engine announces the end of the old one, as it does to a client
+/// that asks 64 times in a row within 200 µs of the answer before.
 pub(crate) struct Connection {
+    address: SocketAddr,
     stream: TcpStream,
     read: BytesMut,
 }
@@ -23,7 +25,7 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, BenchError> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, read: BytesMut::with_capacity(8 * 1024) })
+        Ok(Self { address, stream, read: BytesMut::with_capacity(8 * 1024) })
     }
 
     /// Sends a complete request and returns the status and the body of the answer.
@@ -37,6 +39,7 @@ impl Connection {
         };
         let head = std::str::from_utf8(&head)?;
         let status = head.get(9..12).ok_or("an answer without a status")?.parse()?;
+        let is_last = head.lines().any(|line| line.eq_ignore_ascii_case("connection: close"));
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: "))
@@ -45,7 +48,11 @@ impl Connection {
         while self.read.len() < length {
             self.read_more().await?;
         }
-        Ok((status, self.read.split_to(length).to_vec()))
+        let body = self.read.split_to(length).to_vec();
+        if is_last {
+            *self = Self::open(self.address).await?;
+        }
+        Ok((status, body))
     }
 
     async fn read_more(&mut self) -> Result<(), BenchError> {
