@@ -101,7 +101,7 @@ impl Summary {
   wscat{bearer} -c ws://{address}/ws/orders/ORDER_ID
 "
         );
-        // On a thread of its own, and without an error: nobody may read this pipe, and the engine must run anyway.
+        // On a thread of its own, and without an error: the pipe may have no reader, and the engine must run anyway.
         let write = move || drop(std::io::stdout().write_all(text.as_bytes()));
         let _ = std::thread::Builder::new().name("greeting".to_owned()).spawn(write);
     }

@@ -118,7 +118,7 @@ impl Subject {
         timeout(Duration::from_secs(3_600), self.asked.recv()).await.expect("the store is asked").unwrap()
     }
 
-    /// Expects a commit of so many writes.
+    /// Expects a commit of that number of writes.
     async fn commits(&mut self, writes: usize) -> (Vec<Write>, CommitReply) {
         match self.next().await {
             Asked::Commit(batch, reply) if batch.len() == writes => (batch, reply),
@@ -126,7 +126,7 @@ impl Subject {
         }
     }
 
-    /// Expects a commit of so many writes, and answers that they are stored.
+    /// Expects a commit of that number of writes, and answers that they are stored.
     async fn stores(&mut self, writes: usize) {
         let (_, reply) = self.commits(writes).await;
         reply.send(Ok(vec![Written::Stored; writes])).unwrap();

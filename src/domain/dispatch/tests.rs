@@ -63,7 +63,7 @@ fn dispatched(scheduler: &mut Scheduler, now: Uptime) -> Vec<u32> {
     std::iter::from_fn(|| next(scheduler)).map(|number| u32::try_from(number).unwrap()).collect()
 }
 
-/// Plays the rows against a scheduler with so many slots and dispatches a minute.
+/// Plays the rows against a scheduler with those numbers of slots and of dispatches per minute.
 fn check(slots: usize, per_minute: u32, rows: &[Row]) {
     let mut scheduler = Scheduler::new(slots, RateWindow::new(per_minute), 0);
     for (index, &(millisecond, change, orders, wake)) in rows.iter().enumerate() {
