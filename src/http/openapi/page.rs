@@ -1,15 +1,30 @@
 //! The page at `/docs`: Swagger UI. Its files are compiled in, and it loads nothing from another server.
 
-use std::sync::Arc;
-
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use utoipa_swagger_ui::Config;
 
 use crate::http::problem;
 
+/// A file of Swagger UI; the build script unpacks it.
+pub(super) struct LoadedFile {
+    pub(super) name: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
 /// The files of Swagger UI that the page loads.
-pub(super) const LOADED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+pub(super) const LOADED: [LoadedFile; 2] = [
+    LoadedFile {
+        name: "swagger-ui.css",
+        content_type: "text/css",
+        bytes: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css")),
+    },
+    LoadedFile {
+        name: "swagger-ui-bundle.js",
+        content_type: "text/javascript",
+        bytes: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js")),
+    },
+];
 
 const HTML: &str = include_str!("page.html");
 const START: &str = include_str!("page.js");
@@ -25,12 +40,10 @@ pub(in crate::http) fn file(request: &HttpRequest, name: &str, openapi: Bytes) -
         "start.js" => answer("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())),
         // Served here too, because the operator's own address (`metrics.bind`) serves nothing else.
         "openapi.json" => answer("application/json", openapi),
-        _ if LOADED.contains(&name) => {
-            let file = utoipa_swagger_ui::serve(name, Arc::new(Config::from("openapi.json"))).ok().flatten();
-            let file = file.expect("the crate contains the files of Swagger UI");
-            answer(&file.content_type, file.bytes.into_owned().into())
-        }
-        _ => problem::nothing_at(request).error_response(),
+        _ => match LOADED.iter().find(|file| file.name == name) {
+            Some(file) => answer(file.content_type, Bytes::from_static(file.bytes)),
+            None => problem::nothing_at(request).error_response(),
+        },
     }
 }
 
@@ -44,10 +57,9 @@ mod tests {
 
     #[test]
     fn every_file_of_the_page_is_compiled_in_and_none_is_loaded_from_another_server() {
-        for name in LOADED {
-            assert!(HTML.contains(&format!("docs/{name}")), "{name}");
-            let file = utoipa_swagger_ui::serve(name, Arc::new(Config::from("openapi.json"))).unwrap();
-            assert!(!file.unwrap().bytes.is_empty(), "{name}");
+        for file in LOADED {
+            assert!(HTML.contains(&format!("docs/{}", file.name)), "{}", file.name);
+            assert!(!file.bytes.is_empty(), "{}", file.name);
         }
         assert!(!HTML.contains("//") && !START.contains("//"));
     }

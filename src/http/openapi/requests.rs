@@ -194,7 +194,7 @@ pub(in crate::http) fn client_order_id() -> Value {
 
 /// The parameter `file` in a path.
 pub(in crate::http) fn file() -> Value {
-    let names = [&["start.js", "openapi.json"], page::LOADED.as_slice()].concat();
+    let names = [&["start.js", "openapi.json"], page::LOADED.map(|file| file.name).as_slice()].concat();
     parameter("path", "file", "The name of a file that the page loads.", json!({ "type": "string", "enum": names }))
 }
 
