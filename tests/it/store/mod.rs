@@ -3,6 +3,7 @@
 mod commits;
 mod damaged_rows;
 mod full_disk;
+mod golden;
 mod lists;
 mod migrations;
 mod one_engine;
