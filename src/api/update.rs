@@ -81,7 +81,7 @@ impl UpdateView {
             duration_ms: None,
         };
         match &step.event {
-            OrderEvent::Accepted | OrderEvent::Dispatched | OrderEvent::Cancelled(None) => {}
+            OrderEvent::Accepted(_) | OrderEvent::Dispatched | OrderEvent::Cancelled(None) => {}
             OrderEvent::Routed(decision) => {
                 view.dex_used = Some(decision.winner().venue);
                 view.quotes = Some(QuoteView::of_decision(request, decision));

@@ -11,7 +11,7 @@ use crate::config::values::{
 };
 use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
-use crate::domain::request::OrderKind;
+use crate::domain::request::{OrderKind, OrderRequest, Terms};
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;
 
@@ -111,6 +111,11 @@ impl OrderSettings {
         match kind {
             OrderKind::Market => self.timeout,
         }
+    }
+
+    /// The terms on which a request is accepted: its own where it names them, otherwise those of the settings.
+    pub fn terms_of(&self, request: &OrderRequest) -> Terms {
+        Terms { max_price_impact: request.max_price_impact.unwrap_or(self.max_price_impact) }
     }
 }
 

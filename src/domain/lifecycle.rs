@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::domain::request::Terms;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
 use crate::domain::swap::{Fill, Swap};
@@ -140,8 +141,10 @@ pub enum OrderState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 pub enum OrderEvent {
-    /// The order was accepted. Always the first event, and only the first.
-    Accepted,
+    /// The order was accepted on these terms. Always the first event, and only the first.
+    ///
+    /// Orders of releases that recorded no terms have `None`: the current settings apply to them.
+    Accepted(Option<Terms>),
     /// The order manager gave the order a slot.
     Dispatched,
     /// A venue was chosen.
@@ -176,7 +179,7 @@ impl OrderEvent {
     /// The name in logs and error messages.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Accepted => "accepted",
+            Self::Accepted(_) => "accepted",
             Self::Dispatched => "dispatched",
             Self::Routed(_) => "routed",
             Self::Submitted(_) => "submitted",
@@ -334,7 +337,7 @@ pub(crate) mod tests {
     pub(crate) fn every_event() -> Vec<OrderEvent> {
         let failure = Failure::new(FailureCode::SwapRejected, "no");
         vec![
-            OrderEvent::Accepted,
+            OrderEvent::Accepted(None),
             OrderEvent::Dispatched,
             OrderEvent::Routed(decision()),
             OrderEvent::Submitted(swap()),

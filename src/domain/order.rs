@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use crate::domain::moment::{Moment, Now, Stamp};
-use crate::domain::request::OrderRequest;
+use crate::domain::request::{OrderRequest, Terms};
 use crate::domain::retry::{Failure, may_retry};
 use crate::domain::user::Owner;
 
@@ -67,10 +67,21 @@ pub enum ReplayError {
 }
 
 impl Order {
-    /// A new order with its first event: accepted, status `pending`, sequence number 1.
+    /// A new order with its first event: accepted, status `pending`, sequence number 1. No terms are recorded.
     pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, now: impl Into<Stamp>) -> Self {
+        Self::accept_on(None, id, owner, request, now)
+    }
+
+    /// A new order on these terms.
+    pub fn accept_on(
+        terms: Option<Terms>,
+        id: OrderId,
+        owner: Owner,
+        request: Arc<OrderRequest>,
+        now: impl Into<Stamp>,
+    ) -> Self {
         let state = OrderState::accepted();
-        let first = recorded(1, now.into(), &state, OrderEvent::Accepted);
+        let first = recorded(1, now.into(), &state, OrderEvent::Accepted(terms));
         Self { id, owner, request, state, history: vec![Arc::new(first)] }
     }
 
@@ -83,7 +94,7 @@ impl Order {
     ) -> Result<Self, ReplayError> {
         let mut events = events.into_iter();
         let mut order = match events.next() {
-            Some((1, at, OrderEvent::Accepted)) => Self::accept(id, owner, request, at),
+            Some((1, at, OrderEvent::Accepted(terms))) => Self::accept_on(terms, id, owner, request, at),
             _ => return Err(ReplayError::NoBeginning),
         };
         for (seq, at, event) in events {
@@ -166,6 +177,14 @@ impl Order {
         self.state.live_swap()?;
         let submitted = self.history.iter().rev().find(|step| matches!(step.event, OrderEvent::Submitted(_)))?;
         Some(submitted.stamp().age(now))
+    }
+
+    /// The request with the terms on which the order was accepted.
+    pub fn request_on_terms(&self) -> Arc<OrderRequest> {
+        match self.history.first().map(|first| &first.event) {
+            Some(&OrderEvent::Accepted(Some(terms))) => Arc::new(self.request.under(terms)),
+            _ => self.request.clone(),
+        }
     }
 
     /// The time of acceptance on both clocks.

@@ -26,7 +26,7 @@ pub struct OrderRequest {
     pub min_amount_out: Option<BaseUnits>,
     /// The largest price impact that the client accepts; without one the limit of the engine applies.
     ///
-    /// The engine's limit is not copied here: a repeated request must equal the first one even if that limit has changed.
+    /// The engine's limit is not copied here, but into the [`Terms`] of the order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price_impact: Option<ImpactLimit>,
     /// The priority among waiting orders.
@@ -35,6 +35,16 @@ pub struct OrderRequest {
     pub strategy: Strategy,
     /// The name that the client gave the order.
     pub client_order_id: Option<ClientKey>,
+}
+
+/// The terms of an order where its request leaves them to the settings. They are recorded with the acceptance and hold
+/// for the whole life of the order.
+///
+/// They are not part of the request: a repeated request equals the first one even if the settings have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The limit of the price impact.
+    pub max_price_impact: ImpactLimit,
 }
 
 impl OrderRequest {
@@ -54,6 +64,23 @@ impl OrderRequest {
             strategy: Strategy::default(),
             client_order_id: None,
         }
+    }
+
+    /// The request with its terms filled in.
+    pub fn under(&self, terms: Terms) -> Self {
+        Self { max_price_impact: Some(terms.max_price_impact), ..self.clone() }
+    }
+
+    /// Whether a client that sends `other` asks for the same order.
+    ///
+    /// The symbols of tokens do not count: they come from the token list, which may name a token later.
+    pub fn is_repeated_by(&self, other: &Self) -> bool {
+        let without_symbols = |request: &Self| {
+            let mut request = request.clone();
+            (request.token_in.symbol, request.token_out.symbol) = (None, None);
+            request
+        };
+        without_symbols(self) == without_symbols(other)
     }
 
     /// The minimum output of a swap on a quote: the slippage floor or `minAmountOut`, the larger of both; never 0.
@@ -137,6 +164,16 @@ pub(crate) mod tests {
         assert_eq!(plain.floor(BaseUnits(1_000)), BaseUnits(990));
         let guarded = OrderRequest { min_amount_out: Some(BaseUnits(995)), ..request() };
         assert_eq!(guarded.floor(BaseUnits(1_000)), BaseUnits(995));
+    }
+
+    #[test]
+    fn a_token_that_got_a_symbol_meanwhile_is_the_same_token() {
+        let mut nameless = request();
+        nameless.token_in.symbol = None;
+        assert!(nameless.is_repeated_by(&request()) && request().is_repeated_by(&nameless));
+        assert!(!request().is_repeated_by(&OrderRequest { amount_in: BaseUnits(1), ..request() }));
+        let limited = request().under(Terms { max_price_impact: ImpactLimit::NONE });
+        assert!(!request().is_repeated_by(&limited), "a limit that the client names is part of the request");
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) fn event_to_text(recorded: &RecordedEvent) -> String {
     }
     let is_measured_from = matches!(
         recorded.event,
-        OrderEvent::Accepted | OrderEvent::Dispatched | OrderEvent::Submitted(_) | OrderEvent::AttemptFailed { .. }
+        OrderEvent::Accepted(_) | OrderEvent::Dispatched | OrderEvent::Submitted(_) | OrderEvent::AttemptFailed { .. }
     );
     let moment = recorded.moment.filter(|_| is_measured_from);
     serde_json::to_string(&Stored { v: VERSION, event: &recorded.event, moment })
@@ -107,8 +107,10 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::domain::fraction::ImpactLimit;
     use crate::domain::lifecycle::Status;
     use crate::domain::lifecycle::tests::every_event;
+    use crate::domain::request::Terms;
     use crate::domain::request::tests::request;
 
     fn recorded(event: OrderEvent) -> RecordedEvent {
@@ -128,7 +130,8 @@ mod tests {
         let text = request_to_text(&request());
         assert_eq!(request_of(&text).unwrap(), request());
         assert_eq!(request_of(&without_version(&text)).unwrap(), request());
-        for event in every_event() {
+        let terms = Terms { max_price_impact: ImpactLimit::parse("0.1").unwrap() };
+        for event in every_event().into_iter().chain([OrderEvent::Accepted(Some(terms))]) {
             let text = event_to_text(&recorded(event.clone()));
             assert_eq!(event_of(&text).unwrap(), (event.clone(), None), "{text}");
             assert_eq!(event_of(&without_version(&text)).unwrap(), (event, None), "{text}");
@@ -136,10 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn an_acceptance_that_was_stored_without_terms_has_none() {
+        assert_eq!(event_of(r#"{"type":"accepted"}"#).unwrap(), (OrderEvent::Accepted(None), None));
+    }
+
+    #[test]
     fn a_later_version_is_refused_although_it_looks_the_same() {
         let later = |text: String| text.replacen("\"v\":1", "\"v\":2", 1);
         let moved = |text: String| format!("{},\"v\":7}}", without_version(&text).trim_end_matches('}'));
-        let event = event_to_text(&recorded(OrderEvent::Accepted));
+        let event = event_to_text(&recorded(OrderEvent::Accepted(None)));
         for (text, found) in [(later(event.clone()), 2), (moved(event), 7)] {
             let error = event_of(&text).unwrap_err();
             assert!(matches!(error, DecodeError::LaterVersion { found: it } if it == found), "{text}: {error}");

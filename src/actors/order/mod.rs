@@ -131,7 +131,7 @@ impl OrderActor {
     }
 
     fn route(&mut self, attempt: u32, ctx: &mut Context<Self>) {
-        let request = QuoteRequest { id: self.order.id.0, round: attempt, order: self.order.request.clone() };
+        let request = QuoteRequest { id: self.order.id.0, round: attempt, order: self.order.request_on_terms() };
         // The router keeps the routing deadline. This one covers a router that has stopped.
         let max_wait = self.context.settings.routing_timeout * 2;
         let answer = timeout(max_wait, self.context.router.with(|router| router.route.send(RouteOrder(request))));
@@ -146,7 +146,7 @@ impl OrderActor {
 
     fn build(&mut self, attempt: u32, decision: &Arc<RoutingDecision>, ctx: &mut Context<Self>) {
         let (order, decided) = (&self.order, self.order.last().stamp());
-        let built = build(self.context.clone(), order.id, attempt, order.request.clone(), decision.clone(), decided);
+        let built = build(self.context.clone(), order.id, attempt, order.request_on_terms(), decision.clone(), decided);
         self.begin(built, "order.signed", ctx, |actor, built, ctx| match built {
             Ok(signed) => actor.record(OrderEvent::Submitted(Arc::new(signed.swap.clone())), Some(signed), ctx),
             Err(failure) => actor.attempt_failed(failure, ctx),

@@ -159,7 +159,7 @@ pub(super) async fn refuse(
 /// The order of that id, if its request is the same.
 async fn repeated(id: OrderId, request: &OrderRequest, persistence: &PersistenceRecipients) -> SubmitAnswer {
     match persistence.load_order.send(LoadOrder(id)).await {
-        Ok(Ok(Some(StoredOrder { order, .. }))) if *order.request == *request => {
+        Ok(Ok(Some(StoredOrder { order, .. }))) if order.request.is_repeated_by(request) => {
             Ok(Submission { order, created: false })
         }
         Ok(Ok(Some(_))) => Err(SubmitError::KeyReused),

@@ -32,13 +32,9 @@ impl Handler<SubmitOrder> for OrderManager {
             return;
         }
         self.admission.opened(owner);
-        let order = Order::accept(
-            OrderId(context.environment.time_ordered_id()),
-            owner,
-            request,
-            context.environment.clock.read(),
-        );
-        let id = order.id;
+        let terms = Some(context.settings.orders.terms_of(&request));
+        let id = OrderId(context.environment.time_ordered_id());
+        let order = Order::accept_on(terms, id, owner, request, context.environment.clock.read());
         let first = key.as_ref().map_or(id, |key| self.admission.first_of_key(owner, key, id));
         let write_id = context.environment.random_id();
         let new = NewOrder { order, write_id, key: key.clone(), first, reply };

@@ -1,6 +1,6 @@
 //! One idempotency key makes one order: for repeats, for concurrent submits and after a restart.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::{Answer, concurrently};
 use crate::support::postgres::Postgres;
@@ -88,4 +88,29 @@ async fn one_key_submitted_concurrently_on_postgres_makes_one_order_and_no_error
         assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 201], "round {round}: {answers:?}");
         assert!(answers.iter().all(|answer| answer.order_id() == answers[0].order_id()));
     }
+}
+
+#[actix::test]
+async fn an_order_keeps_the_price_impact_limit_of_its_acceptance_and_its_key_after_the_setting_has_changed() {
+    // Venues that do not answer keep the order open over the restart.
+    let silent = [("simulation.quote_latency_ms", "600000"), ("routing.timeout_ms", "600000")];
+    let mut server = Server::start(SWIFT.into_iter().chain(silent));
+    // This amount moves the price by more than 1 % and by less than 10 %.
+    let large = json!({ "amountIn": "20000", "clientOrderId": "before" });
+    let before = server.client.submit(large.clone()).await.order_id();
+    server.kill();
+    server.set("orders.max_price_impact", "0.01");
+    server.set("simulation.quote_latency_ms", "0");
+    server.restart();
+    let again = server.client.submit(large.clone()).await;
+    assert_eq!((again.status, again.order_id()), (200, before.clone()));
+    let order = server.client.until_confirmed(&before).await;
+    assert_eq!(order["maxPriceImpact"], Value::Null);
+    let after = server.client.submit(json!({ "amountIn": "20000" })).await.order_id();
+    let order = server.client.until_ended(&after).await;
+    assert_eq!(order["error"]["code"], "price_impact_too_high", "{order}");
+    // A limit that the client names is part of the request, also one that equals the setting.
+    let mut named = large;
+    named["maxPriceImpact"] = json!("0.1");
+    server.client.submit(named).await.assert_problem(422, "idempotency_key_reused");
 }
