@@ -106,7 +106,7 @@ async fn start_on_new_thread(plan: Plan) -> Result<Engine, StartError> {
     let (started, engine) = oneshot::channel();
     let run = move || {
         System::new().block_on(async move {
-            match startup::start(plan, Threads::Own(Vec::new())).await {
+            match Box::pin(startup::start(plan, Threads::Own(Vec::new()))).await {
                 Ok((engine, stop)) => {
                     // If the caller no longer waits, the engine is dropped, which stops it.
                     let _ = started.send(Ok(engine));

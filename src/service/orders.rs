@@ -174,7 +174,7 @@ impl OrderService {
     ///
     /// A live order sends them itself, and the result is `None`. An order that has ended is returned; the caller sends
     /// its events and then removes the order from the subscriber's list of missed orders.
-    pub async fn tell_missed(&self, owner: Owner, id: OrderId, to: &Subscriber) -> Result<Option<Order>, ServiceError> {
+    pub async fn send_missed(&self, owner: Owner, id: OrderId, to: &Subscriber) -> Result<Option<Order>, ServiceError> {
         match self.ask_order(owner, id, || SendMissed(to.clone())).await? {
             Located::Live(_, ()) => Ok(None),
             Located::NotLive => {

@@ -221,7 +221,7 @@ async fn four_orders_are_loaded_at_once_for_subscribers_that_catch_up() {
     let missed: Vec<_> = (0..5)
         .map(|_| {
             let to = to.clone();
-            subject.ask(move |service| async move { service.tell_missed(Owner::Shared, id, &to).await })
+            subject.ask(move |service| async move { service.send_missed(Owner::Shared, id, &to).await })
         })
         .collect();
     for _ in 0..5 {

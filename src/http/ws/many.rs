@@ -225,7 +225,7 @@ impl OrdersSocket {
                 Some(Missed::Order(id)) if self.subscriptions.include(id) => {
                     self.catching_up = true;
                     let (service, owner, to) = (self.app().service.clone(), self.owner, subscriber.clone());
-                    let missed = async move { service.tell_missed(owner, id, &to).await };
+                    let missed = async move { service.send_missed(owner, id, &to).await };
                     ctx.spawn(missed.into_actor(self).map(|missed, actor, ctx| actor.caught_up(missed, ctx)));
                 }
                 // The client has unsubscribed meanwhile.

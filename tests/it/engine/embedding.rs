@@ -159,7 +159,8 @@ async fn a_third_venue_wins_and_its_swap_is_signed_once_by_the_signer_of_the_eng
     let swap = swap.unwrap();
     assert_eq!((venues.len(), venues[0].name(), swap.venue.name()), (3, "orca", "orca"));
     assert_eq!(filled, Some(BaseUnits(1_000_000_000)));
-    let [(message, signature)] = &signer.signed.lock().unwrap()[..] else { panic!("not signed once") };
+    let signed = signer.signed.lock().unwrap().clone();
+    let [(message, signature)] = &signed[..] else { panic!("not signed once") };
     assert_eq!(*signature, swap.signature);
     assert!(signer.public_key().verifies(message, swap.signature));
     engine.shutdown().await;
