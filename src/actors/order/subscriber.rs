@@ -30,7 +30,7 @@ pub enum OrderUpdate {
         /// The event.
         step: Arc<RecordedEvent>,
         /// The event as text.
-        words: RenderedUpdate,
+        rendered: RenderedUpdate,
     },
     /// The subscriber could not keep up and has missed something: see [`Subscriber::missed`].
     Behind,

@@ -79,8 +79,8 @@ impl Subscribers {
 /// The events after that sequence number, as updates.
 fn steps(order: &Order, after: u32) -> Vec<(u32, OrderUpdate)> {
     let step = |step: &Arc<RecordedEvent>| {
-        let (request, words) = (order.request.clone(), RenderedUpdate::default());
-        (step.seq, OrderUpdate::Step { id: order.id, request, step: step.clone(), words })
+        let (request, rendered) = (order.request.clone(), RenderedUpdate::default());
+        (step.seq, OrderUpdate::Step { id: order.id, request, step: step.clone(), rendered })
     };
     order.history_after(after).iter().map(step).collect()
 }

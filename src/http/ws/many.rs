@@ -207,8 +207,8 @@ impl OrdersSocket {
 
     fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
         let OrderUpdate::Step { id, .. } = update else { return self.catch_up(ctx) };
-        if let Some(OrderUpdate::Step { id, request, step, words }) = self.subscriptions.pass(id, update) {
-            send_event(id, &request, &step, &words, ctx);
+        if let Some(OrderUpdate::Step { id, request, step, rendered }) = self.subscriptions.pass(id, update) {
+            send_event(id, &request, &step, &rendered, ctx);
             if step.status.is_final() {
                 self.subscriptions.forget(id);
             }

@@ -103,8 +103,8 @@ impl OrderSocket {
     fn update(&mut self, update: OrderUpdate, ctx: &mut Context) {
         match self.progress.pass(update) {
             None => {}
-            Some(OrderUpdate::Step { id, request, step, words }) => {
-                send_event(id, &request, &step, &words, ctx);
+            Some(OrderUpdate::Step { id, request, step, rendered }) => {
+                send_event(id, &request, &step, &rendered, ctx);
                 if step.status.is_final() {
                     close(ENDED, ctx);
                 }

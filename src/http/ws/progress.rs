@@ -80,7 +80,7 @@ mod tests {
             id: OrderId(uuid::Uuid::nil()),
             request: Arc::new(request()),
             step: Arc::new(step),
-            words: Arc::default(),
+            rendered: Arc::default(),
         }
     }
 
