@@ -7,7 +7,7 @@ use crate::chain::Chain;
 use crate::config::{LedgerPlace, Settings};
 use crate::engine::error::StartError;
 use crate::runtime::environment::Environment;
-use crate::signer::Signer;
+use crate::signer::{Signer, VerifiedSigner};
 use crate::simulation::chain::SimulatedChain;
 use crate::simulation::ledger::Ledger;
 use crate::simulation::rng::SimulationRng;
@@ -83,7 +83,10 @@ pub(super) fn market(
         None => simulation.chain()?,
     };
     let venues = venues.unwrap_or_else(|| simulation.venues());
-    let signer = signer.unwrap_or_else(|| simulation.signer());
+    let signer = match signer {
+        Some(signer) => Arc::new(VerifiedSigner::new(signer)),
+        None => simulation.signer(),
+    };
     Ok(Market { chain, venues, signer })
 }
 

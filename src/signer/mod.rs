@@ -1,8 +1,11 @@
 //! The signer port: the wallet that swaps are paid from. The simulated one is in [`crate::simulation::signer`].
 
+mod verified;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
+pub use self::verified::VerifiedSigner;
 use crate::domain::swap::{PublicKey, Signature};
 
 /// A wallet that signs messages.
@@ -14,7 +17,8 @@ pub trait Signer: Send + Sync + 'static {
     /// The public key of the wallet, the same for as long as the engine runs.
     fn public_key(&self) -> PublicKey;
 
-    /// The ed25519 signature of exactly these bytes. The caller sets the deadline and verifies the signature.
+    /// The ed25519 signature of exactly these bytes. The caller sets the deadline. The engine verifies the
+    /// signatures of a signer that a program provides, see [`VerifiedSigner`].
     async fn sign(&self, message: &[u8]) -> Result<Signature, SignError>;
 }
 
@@ -27,4 +31,7 @@ pub enum SignError {
     /// The signer cannot be reached or cannot sign at present.
     #[error("the signer is unavailable: {0}")]
     Unavailable(String),
+    /// The signature is not one of that message by that key.
+    #[error("the signer returned a signature that does not verify")]
+    Invalid,
 }
