@@ -67,13 +67,10 @@ pub enum ReplayError {
 }
 
 impl Order {
-    /// A new order with its first event: accepted, status `pending`, sequence number 1. No terms are recorded.
-    pub fn accept(id: OrderId, owner: Owner, request: Arc<OrderRequest>, now: impl Into<Stamp>) -> Self {
-        Self::accept_on(None, id, owner, request, now)
-    }
-
-    /// A new order on these terms.
-    pub fn accept_on(
+    /// A new order with its first event: accepted, status `pending`, sequence number 1.
+    ///
+    /// `terms` are the settings in force that the request leaves open; orders of earlier releases have none.
+    pub fn accept(
         terms: Option<Terms>,
         id: OrderId,
         owner: Owner,
@@ -94,7 +91,7 @@ impl Order {
     ) -> Result<Self, ReplayError> {
         let mut events = events.into_iter();
         let mut order = match events.next() {
-            Some((1, at, OrderEvent::Accepted(terms))) => Self::accept_on(terms, id, owner, request, at),
+            Some((1, at, OrderEvent::Accepted(terms))) => Self::accept(terms, id, owner, request, at),
             _ => return Err(ReplayError::NoBeginning),
         };
         for (seq, at, event) in events {
@@ -236,7 +233,8 @@ mod tests {
             let (failure, clock) = (Failure::new(code, ""), now(DateTime::UNIX_EPOCH));
             order.after_failed_attempt(failure, clock, Duration::from_secs(1), max_attempts)
         };
-        let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), accepted_at);
+        let mut order =
+            Order::accept(None, OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), accepted_at);
         let retryable = FailureCode::SwapRejected;
         // The clock was set back to before the acceptance.
         let OrderEvent::AttemptFailed { retry_at, .. } = after(&order, retryable, 2) else { panic!("it is retried") };
@@ -266,7 +264,7 @@ mod tests {
         #[test]
         fn any_sequence_of_events_replays_to_the_same_order(choices in proptest::collection::vec(0usize..64, 0..60)) {
             let events = every_event();
-            let mut order = Order::accept(OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), DateTime::UNIX_EPOCH);
+            let mut order = Order::accept(None, OrderId(uuid::Uuid::nil()), Owner::Shared, Arc::new(request()), DateTime::UNIX_EPOCH);
             for choice in choices {
                 let ended = order.state().is_final();
                 let event = events[choice % events.len()].clone();

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn an_order_is_counted_by_its_status_and_its_completed_stages_are_timed() {
         let mut tally = Tally::default();
-        let mut order = Order::accept(OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
+        let mut order = Order::accept(None, OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
         tally.count(&order, None);
         assert_eq!(tally.orders(Status::Pending), 1);
         step(&mut order, OrderEvent::Dispatched, 40);
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn an_order_that_an_earlier_process_left_is_counted_once_and_not_timed() {
         let mut tally = Tally::default();
-        let mut order = Order::accept(OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
+        let mut order = Order::accept(None, OrderId(Uuid::nil()), Owner::Shared, Arc::new(request()), at(0));
         step(&mut order, OrderEvent::Dispatched, 40);
         tally.count(&order, None);
         tally.count(&order, Some(2));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use actix::prelude::*;
 use tokio::sync::watch;
 
-use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels};
+use crate::actors::order::{ANNOUNCED_EVERY, Announce, Channels, OrderContext};
 use crate::actors::order_manager::{self, OrderManager};
 use crate::actors::persistence::Persistence;
 use crate::actors::supervisor::{GiveUp, Supervisor};
@@ -96,22 +96,32 @@ pub(super) async fn start(
     let channels = Arc::new(Channels::new(settings.orders.max_subscribers));
     let latest_dispatches = recovery::latest_dispatches(&persistence, settings.orders.rate_limit_per_minute).await?;
     let manager = {
-        let parts = order_manager::Parts {
-            settings: settings.clone(),
-            environment: environment.clone(),
-            persistence: persistence.clone().into(),
-            supervisor: supervisor.recipient(),
-            router: router.clone(),
-            venues,
-            chain: chain.clone(),
-            signer,
-            announce: cluster.clone().map(announce),
-            metrics: metrics.clone(),
-            channels: channels.clone(),
-            homes: order_threads,
-            latest_dispatches,
-        };
-        thread.start(move |ctx| OrderManager::new(parts, ctx.address()))
+        let (supervisor, channels) = (supervisor.recipient(), channels.clone());
+        let (settings, environment) = (settings.clone(), environment.clone());
+        let (persistence, router) = (persistence.clone().into(), router.clone());
+        let (chain, metrics, announce) = (chain.clone(), metrics.clone(), cluster.clone().map(announce));
+        thread.start(move |ctx| {
+            let manager = ctx.address().into();
+            let context = Arc::new(OrderContext {
+                settings,
+                environment,
+                manager,
+                persistence,
+                router,
+                venues,
+                chain,
+                signer,
+                announce,
+                metrics,
+            });
+            OrderManager::new(order_manager::Parts {
+                context,
+                supervisor,
+                channels,
+                homes: order_threads,
+                latest_dispatches,
+            })
+        })
     };
     recovery::recover(&persistence, &manager).await?;
 

@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn an_order_is_counted_and_its_completed_stages_are_timed() {
         let (metrics, start) = (Metrics::default(), Utc::now());
-        let mut order = Order::accept(OrderId(uuid::Uuid::now_v7()), Owner::Shared, Arc::new(request()), start);
+        let mut order = Order::accept(None, OrderId(uuid::Uuid::now_v7()), Owner::Shared, Arc::new(request()), start);
         metrics.count(&order, None);
         for (event, after_ms) in [
             (OrderEvent::Dispatched, 300),

@@ -34,7 +34,7 @@ impl Handler<SubmitOrder> for OrderManager {
         self.admission.opened(owner);
         let terms = Some(context.settings.orders.terms_of(&request));
         let id = OrderId(context.environment.time_ordered_id());
-        let order = Order::accept_on(terms, id, owner, request, context.environment.clock.read());
+        let order = Order::accept(terms, id, owner, request, context.environment.clock.read());
         let first = key.as_ref().map_or(id, |key| self.admission.first_of_key(owner, key, id));
         let write_id = context.environment.random_id();
         let new = NewOrder { order, write_id, key: key.clone(), first, reply };

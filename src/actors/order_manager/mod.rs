@@ -22,14 +22,8 @@ pub use self::messages::{
     SubmitError, SubmitOrder,
 };
 use self::restart::reload;
-use crate::actors::dex_router::RouterRecipients;
-use crate::actors::order::{Announce, Channels, OpenOrder, OrderActor, OrderContext, SlotGranted, Subscribers};
-use crate::actors::persistence::PersistenceRecipients;
-use crate::actors::restartable_addr::RestartableAddr;
+use crate::actors::order::{Channels, OpenOrder, OrderActor, OrderContext, SlotGranted, Subscribers};
 use crate::actors::supervisor::{Child, ChildExited};
-use crate::actors::venue::Venues;
-use crate::chain::Chain;
-use crate::config::Settings;
 use crate::domain::dispatch::{Dispatch, Scheduler};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::limits::RateWindow;
@@ -37,11 +31,8 @@ use crate::domain::moment::{ClockWatch, Now, Stamp, Uptime};
 use crate::domain::order::Order;
 use crate::domain::user::Owner;
 use crate::runtime::crash_points::crash_point;
-use crate::runtime::environment::Environment;
 use crate::runtime::placement::Placement;
-use crate::signer::Signer;
 use crate::store::{DispatchRecord, StoredOrder, UnreadableOrder};
-use crate::telemetry::metrics::Metrics;
 
 /// A new order is stored, or never will be.
 #[derive(Debug, Message)]
@@ -98,16 +89,9 @@ struct OrderEntry {
 /// The parts of the manager.
 #[allow(missing_docs, reason = "the fields are the actors and values they name")]
 pub struct Parts {
-    pub settings: Arc<Settings>,
-    pub environment: Environment,
-    pub persistence: PersistenceRecipients,
+    /// What its orders use; their reports go to this manager.
+    pub context: Arc<OrderContext>,
     pub supervisor: Recipient<ChildExited>,
-    pub router: RestartableAddr<RouterRecipients>,
-    pub venues: Venues,
-    pub chain: Arc<dyn Chain>,
-    pub signer: Arc<dyn Signer>,
-    pub announce: Option<Announce>,
-    pub metrics: Metrics,
     pub channels: Arc<Channels>,
     /// The threads of the order actors, used in turn.
     pub homes: Vec<Placement>,
@@ -123,31 +107,20 @@ impl OrderManager {
     /// How often the wall clock is compared with the uptime.
     const CLOCK_CHECKED_EVERY: Duration = Duration::from_secs(1);
 
-    /// A manager without orders. `me` is its own address, for the reports of its orders.
-    pub fn new(parts: Parts, me: Addr<Self>) -> Self {
-        let now = parts.environment.clock.read();
+    /// A manager without orders.
+    pub fn new(parts: Parts) -> Self {
+        let now = parts.context.environment.clock.read();
         // A dispatch with an unreadable time may be a recent one.
         let stamps: Vec<_> =
             parts.latest_dispatches.iter().map(|record| record.stamp.unwrap_or_else(|| now.into())).collect();
         let last_number = parts.latest_dispatches.iter().filter_map(|record| record.number).max().unwrap_or(0);
-        let orders = &parts.settings.orders;
+        let orders = &parts.context.settings.orders;
         let window = RateWindow::resumed(orders.rate_limit_per_minute, &stamps, now);
         Self {
             clock_watch: ClockWatch::new(before_the_restart(stamps.first(), now)),
             admission: Admission::new(orders.max_open, orders.max_open_per_user),
             scheduler: Scheduler::new(orders.max_concurrent, window, last_number),
-            context: Arc::new(OrderContext {
-                settings: parts.settings,
-                environment: parts.environment,
-                manager: me.into(),
-                persistence: parts.persistence,
-                router: parts.router,
-                venues: parts.venues,
-                chain: parts.chain,
-                signer: parts.signer,
-                announce: parts.announce,
-                metrics: parts.metrics,
-            }),
+            context: parts.context,
             supervisor: parts.supervisor,
             channels: parts.channels,
             homes: parts.homes,

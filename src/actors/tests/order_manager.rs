@@ -15,8 +15,6 @@ use crate::actors::order_manager::{
     Submission, SubmitAnswer, SubmitError,
 };
 use crate::actors::persistence::{LoadOrder, Record, RecordError};
-use crate::actors::restartable_addr::RestartableAddr;
-use crate::config::Settings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{ClientKey, OrderId, VenueId};
 use crate::domain::lifecycle::{OrderEvent, Status};
@@ -27,7 +25,6 @@ use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::user::Owner;
 use crate::runtime::placement::Placement;
 use crate::store::{StoredOrder, UnreadableOrder, Written};
-use crate::telemetry::metrics::Metrics;
 
 /// The order manager and the orders that it starts.
 struct Subject {
@@ -39,22 +36,15 @@ struct Subject {
 impl Subject {
     fn start<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let stubs = Stubs::start();
-        let parts = Parts {
-            settings: Arc::new(Settings::with(settings).unwrap()),
-            environment: stubs.environment(),
-            persistence: stubs.addr.clone().into(),
-            supervisor: stubs.addr.clone().recipient(),
-            router: RestartableAddr::new(stubs.addr.clone()),
-            venues: stubs.venues(),
-            chain: stubs.chain(),
-            signer: stubs.signer.clone(),
-            announce: None,
-            metrics: Metrics::default(),
-            channels: Arc::new(Channels::new(10)),
-            homes: vec![Placement::CurrentThread],
-            latest_dispatches: vec![],
-        };
-        let manager = OrderManager::create(|ctx| OrderManager::new(parts, ctx.address()));
+        let manager = OrderManager::create(|ctx| {
+            OrderManager::new(Parts {
+                context: stubs.context_of(ctx.address().into(), settings),
+                supervisor: stubs.addr.clone().recipient(),
+                channels: Arc::new(Channels::new(10)),
+                homes: vec![Placement::CurrentThread],
+                latest_dispatches: vec![],
+            })
+        });
         Self { stubs, recipients: manager.clone().into(), manager }
     }
 

@@ -200,10 +200,19 @@ impl Stubs {
 
     /// What orders share, with stubs for everything.
     pub(crate) fn context<'a>(&self, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Arc<OrderContext> {
+        self.context_of(ReportRecipients::from(self.addr.clone()), settings)
+    }
+
+    /// The same for the orders of this manager.
+    pub(crate) fn context_of<'a>(
+        &self,
+        manager: ReportRecipients,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Arc<OrderContext> {
         Arc::new(OrderContext {
             settings: Arc::new(Settings::with(settings).unwrap()),
             environment: self.environment(),
-            manager: ReportRecipients::from(self.addr.clone()),
+            manager,
             persistence: self.addr.clone().into(),
             router: RestartableAddr::new(self.addr.clone()),
             venues: self.venues(),
@@ -258,7 +267,7 @@ pub(crate) fn user(number: u128) -> Owner {
 
 /// An order that was accepted now.
 pub(crate) fn order(clock: &Clock) -> Order {
-    Order::accept(OrderId(Uuid::now_v7()), Owner::Shared, Arc::new(request()), clock.read())
+    Order::accept(None, OrderId(Uuid::now_v7()), Owner::Shared, Arc::new(request()), clock.read())
 }
 
 /// The order after those events.

@@ -115,7 +115,7 @@ pub fn order_of(request: OrderRequest, at: DateTime<Utc>) -> Order {
     rest[2..].copy_from_slice(&MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes());
     let millis = at.timestamp_millis().try_into().unwrap();
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid();
-    Order::accept(OrderId(id), Owner::Shared, Arc::new(request), at)
+    Order::accept(None, OrderId(id), Owner::Shared, Arc::new(request), at)
 }
 
 pub fn order() -> Order {

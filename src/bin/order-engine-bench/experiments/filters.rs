@@ -200,7 +200,7 @@ async fn fill(store: &impl OrderStore, user: UserId, orders: u64, now: DateTime<
                 2 => &requests[3],
                 _ => &requests[0],
             };
-            let order = Order::accept(id, owner, request.clone(), at);
+            let order = Order::accept(None, id, owner, request.clone(), at);
             let step = match number / 2 % 100 {
                 3 => None,
                 4 => Some(OrderEvent::Failed(Failure::new(FailureCode::Timeout, "too late"))),

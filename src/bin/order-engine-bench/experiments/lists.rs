@@ -60,7 +60,7 @@ async fn fill(store: &impl OrderStore, orders: u64) -> Result<OrderId, BenchErro
     let mut known = None;
     for first in (0..orders).step_by(usize::try_from(BATCH)?) {
         let fresh: Vec<_> = (first..orders.min(first + BATCH))
-            .map(|_| Order::accept(OrderId(uuid::Uuid::now_v7()), Owner::Shared, request.clone(), Utc::now()))
+            .map(|_| Order::accept(None, OrderId(uuid::Uuid::now_v7()), Owner::Shared, request.clone(), Utc::now()))
             .collect();
         known = fresh.last().map(|order| order.id).or(known);
         let steps = fresh.iter().map(|order| {

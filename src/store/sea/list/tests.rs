@@ -18,7 +18,7 @@ async fn in_memory() -> SeaStore {
 
 /// An order that was accepted this number of seconds after the start of a fixed day.
 fn order_at(seconds: i64) -> Order {
-    Order::accept(OrderId(Uuid::now_v7()), Owner::Shared, Arc::new(request()), at(seconds))
+    Order::accept(None, OrderId(Uuid::now_v7()), Owner::Shared, Arc::new(request()), at(seconds))
 }
 
 fn at(seconds: i64) -> DateTime<Utc> {
