@@ -54,7 +54,8 @@ impl Database {
             Self::Locked(lock) => lock.clone(),
         };
         let settings = settings.clone();
-        let opened = thread.run(async move { SeaStore::open_locked(&settings.database, &lock).await }).await;
+        // On the heap: with TLS, the future of a connection is large.
+        let opened = Box::pin(thread.run(async move { SeaStore::open_locked(&settings.database, &lock).await })).await;
         let store = opened.ok_or(StartError::Broken)?.map_err(|error| StartError::Database(error.to_string()))?;
         let store = Arc::new(store);
         Ok(OpenStore { orders: store.clone(), users: Some(store) })
