@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::machine::limit_files;
 use crate::support::os::run;
 use crate::support::process::{SWIFT, Server};
+use crate::support::wait::block_until;
 
 /// An engine with only its ledger on disk.
 fn engine_with_a_ledger() -> Server {
@@ -17,8 +18,14 @@ fn engine_with_a_ledger() -> Server {
 
 /// Fails unless the file has every swap of these orders once, and nothing else.
 fn assert_complete(server: &Server, ids: &[String]) {
-    let text = fs::read_to_string(server.ledger_file()).unwrap();
-    assert!(text.ends_with('\n'));
+    // While it has no space, the engine tries an append again and again, and cuts off what was written of it.
+    let whole = || Some(fs::read_to_string(server.ledger_file()).unwrap()).filter(|text| text.ends_with('\n'));
+    let mut text = None;
+    block_until("the file ends with a whole line", || {
+        text = whole();
+        text.is_some()
+    });
+    let text = text.expect("it was waited for");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
     let swaps = lines.iter().filter(|line| line["line"] == "swap");
     let mut orders: Vec<_> = swaps.map(|swap| swap["orderId"].as_str().unwrap()).collect();

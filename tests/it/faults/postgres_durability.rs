@@ -99,9 +99,15 @@ async fn a_repeat_of_a_submit_with_unknown_outcome_is_never_answered_with_not_ac
     let submit = async || server.client.submit(json!({ "clientOrderId": "once" })).await;
     // The setting takes a moment to reach the server's processes.
     until("a commit hangs", async || server.client.submit(json!({})).await.status == 503).await;
-    // Behind a commit that hangs a write may expire before it is tried: it is not accepted, and is submitted again.
+    // Behind a commit that hangs a write may expire before it is tried, also after its answer: then it is not accepted,
+    // and the key is free. The order that three answers name is one whose commit was tried.
     let unknown = async || Some(submit().await).filter(|answer| answer.body["code"] == "outcome_unknown");
-    let first = until_some("the outcome of a submit is unknown", unknown).await.order_id();
+    let same = async || {
+        let (first, second, third) =
+            (unknown().await?.order_id(), unknown().await?.order_id(), unknown().await?.order_id());
+        Some(first).filter(|first| *first == second && *first == third)
+    };
+    let first = until_some("the outcome of a submit is unknown", same).await;
     // While the first commit hangs, after it is given up, and when it is retried, the answer names its order.
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(5) {
