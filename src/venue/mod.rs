@@ -1,4 +1,10 @@
 //! The venue port: a DEX that quotes and builds swaps, without a wallet. Its adapters are in [`crate::simulation::venue`].
+//!
+//! [`pool`] is the seam of the pool kinds, which price the pools of a program exactly.
+
+pub mod meteora_damm_v2;
+pub mod pool;
+pub mod raydium_cpmm;
 
 use std::sync::Arc;
 
