@@ -16,7 +16,7 @@
 //! | [`runtime`] | clock, thread placement, jitter, and the crash points of the fault tests |
 //! | [`config`] | the settings: read from files and the environment, parsed, and checked before anything starts |
 //! | [`telemetry`] | logs and metrics |
-//! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it |
+//! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it; [`venue::pool`]: exact quotes of pools |
 //! | [`store`] | the port to the database, and its SeaORM adapter; rows do not leave this module |
 //! | [`simulation`] | the simulated venues, the simulated chain and its wallet |
 //! | [`auth`] | accounts, tokens, API keys and tickets |

@@ -262,7 +262,9 @@ fn a_quote_needs_the_pool_and_the_clock() {
 
 /// The rate in billionths, by adding up periods one at a time.
 fn expected_rate(fee: &SampleFee, open_for: u64) -> u64 {
-    let periods = if fee.period == 0 { 0 } else { (open_for / fee.period).min(fee.periods.into()) };
+    let periods = (1..=u64::from(fee.periods))
+        .take_while(|period| fee.period > 0 && period * fee.period <= open_for)
+        .count() as u64;
     let one = BigUint::from(1u8) << 64;
     let base = match fee.mode {
         0 => (0..periods).fold(BigUint::from(fee.first), |rate, _| rate - fee.reduction),

@@ -153,7 +153,7 @@ fn changes(instruction: &Instruction) -> Vec<Instruction> {
     for place in 0..instruction.accounts.len() {
         change(&|changed| changed.accounts[place].is_signer ^= true);
         change(&|changed| changed.accounts[place].is_writable ^= true);
-        change(&|changed| drop(changed.accounts.remove(place)));
+        change(&|changed| _ = changed.accounts.remove(place));
         change(&|changed| changed.accounts.truncate(place));
         change(&|changed| changed.accounts.insert(place, AccountMeta::new_readonly(address(205), false)));
     }
