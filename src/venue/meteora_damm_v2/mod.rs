@@ -82,6 +82,9 @@ impl Pool for DammV2Pool {
         if !state.enabled {
             return Err(PoolError::Disabled);
         }
+        if !state.has_liquidity {
+            return Err(PoolError::Empty);
+        }
         let rate = state.fee.rate(state.open_for(clock)?)?;
         let trade = quote::exact_in(&state.curve, rate, state.fee_on_input(direction), direction, amount_in.0)?;
         Ok(Quoted {

@@ -11,8 +11,8 @@ const MILLION: u32 = 1_000_000;
 /// Where the price comes from.
 #[derive(Debug)]
 pub(super) enum Curve {
-    /// Liquidity in one range of prices. Prices are those of token A in token B; their square roots and the liquidity are
-    /// fixed-point numbers with 64 binary places.
+    /// Liquidity, not 0, in one range of prices. Prices are those of token A in token B; their square roots and the
+    /// liquidity are fixed-point numbers with 64 binary places.
     Range { liquidity: u128, sqrt_price: u128, sqrt_min: u128, sqrt_max: u128 },
     /// A constant product of the reserves of A and B.
     Product { reserves: [u64; 2] },
@@ -53,7 +53,7 @@ impl Curve {
     /// The output before fees, and the price impact in millionths.
     fn output(&self, direction: Direction, net_in: u64, amount_in: u64) -> Result<(u64, u32), PoolError> {
         match *self {
-            Self::Range { liquidity: 0, .. } | Self::Range { sqrt_price: 0, .. } => Err(PoolError::Empty),
+            Self::Range { sqrt_price: 0, .. } => Err(PoolError::Empty),
             Self::Range { liquidity, sqrt_price, sqrt_min, sqrt_max } => {
                 let [liquidity, sqrt_price, sqrt_min, sqrt_max] =
                     [liquidity, sqrt_price, sqrt_min, sqrt_max].map(U256::from);

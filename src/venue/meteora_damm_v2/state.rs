@@ -14,6 +14,8 @@ pub(super) struct State {
     pub(super) mints: [Address; 2],
     pub(super) vaults: [Address; 2],
     pub(super) enabled: bool,
+    /// Without liquidity the program cannot share out the fees, and fails, whatever the reserves are.
+    pub(super) has_liquidity: bool,
     opening: Opening,
     pub(super) fee: Fee,
     pub(super) curve: Curve,
@@ -51,6 +53,7 @@ impl State {
             mints: [fields.address(168), fields.address(200)],
             vaults: [fields.address(232), fields.address(264)],
             enabled: fields.u8(481) == 0,
+            has_liquidity: fields.u128(360) > 0,
             opening,
             fee: Fee::decode(fields)?,
             curve,

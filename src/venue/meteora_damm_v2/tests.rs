@@ -210,6 +210,7 @@ fn a_pool_without_swaps_says_why() {
         assert_eq!(opens(now + 1), Err(PoolError::NotOpen(opening(now + 1))));
     }
     assert_eq!(refusal(Sample { liquidity: 0, ..pool.clone() }, 1_000), PoolError::Empty);
+    assert_eq!(refusal(Sample { liquidity: 0, ..Sample::new(2) }, 1_000), PoolError::Empty);
     assert_eq!(refusal(Sample { sqrt_price: 0, ..pool.clone() }, 1_000), PoolError::Empty);
     assert_eq!(refusal(Sample { reserves: [0, 1], ..Sample::new(2) }, 1_000), PoolError::Empty);
     assert_eq!(refusal(Sample { reserves: [1, 0], ..Sample::new(2) }, 1_000), PoolError::Empty);

@@ -1,11 +1,11 @@
-//! The seam of the pool kinds. A pool is decoded from its account, quoted and swapped through by pure functions: bytes and
-//! integers in, values out, without network, clock or wallet.
+//! The seam of the pool kinds. A pool is decoded from its account, quoted and swapped through by pure functions: bytes
+//! and integers in, values out, without network, clock or wallet.
 //!
 //! 1. [`PoolKinds::decode`] finds the kind by the owner of the account and decodes the pool.
 //! 2. [`Pool::accounts_to_fetch`] lists what one `getMultipleAccounts` must contain. Only accounts of one slot give an
 //!    exact quote.
-//! 3. [`Pool::quote`] computes what the program will pay, to the last unit. It may answer [`PoolError::NotLoaded`]: then
-//!    all accounts are fetched again in one call, with those added.
+//! 3. [`Pool::quote`] computes what the program will pay, to the last unit. It may answer [`PoolError::NotLoaded`]:
+//!    then all accounts are fetched again in one call, with those added.
 //! 4. [`Pool::instruction`] builds the swap, and [`Pool::read`] reads it back.
 
 mod accounts;
@@ -62,8 +62,8 @@ pub trait Pool: fmt::Debug + Send + Sync {
 
     /// What an instruction does, if it is exactly a swap through this pool: each account, flag and byte of it.
     ///
-    /// `mint_in` is the mint of the token account that pays. The caller must know it: some programs derive the direction
-    /// from it, and then the instruction does not contain it.
+    /// `mint_in` is the mint of the token account that pays. The caller must know it: some programs derive the
+    /// direction from it, and then the instruction does not contain it.
     fn read(&self, instruction: &Instruction, mint_in: Address) -> Option<Swap>;
 
     /// The direction in which a token is sold, if it is one of the two.

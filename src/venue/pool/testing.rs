@@ -99,8 +99,8 @@ fn mangle(fuzzer: &mut Fuzzer, account: &mut Option<Account>) {
     }
 }
 
-/// Changes each bit of an instruction, each flag and the number of its accounts: it must be refused or read as something
-/// else.
+/// Changes each bit of an instruction, each flag and the number of its accounts: it must be refused or read as
+/// something else.
 pub(crate) fn instructions_are_read_exactly(kind: &dyn PoolKind, pool: &dyn Pool) {
     for direction in Direction::ALL {
         let swap = Swap {
