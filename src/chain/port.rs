@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
+use crate::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
+use crate::domain::token::Mint;
 
 /// The chain on which signed swaps land.
 #[async_trait]
@@ -29,8 +30,17 @@ pub trait Chain: Send + Sync + 'static {
     /// After an error the outcome is unknown: the swap may have been accepted. Only [`Chain::watch`] returns it.
     async fn send(&self, bytes: &[u8]) -> Result<(), ChainError>;
 
-    /// Waits for a definite outcome, at most for `timeout`. Returns the last observation.
-    async fn watch(&self, signature: Signature, timeout: Duration) -> Result<Observation, ChainError>;
+    /// Waits until the outcome of a swap that pays `token_out` is proved, at most for `timeout`. `None` if it is not proved
+    /// by then: the swap may still land.
+    ///
+    /// Another swap is signed after [`Outcome::Rejected`] and [`Outcome::Expired`], so both must be final. In doubt the
+    /// answer is `None`.
+    async fn watch(
+        &self,
+        swap: &SignedSwap,
+        token_out: &Mint,
+        timeout: Duration,
+    ) -> Result<Option<Outcome>, ChainError>;
 
     /// Why the chain does not accept swaps at present, if that is known. The text is public: `/ready` shows it.
     fn trouble(&self) -> Option<String> {

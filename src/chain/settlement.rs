@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use crate::chain::port::{Chain, ChainError};
 use crate::domain::swap::{SignedSwap, Verdict, judge};
+use crate::domain::token::Mint;
 use crate::runtime::crash_points::crash_point;
 
-/// Settles a signed swap: sends it, and resends it every `resend`, until the chain proves its outcome.
+/// Settles a signed swap that pays `token_out`: sends it, and resends it every `resend`, until the chain proves its outcome.
 ///
 /// With `check_first` the chain is asked before the first send, because after a restart the swap may already have landed.
 /// There is no deadline: until the outcome is proved the swap may land, and no other swap may be signed.
-pub async fn settle(chain: &dyn Chain, signed: &SignedSwap, resend: Duration, check_first: bool) -> Verdict {
+pub async fn settle(
+    chain: &dyn Chain,
+    signed: &SignedSwap,
+    token_out: &Mint,
+    resend: Duration,
+    check_first: bool,
+) -> Verdict {
     let swap = &signed.swap;
     let mut timeout = if check_first { Duration::ZERO } else { resend };
     let mut send = !check_first;
@@ -22,8 +29,8 @@ pub async fn settle(chain: &dyn Chain, signed: &SignedSwap, resend: Duration, ch
             }
             crash_point("order.sent");
         }
-        match within(timeout + resend, chain.watch(swap.signature, timeout)).await {
-            Ok(observation) => match judge(swap.last_valid_block_height, observation) {
+        match within(timeout + resend, chain.watch(signed, token_out, timeout)).await {
+            Ok(outcome) => match judge(swap.last_valid_block_height, outcome) {
                 Verdict::Undecided => {}
                 verdict => return verdict,
             },
@@ -52,16 +59,18 @@ mod tests {
     use crate::chain::port::{Message, PrepareError};
     use crate::domain::amount::BaseUnits;
     use crate::domain::id::VenueId;
-    use crate::domain::swap::{Fill, Observation, Outcome, PublicKey, Signature, Swap, UnsignedSwap};
+    use crate::domain::swap::{Expiry, Fill, Outcome, PublicKey, Signature, Swap, UnsignedSwap};
 
     const RESEND: Duration = Duration::from_secs(2);
     const LAST_VALID: u64 = 150;
+
+    type Answer = Result<Option<Outcome>, ChainError>;
 
     /// A chain with prepared answers. It counts the sends, and never answers after the last answer.
     struct ScriptedChain {
         sends: AtomicU32,
         send_answer: Result<(), ChainError>,
-        watch_answers: Mutex<VecDeque<Result<Observation, ChainError>>>,
+        watch_answers: Mutex<VecDeque<Answer>>,
     }
 
     #[async_trait]
@@ -79,7 +88,7 @@ mod tests {
             self.send_answer.clone()
         }
 
-        async fn watch(&self, _: Signature, _: Duration) -> Result<Observation, ChainError> {
+        async fn watch(&self, _: &SignedSwap, _: &Mint, _: Duration) -> Answer {
             let answer = self.watch_answers.lock().unwrap().pop_front();
             match answer {
                 Some(answer) => answer,
@@ -88,7 +97,7 @@ mod tests {
         }
     }
 
-    fn chain<const N: usize>(answers: [Result<Observation, ChainError>; N]) -> ScriptedChain {
+    fn chain<const N: usize>(answers: [Answer; N]) -> ScriptedChain {
         ScriptedChain { sends: AtomicU32::new(0), send_answer: Ok(()), watch_answers: Mutex::new(answers.into()) }
     }
 
@@ -96,16 +105,16 @@ mod tests {
         Err(ChainError("no answer".to_owned()))
     }
 
-    fn unknown_at(height: u64) -> Result<Observation, ChainError> {
-        Ok(Observation { height, outcome: None })
+    fn expired_at(height: u64) -> Answer {
+        Ok(Some(Outcome::Expired(Expiry { height, unknown_at: 500 })))
     }
 
     fn fill() -> Fill {
         Fill { amount_out: BaseUnits(7), slot: 90, fee: BaseUnits(5_000) }
     }
 
-    fn landed() -> Result<Observation, ChainError> {
-        Ok(Observation { height: 100, outcome: Some(Outcome::Landed(fill())) })
+    fn landed() -> Answer {
+        Ok(Some(Outcome::Landed(fill())))
     }
 
     /// Settles a swap on the chain. Returns the verdict and the number of sends.
@@ -117,7 +126,8 @@ mod tests {
             quoted_out: BaseUnits(8),
             min_amount_out: BaseUnits(7),
         };
-        let verdict = settle(chain, &SignedSwap { swap, bytes: [1].into() }, RESEND, check_first).await;
+        let token_out = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v".parse().unwrap();
+        let verdict = settle(chain, &SignedSwap { swap, bytes: [1].into() }, &token_out, RESEND, check_first).await;
         (verdict, chain.sends.load(Ordering::Relaxed))
     }
 
@@ -133,12 +143,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_restart_an_undecided_swap_is_sent() {
-        assert_eq!(settled(&chain([unknown_at(10), landed()]), true).await, (Verdict::Landed(fill()), 1));
+        assert_eq!(settled(&chain([Ok(None), landed()]), true).await, (Verdict::Landed(fill()), 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_undecided_swap_is_resent_and_expires_only_after_its_last_valid_height() {
-        let chain = chain([unknown_at(10), unknown_at(LAST_VALID), unknown_at(LAST_VALID + 1)]);
+    async fn an_undecided_swap_is_resent_and_expires_only_by_a_proof_beyond_its_last_valid_height() {
+        let chain = chain([Ok(None), expired_at(LAST_VALID), expired_at(LAST_VALID + 1)]);
         assert_eq!(settled(&chain, false).await, (Verdict::Expired, 3));
     }
 

@@ -36,7 +36,7 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Result<ExitCode
         let outcome = match chain.outcome(entry, now) {
             Some(Outcome::Landed(_)) => "landed",
             Some(Outcome::Rejected { .. }) => "rejected",
-            None if chain.height(now) > entry.last_valid_block_height => "expired",
+            Some(Outcome::Expired(_)) => "expired",
             None => "open",
         };
         if arguments.json {

@@ -1,4 +1,4 @@
-//! A signed swap, an observation of it on the chain, and the verdict that follows.
+//! A signed swap, what the chain proves about it, and the verdict that follows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -138,7 +138,7 @@ pub struct Fill {
     pub fee: BaseUnits,
 }
 
-/// The definite outcome of one signature on the chain.
+/// The definite outcome of one signed swap, as the chain proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The swap landed and was executed.
@@ -150,18 +150,23 @@ pub enum Outcome {
         /// The slot of the transaction.
         slot: u64,
     },
+    /// The swap did not land and can never land.
+    Expired(Expiry),
 }
 
-/// One observation of the chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
-    /// The finalized block height, read *before* the outcome was read.
+/// The proof that a swap can never land.
+///
+/// A height alone proves nothing: it may be wrong, and the swap may have landed before it was reached. So the adapter of
+/// the chain creates this only after it has done all that its chain requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// A finalized block height, read *before* the chain was asked for the signature.
     pub height: u64,
-    /// The outcome of the signature at that height or later; `None` if the chain does not know the signature.
-    pub outcome: Option<Outcome>,
+    /// The slot at which the chain, asked afterwards, did not know the signature.
+    pub unknown_at: u64,
 }
 
-/// What an observation proves about a swap. Another swap may be signed only after `Rejected` or `Expired`.
+/// What is proved about a swap. Another swap may be signed only after `Rejected` or `Expired`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The swap landed.
@@ -174,16 +179,15 @@ pub enum Verdict {
     Undecided,
 }
 
-/// Derives the verdict from an observation.
+/// Derives the verdict from the outcome that the chain has proved, if any.
 ///
-/// A swap has expired only if a height beyond its last valid one was final and the chain, asked after that, does not know
-/// the signature.
-pub fn judge(last_valid_block_height: u64, observation: Observation) -> Verdict {
-    match observation.outcome {
+/// A proof of expiry counts only if its height is beyond the last valid one of the swap.
+pub fn judge(last_valid_block_height: u64, outcome: Option<Outcome>) -> Verdict {
+    match outcome {
         Some(Outcome::Landed(fill)) => Verdict::Landed(fill),
         Some(Outcome::Rejected { failure, slot }) => Verdict::Rejected(failure, slot),
-        None if observation.height > last_valid_block_height => Verdict::Expired,
-        None => Verdict::Undecided,
+        Some(Outcome::Expired(expiry)) if expiry.height > last_valid_block_height => Verdict::Expired,
+        Some(Outcome::Expired(_)) | None => Verdict::Undecided,
     }
 }
 
@@ -218,17 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_expires_only_after_its_last_valid_height() {
-        let unknown_at = |height| judge(100, Observation { height, outcome: None });
-        assert_eq!(unknown_at(99), Verdict::Undecided);
-        assert_eq!(unknown_at(100), Verdict::Undecided);
-        assert_eq!(unknown_at(101), Verdict::Expired);
-    }
-
-    #[test]
-    fn a_landed_swap_is_never_reported_as_expired() {
-        let fill = Fill { amount_out: BaseUnits(1), slot: 90, fee: BaseUnits(5_000) };
-        let observation = Observation { height: 10_000, outcome: Some(Outcome::Landed(fill.clone())) };
-        assert_eq!(judge(100, observation), Verdict::Landed(fill));
+    fn a_swap_expires_only_by_a_proof_beyond_its_last_valid_height() {
+        let expired_at = |height| judge(100, Some(Outcome::Expired(Expiry { height, unknown_at: 10_000 })));
+        assert_eq!(expired_at(99), Verdict::Undecided);
+        assert_eq!(expired_at(100), Verdict::Undecided);
+        assert_eq!(expired_at(101), Verdict::Expired);
+        assert_eq!(judge(100, None), Verdict::Undecided);
     }
 }

@@ -16,7 +16,8 @@ use crate::chain::{Chain, ChainError, Message, PrepareError};
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::retry::FailureCode;
-use crate::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
+use crate::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
+use crate::domain::token::Mint;
 use crate::runtime::clock::Clock;
 use crate::simulation::ledger::{Acceptance, ChainState, Ledger, LedgerEntry, LedgerError, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
@@ -91,24 +92,22 @@ impl SimulatedChain {
         }
     }
 
-    /// The current observation, and the time until the outcome of the swap is due.
-    async fn observe(&self, signature: Signature) -> Result<(Observation, Option<Duration>), ChainError> {
+    /// The outcome that is proved now, and otherwise the time until the outcome of the swap is due.
+    async fn observe(&self, swap: &Swap) -> Result<(Option<Outcome>, Option<Duration>), ChainError> {
         self.on_ledger(|ledger| {
             // The time comes first: a swap that another process accepts after it must not look expired.
             let now = ledger.state().time(self.clock.read());
-            if ledger.state().entry(&signature).is_none() {
+            if ledger.state().entry(&swap.signature).is_none() {
                 // Another process may have appended it to the file.
                 ledger.refresh()?;
             }
             let state = ledger.state();
-            let height = state.height(now);
-            let Some(entry) = state.entry(&signature) else {
-                return Ok((Observation { height, outcome: None }, None));
+            let Some(entry) = state.entry(&swap.signature) else {
+                return Ok((state.expiry(swap.last_valid_block_height, now).map(Outcome::Expired), None));
             };
             let outcome = state.outcome(entry, now);
             let due = outcome.is_none().then(|| entry.planned.due_at()).flatten();
-            let wait = due.map(|at| (at - now).to_std().unwrap_or_default());
-            Ok((Observation { height, outcome }, wait))
+            Ok((outcome, due.map(|at| (at - now).to_std().unwrap_or_default())))
         })
         .await
     }
@@ -165,12 +164,12 @@ impl Chain for SimulatedChain {
         self.ledger().trouble().map(|trouble| format!("the ledger of the simulated chain accepts no swaps: {trouble}"))
     }
 
-    async fn watch(&self, signature: Signature, timeout: Duration) -> Result<Observation, ChainError> {
+    async fn watch(&self, signed: &SignedSwap, _: &Mint, timeout: Duration) -> Result<Option<Outcome>, ChainError> {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
-            let (observation, wait) = self.observe(signature).await?;
-            if observation.outcome.is_some() || tokio::time::Instant::now() >= deadline {
-                return Ok(observation);
+            let (outcome, wait) = self.observe(&signed.swap).await?;
+            if outcome.is_some() || tokio::time::Instant::now() >= deadline {
+                return Ok(outcome);
             }
             // One millisecond more: timers have that resolution, and waking too early would cost a second read.
             let wait = wait.map_or(timeout, |wait| wait + Duration::from_millis(1));
@@ -190,7 +189,7 @@ mod tests {
     use super::*;
     use crate::config::Share;
     use crate::domain::id::{OrderId, VenueId};
-    use crate::domain::swap::Outcome;
+    use crate::domain::swap::Expiry;
     use crate::signer::Signer;
     use crate::simulation::samples::settings;
     use crate::simulation::signer::SimulatedSigner;
@@ -223,9 +222,20 @@ mod tests {
         }
     }
 
-    fn swap(min_amount_out: u64) -> (Signature, Arc<[u8]>) {
-        let signature = Signature([7; 64]);
-        (signature, encode(signature, &instruction(min_amount_out).to_bytes()))
+    fn swap(min_amount_out: u64) -> SignedSwap {
+        let (signature, instruction) = (Signature([7; 64]), instruction(min_amount_out));
+        let swap = Swap {
+            venue: instruction.venue,
+            signature,
+            last_valid_block_height: instruction.last_valid_block_height,
+            quoted_out: instruction.quoted_out,
+            min_amount_out: instruction.min_amount_out,
+        };
+        SignedSwap { swap, bytes: encode(signature, &instruction.to_bytes()) }
+    }
+
+    async fn outcome(chain: &SimulatedChain, swap: &SignedSwap, timeout: Duration) -> Option<Outcome> {
+        chain.watch(swap, &instruction(99).token_out, timeout).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,46 +259,57 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_swap_that_is_sent_twice_lands_once() {
-        let (chain, (signature, bytes)) = (chain(settings()), swap(99));
-        chain.send(&bytes).await.unwrap();
-        assert_eq!(chain.watch(signature, Duration::ZERO).await.unwrap().outcome, None);
-        let outcome = chain.watch(signature, LONG).await.unwrap().outcome;
-        assert!(matches!(&outcome, Some(Outcome::Landed(fill)) if fill.amount_out == BaseUnits(100)), "{outcome:?}");
-        chain.send(&bytes).await.unwrap();
+        let (chain, swap) = (chain(settings()), swap(99));
+        chain.send(&swap.bytes).await.unwrap();
+        assert_eq!(outcome(&chain, &swap, Duration::ZERO).await, None);
+        let landed = outcome(&chain, &swap, LONG).await;
+        assert!(matches!(&landed, Some(Outcome::Landed(fill)) if fill.amount_out == BaseUnits(100)), "{landed:?}");
+        chain.send(&swap.bytes).await.unwrap();
         assert_eq!(chain.ledger().state().entries().len(), 1);
-        assert_eq!(chain.watch(signature, Duration::ZERO).await.unwrap().outcome, outcome);
+        assert_eq!(outcome(&chain, &swap, Duration::ZERO).await, landed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_swap_is_refused_after_its_last_valid_block_height() {
-        let (chain, (signature, bytes)) = (chain(settings()), swap(99));
-        chain.jump(151).unwrap();
-        assert!(chain.send(&bytes).await.is_err());
-        let observation = chain.watch(signature, Duration::ZERO).await.unwrap();
-        assert_eq!((observation.height, observation.outcome), (151, None));
+    async fn a_swap_is_refused_after_its_last_valid_block_height_and_then_has_expired() {
+        let (chain, swap) = (chain(settings()), swap(99));
+        chain.jump(150).unwrap();
+        assert_eq!(outcome(&chain, &swap, Duration::ZERO).await, None);
+        chain.jump(1).unwrap();
+        assert!(chain.send(&swap.bytes).await.is_err());
+        let expired = Outcome::Expired(Expiry { height: 151, unknown_at: 151 });
+        assert_eq!(outcome(&chain, &swap, Duration::ZERO).await, Some(expired));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_landed_swap_has_not_expired_at_any_height() {
+        let (chain, swap) = (chain(settings()), swap(99));
+        chain.send(&swap.bytes).await.unwrap();
+        let landed = outcome(&chain, &swap, LONG).await;
+        chain.jump(10_000).unwrap();
+        assert_eq!(outcome(&chain, &swap, Duration::ZERO).await, landed);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_swap_whose_answer_is_lost_lands() {
         let chain = chain(SimulationSettings { lost_answer_rate: Share::ALL, ..settings() });
-        let (signature, bytes) = swap(99);
-        assert!(chain.send(&bytes).await.is_err());
-        assert!(matches!(chain.watch(signature, LONG).await.unwrap().outcome, Some(Outcome::Landed(_))));
+        let swap = swap(99);
+        assert!(chain.send(&swap.bytes).await.is_err());
+        assert!(matches!(outcome(&chain, &swap, LONG).await, Some(Outcome::Landed(_))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_swap_never_lands() {
         let chain = chain(SimulationSettings { drop_rate: Share::ALL, ..settings() });
-        let (signature, bytes) = swap(99);
-        chain.send(&bytes).await.unwrap();
-        assert_eq!(chain.watch(signature, LONG).await.unwrap().outcome, None);
+        let swap = swap(99);
+        chain.send(&swap.bytes).await.unwrap();
+        assert!(matches!(outcome(&chain, &swap, LONG).await, Some(Outcome::Expired(_))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_swap_below_its_floor_is_rejected_and_never_paid() {
-        let (chain, (signature, bytes)) = (chain(settings()), swap(101));
-        chain.send(&bytes).await.unwrap();
-        let outcome = chain.watch(signature, LONG).await.unwrap().outcome;
+        let (chain, swap) = (chain(settings()), swap(101));
+        chain.send(&swap.bytes).await.unwrap();
+        let outcome = outcome(&chain, &swap, LONG).await;
         assert!(
             matches!(&outcome, Some(Outcome::Rejected { failure, .. }) if failure.code == FailureCode::SlippageExceeded),
             "{outcome:?}"

@@ -159,8 +159,9 @@ impl OrderActor {
             return self.stop(Exit::Broken, ctx);
         };
         let (chain, resend) = (self.context.chain.clone(), self.context.settings.chain.resend);
+        let token_out = self.order.request.token_out.mint.clone();
         let ask_first = std::mem::replace(&mut self.ask_first, true);
-        let verdict = async move { chain::settle(&*chain, &signed, resend, ask_first).await };
+        let verdict = async move { chain::settle(&*chain, &signed, &token_out, resend, ask_first).await };
         self.begin(verdict, "order.decided", ctx, |actor, verdict, ctx| {
             let Some(swap) = actor.order.state().live_swap().cloned() else { return };
             let ended = SwapEnded { venue: swap.venue, landed: matches!(verdict, Verdict::Landed(_)) };

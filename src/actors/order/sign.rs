@@ -101,7 +101,8 @@ mod tests {
     use crate::domain::id::{OrderId, VenueId};
     use crate::domain::quote::Quote;
     use crate::domain::request::tests::request;
-    use crate::domain::swap::{Observation, PublicKey, Signature};
+    use crate::domain::swap::{Outcome, PublicKey, Signature};
+    use crate::domain::token::Mint;
     use crate::simulation::signer::SimulatedSigner;
 
     const MAX_WAIT: Duration = Duration::from_millis(300);
@@ -126,7 +127,7 @@ mod tests {
             unreachable!("nothing is sent before it is recorded")
         }
 
-        async fn watch(&self, _: Signature, _: Duration) -> Result<Observation, ChainError> {
+        async fn watch(&self, _: &SignedSwap, _: &Mint, _: Duration) -> Result<Option<Outcome>, ChainError> {
             unreachable!("nothing is sent before it is recorded")
         }
     }

@@ -5,8 +5,8 @@ use actix::prelude::*;
 use async_trait::async_trait;
 
 use super::stubs::{
-    Asked, ChainReply, Reply, Stubs, VENUES, after, decision, landed, next, order, quote, recorded, signed, subscriber,
-    unknown_at, unsigned, until_submitted, waits,
+    Asked, ChainReply, Reply, Stubs, VENUES, after, decision, expired_at, landed, next, order, quote, recorded, signed,
+    subscriber, unsigned, until_submitted, waits,
 };
 use crate::actors::dex_router::RouteOrder;
 use crate::actors::order::{
@@ -22,7 +22,7 @@ use crate::domain::lifecycle::{OrderEvent, Status};
 use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::swap::{Observation, Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
+use crate::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
 use crate::signer::{SignError, Signer};
 use crate::simulation::signer::SimulatedSigner;
 use crate::store::Written;
@@ -135,9 +135,9 @@ impl Subject {
     }
 }
 
-fn rejected() -> Result<Observation, ChainError> {
+fn rejected() -> Result<Option<Outcome>, ChainError> {
     let failure = Failure::new(FailureCode::SwapRejected, "rejected");
-    Ok(Observation { height: 90, outcome: Some(Outcome::Rejected { failure, slot: 90 }) })
+    Ok(Some(Outcome::Rejected { failure, slot: 90 }))
 }
 
 #[actix::test]
@@ -294,7 +294,7 @@ async fn a_cancel_while_a_swap_may_land_is_too_late_and_granted_when_the_swap_do
     assert!(matches!(subject.order.send(Cancel).await.unwrap(), Err(CancelError::TooLate(_))));
     loop {
         match subject.stubs.next().await {
-            Asked::Watch(_, reply) => drop(reply.send(unknown_at(101))),
+            Asked::Watch(_, reply) => drop(reply.send(expired_at(101))),
             Asked::SwapEnded(ended) => break assert!(!ended.landed),
             other => panic!("{other:?}"),
         }
@@ -356,7 +356,7 @@ async fn an_undecided_swap_is_sent_again_and_never_followed_by_a_second_one() {
             Asked::Watch(_, reply) if sent % 2 == 0 => drop(reply.send(Err(ChainError("no answer".into())))),
             Asked::Watch(_, reply) => {
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                drop(reply.send(unknown_at(100)));
+                drop(reply.send(expired_at(100)));
             }
             Asked::Send(_) => sent += 1,
             Asked::SwapStuck(_) => stuck += 1,
@@ -425,7 +425,7 @@ async fn a_stopped_order_parks_after_the_write_in_flight() {
 #[actix::test]
 async fn a_restarted_order_asks_the_chain_before_it_sends_its_swap_again() {
     let mut subject = Subject::resume_submitted();
-    subject.watches().await.send(unknown_at(50)).unwrap();
+    subject.watches().await.send(Ok(None)).unwrap();
     subject.sends().await;
     subject.watches().await.send(landed()).unwrap();
     subject.reports_swap(true).await;

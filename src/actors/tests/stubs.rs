@@ -30,7 +30,8 @@ use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::request::tests::request;
 use crate::domain::routing::RoutingDecision;
-use crate::domain::swap::{Fill, Observation, Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
+use crate::domain::swap::{Expiry, Fill, Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
+use crate::domain::token::Mint;
 use crate::domain::user::{Owner, UserId};
 use crate::runtime::clock::Clock;
 use crate::runtime::environment::Environment;
@@ -46,7 +47,7 @@ pub(crate) const VENUES: [VenueId; 2] = [VenueId::RAYDIUM, VenueId::METEORA];
 pub(crate) type Reply<M> = oneshot::Sender<<M as Message>::Result>;
 
 /// The answer of the chain to one look at a signature.
-pub(crate) type ChainReply = oneshot::Sender<Result<Observation, ChainError>>;
+pub(crate) type ChainReply = oneshot::Sender<Result<Option<Outcome>, ChainError>>;
 
 /// A message to a stub.
 #[derive(Debug)]
@@ -152,9 +153,9 @@ impl Chain for StubChain {
         Ok(())
     }
 
-    async fn watch(&self, signature: Signature, _: Duration) -> Result<Observation, ChainError> {
+    async fn watch(&self, signed: &SignedSwap, _: &Mint, _: Duration) -> Result<Option<Outcome>, ChainError> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.0.send(Asked::Watch(signature, reply));
+        let _ = self.0.send(Asked::Watch(signed.swap.signature, reply));
         or_never(answer).await
     }
 }
@@ -326,14 +327,14 @@ pub(crate) fn signed(venue: VenueId) -> SignedSwap {
 }
 
 /// The chain knows that the swap landed.
-pub(crate) fn landed() -> Result<Observation, ChainError> {
+pub(crate) fn landed() -> Result<Option<Outcome>, ChainError> {
     let fill = Fill { amount_out: BaseUnits(150_000_000), slot: 90, fee: BaseUnits(5_000) };
-    Ok(Observation { height: 90, outcome: Some(Outcome::Landed(fill)) })
+    Ok(Some(Outcome::Landed(fill)))
 }
 
-/// The chain does not know the signature at that height.
-pub(crate) fn unknown_at(height: u64) -> Result<Observation, ChainError> {
-    Ok(Observation { height, outcome: None })
+/// The chain proves with that height that the swap has expired.
+pub(crate) fn expired_at(height: u64) -> Result<Option<Outcome>, ChainError> {
+    Ok(Some(Outcome::Expired(Expiry { height, unknown_at: height })))
 }
 
 /// A subscriber, and the sequence numbers and events that it gets.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::domain::amount::BaseUnits;
 use crate::domain::moment::{Now, Uptime};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::swap::{Fill, Outcome, Signature};
+use crate::domain::swap::{Expiry, Fill, Outcome, Signature};
 use crate::simulation::ledger::record::{LedgerEntry, PlannedOutcome, Record};
 
 /// The fee of every simulated transaction: one signature at 5,000 lamports.
@@ -65,9 +65,22 @@ impl ChainState {
         &self.entries
     }
 
-    /// The outcome of an entry at a time of the chain. `None` while it is not due, and always if the last valid block
-    /// height passes first.
+    /// The outcome of an entry at a time of the chain. `None` while it is not due.
     pub fn outcome(&self, entry: &LedgerEntry, now: DateTime<Utc>) -> Option<Outcome> {
+        let expired = || self.expiry(entry.last_valid_block_height, now).map(Outcome::Expired);
+        self.execution(entry, now).or_else(expired)
+    }
+
+    /// The proof that a swap which has not landed can never land; `None` while its last valid block has not passed.
+    pub fn expiry(&self, last_valid_block_height: u64, now: DateTime<Utc>) -> Option<Expiry> {
+        let height = self.height(now);
+        // Slots and heights are the same here: the simulation skips no slot.
+        (height > last_valid_block_height).then_some(Expiry { height, unknown_at: height })
+    }
+
+    /// What happened when the entry landed. `None` while it is not due, and always if the last valid block height passes
+    /// first.
+    fn execution(&self, entry: &LedgerEntry, now: DateTime<Utc>) -> Option<Outcome> {
         let at = entry.planned.due_at()?;
         let slot = self.height(at);
         if at > now || slot > entry.last_valid_block_height {
@@ -158,7 +171,8 @@ mod tests {
     fn a_swap_never_lands_after_its_last_valid_block_height() {
         let state = chain([genesis(now(0)), Record::Jump { at: at(1_000), blocks: 500 }]);
         let entry = entry(PlannedOutcome::Lands { at: at(2_000), amount_out: BaseUnits(7) });
-        assert_eq!(state.outcome(&entry, at(999_000)), None);
+        assert_eq!(state.outcome(&entry, at(999)), None);
+        assert!(matches!(state.outcome(&entry, at(999_000)), Some(Outcome::Expired(_))));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
 use order_engine::chain::{Chain, ChainError, Message, PrepareError};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::swap::{Observation, PublicKey, Signature, UnsignedSwap};
+use order_engine::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
+use order_engine::domain::token::Mint;
 use order_engine::domain::user::Owner;
 use order_engine::service::orders::CancelRefused;
 use order_engine::store::OrderStore;
@@ -263,12 +264,12 @@ impl Chain for NeverSettles {
         Ok(())
     }
 
-    async fn watch(&self, _: Signature, timeout: Duration) -> Result<Observation, ChainError> {
+    async fn watch(&self, _: &SignedSwap, _: &Mint, timeout: Duration) -> Result<Option<Outcome>, ChainError> {
         let watching = Watching(&self.watching);
         self.most.fetch_max(self.watching.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         tokio::time::sleep(timeout.max(Duration::from_millis(20))).await;
         drop(watching);
-        Ok(Observation { height: 1, outcome: None })
+        Ok(None)
     }
 }
 
