@@ -149,6 +149,9 @@ const fn failure_meaning(code: FailureCode) -> &'static str {
         FailureCode::UnsupportedPool => "the pools of this pair are of a type that is not supported",
         FailureCode::PriceImpactTooHigh => "the trade would move the price by more than is allowed",
         FailureCode::InsufficientFunds => "the wallet does not hold the input amount",
+        FailureCode::RefusedByFirewall => {
+            "the swap that was built is not the ordered one, so it was not signed; tell the operator"
+        }
         FailureCode::Timeout => "no answer within the time limit",
     }
 }

@@ -5,5 +5,5 @@
 mod port;
 mod settlement;
 
-pub use port::{Chain, ChainError, Message, PrepareError};
+pub use port::{Chain, ChainError, Deviation, Intent, Message, PrepareError};
 pub use settlement::settle;

@@ -56,10 +56,10 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::chain::port::{Message, PrepareError};
+    use crate::chain::port::{Deviation, Intent, Message, PrepareError};
     use crate::domain::amount::BaseUnits;
     use crate::domain::id::VenueId;
-    use crate::domain::swap::{Expiry, Fill, Outcome, PublicKey, Signature, Swap, UnsignedSwap};
+    use crate::domain::swap::{Expiry, Fill, Outcome, Signature, Swap, UnsignedSwap};
 
     const RESEND: Duration = Duration::from_secs(2);
     const LAST_VALID: u64 = 150;
@@ -75,7 +75,11 @@ mod tests {
 
     #[async_trait]
     impl Chain for ScriptedChain {
-        async fn prepare(&self, _: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+        async fn prepare(&self, _: &UnsignedSwap, _: &Intent) -> Result<Message, PrepareError> {
+            unreachable!("the swap is signed already")
+        }
+
+        fn inspect(&self, _: &Message, _: &Intent) -> Result<(), Deviation> {
             unreachable!("the swap is signed already")
         }
 

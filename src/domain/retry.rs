@@ -32,13 +32,15 @@ pub enum FailureCode {
     PriceImpactTooHigh,
     /// The wallet does not hold the input.
     InsufficientFunds,
+    /// The message to sign was not the ordered swap. It was not signed.
+    RefusedByFirewall,
     /// No swap was signed within `orders.timeout_ms`.
     Timeout,
 }
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::VenueUnavailable,
         Self::BelowMinimum,
         Self::BuildFailed,
@@ -50,6 +52,7 @@ impl FailureCode {
         Self::UnsupportedPool,
         Self::PriceImpactTooHigh,
         Self::InsufficientFunds,
+        Self::RefusedByFirewall,
         Self::Timeout,
     ];
 
@@ -67,6 +70,7 @@ impl FailureCode {
             | Self::UnsupportedPool
             | Self::PriceImpactTooHigh
             | Self::InsufficientFunds
+            | Self::RefusedByFirewall
             | Self::Timeout => false,
         }
     }
@@ -85,6 +89,7 @@ impl FailureCode {
             Self::UnsupportedPool => "unsupported_pool",
             Self::PriceImpactTooHigh => "price_impact_too_high",
             Self::InsufficientFunds => "insufficient_funds",
+            Self::RefusedByFirewall => "refused_by_firewall",
             Self::Timeout => "timeout",
         }
     }
@@ -152,5 +157,6 @@ mod tests {
         assert!(may_retry(FailureCode::SlippageExceeded, 2, 3));
         assert!(!may_retry(FailureCode::SlippageExceeded, 3, 3));
         assert!(!may_retry(FailureCode::NoLiquidity, 1, 3));
+        assert!(!may_retry(FailureCode::RefusedByFirewall, 1, 3));
     }
 }

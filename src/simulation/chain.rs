@@ -12,16 +12,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::chain::{Chain, ChainError, Message, PrepareError};
+use crate::chain::{Chain, ChainError, Deviation, Intent, Message, PrepareError};
 use crate::config::SimulationSettings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::retry::FailureCode;
-use crate::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
+use crate::domain::swap::{Outcome, Signature, SignedSwap, Swap, UnsignedSwap};
 use crate::domain::token::Mint;
 use crate::runtime::clock::Clock;
 use crate::simulation::ledger::{Acceptance, ChainState, Ledger, LedgerEntry, LedgerError, PlannedOutcome};
 use crate::simulation::rng::SimulationRng;
-use crate::simulation::transaction::{Instruction, decode, encode, with_lifetime};
+use crate::simulation::transaction::{Instruction, decode, deviation, encode, with_lifetime};
 
 // The purposes of the draws, see `SimulationRng::draws`.
 const OUTCOME: u64 = 3;
@@ -115,7 +115,7 @@ impl SimulatedChain {
 
 #[async_trait]
 impl Chain for SimulatedChain {
-    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: &Intent) -> Result<Message, PrepareError> {
         let height = {
             let ledger = self.ledger();
             let state = ledger.state();
@@ -126,6 +126,11 @@ impl Chain for SimulatedChain {
             PrepareError::Instructions("they are not in the format of the simulated chain".to_owned())
         })?;
         Ok(Message { bytes: bytes.into(), last_valid_block_height })
+    }
+
+    fn inspect(&self, message: &Message, intent: &Intent) -> Result<(), Deviation> {
+        deviation(&message.bytes, message.last_valid_block_height, intent)
+            .map_err(|reason| Deviation(reason.to_owned()))
     }
 
     fn wire(&self, message: &Message, signature: Signature) -> Arc<[u8]> {
@@ -238,9 +243,16 @@ mod tests {
         chain.watch(swap, &instruction(99).token_out, timeout).await.unwrap()
     }
 
+    fn intent() -> Intent {
+        let Instruction { order_id, attempt, venue, token_in, token_out, amount_in, min_amount_out, .. } =
+            instruction(99);
+        let wallet = SimulatedSigner::new(&[1; 32]).public_key();
+        Intent { order_id, attempt, wallet, venue, token_in, token_out, amount_in, min_amount_out }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_prepared_message_is_valid_from_the_present_height_on_and_other_instructions_are_refused() {
-        let (chain, payer) = (chain(settings()), SimulatedSigner::new(&[1; 32]).public_key());
+        let chain = chain(settings());
         chain.jump(7).unwrap();
         let unsigned = |instructions: Vec<u8>| UnsignedSwap {
             venue: VenueId::RAYDIUM,
@@ -249,12 +261,36 @@ mod tests {
             instructions: instructions.into(),
         };
         let built = Instruction { last_valid_block_height: 0, ..instruction(99) };
-        let message = chain.prepare(&unsigned(built.to_bytes()), payer).await.unwrap();
+        let message = chain.prepare(&unsigned(built.to_bytes()), &intent()).await.unwrap();
         assert_eq!(message.last_valid_block_height, 7 + settings().valid_blocks);
         let (_, sent) = decode(&chain.wire(&message, Signature([7; 64]))).unwrap();
         assert_eq!(sent, Instruction { last_valid_block_height: message.last_valid_block_height, ..built });
-        let refused = chain.prepare(&unsigned(b"other".to_vec()), payer).await.unwrap_err();
+        let refused = chain.prepare(&unsigned(b"other".to_vec()), &intent()).await.unwrap_err();
         assert!(matches!(refused, PrepareError::Instructions(_)), "{refused}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_message_of_the_intended_swap_passes_the_inspection() {
+        let chain = chain(settings());
+        let message = |bytes: Vec<u8>| Message { bytes: bytes.into(), last_valid_block_height: 150 };
+        let built = instruction(99);
+        assert_eq!(chain.inspect(&message(built.to_bytes()), &intent()), Ok(()));
+        let (usdc, built) = (built.token_out.clone(), || instruction(99));
+        let wrong = [
+            Instruction { order_id: OrderId(Uuid::from_u128(2)), ..built() },
+            Instruction { attempt: 2, ..built() },
+            Instruction { venue: VenueId::METEORA, ..built() },
+            Instruction { token_in: usdc, ..built() },
+            Instruction { token_out: built().token_in, ..built() },
+            Instruction { amount_in: BaseUnits(1_001), ..built() },
+            Instruction { min_amount_out: BaseUnits(98), ..built() },
+            Instruction { last_valid_block_height: 151, ..built() },
+        ];
+        let other_encoding = [&built().to_bytes()[..], b" "].concat();
+        let wrong = wrong.iter().map(Instruction::to_bytes).chain([other_encoding, Vec::new()]);
+        for bytes in wrong {
+            assert!(chain.inspect(&message(bytes.clone()), &intent()).is_err(), "{}", String::from_utf8_lossy(&bytes));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Intent;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
 use crate::domain::swap::{Signature, UnsignedSwap};
@@ -32,6 +33,14 @@ impl Instruction {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an instruction holds only strings and integers")
     }
+
+    /// Whether the swap is the intended one. It has no field for the wallet: the simulation has one wallet.
+    fn does(&self, intent: &Intent) -> bool {
+        let Intent { order_id, attempt, wallet: _, venue, token_in, token_out, amount_in, min_amount_out } = intent;
+        (self.order_id, self.attempt, self.venue) == (*order_id, *attempt, *venue)
+            && (&self.token_in, &self.token_out) == (token_in, token_out)
+            && (self.amount_in, self.min_amount_out) == (*amount_in, *min_amount_out)
+    }
 }
 
 /// The swap of that request, in the format of the simulated chain. A venue of an embedding program can use it.
@@ -57,6 +66,18 @@ pub fn unsigned(request: &SwapRequest) -> UnsignedSwap {
 pub(super) fn with_lifetime(instructions: &[u8], last_valid_block_height: u64) -> Option<Vec<u8>> {
     let instruction: Instruction = serde_json::from_slice(instructions).ok()?;
     Some(Instruction { last_valid_block_height, ..instruction }.to_bytes())
+}
+
+/// Why a finished message is not the intended swap.
+pub(super) fn deviation(message: &[u8], last_valid_block_height: u64, intent: &Intent) -> Result<(), &'static str> {
+    let instruction: Instruction = serde_json::from_slice(message).map_err(|_| "it cannot be decoded")?;
+    match () {
+        // What is signed are the bytes, so no other bytes may have the same meaning.
+        () if instruction.to_bytes() != message => Err("it has another encoding"),
+        () if !instruction.does(intent) => Err("it is another swap"),
+        () if instruction.last_valid_block_height != last_valid_block_height => Err("it has another lifetime"),
+        () => Ok(()),
+    }
 }
 
 /// The bytes of a signed swap: the signature followed by the message.

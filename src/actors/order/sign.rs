@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::chain::{Chain, PrepareError};
+use crate::chain::{Chain, Intent, PrepareError};
 use crate::domain::retry::{Failure, FailureCode};
-use crate::domain::swap::{SignedSwap, Swap, UnsignedSwap};
+use crate::domain::swap::{PublicKey, SignedSwap, Swap, UnsignedSwap};
 use crate::signer::{SignError, Signer};
 use crate::venue::SwapRequest;
 
@@ -30,13 +30,17 @@ pub(super) async fn sign(
     max_wait: Duration,
 ) -> Result<SignedSwap, NotSigned> {
     check(request, &unsigned).map_err(NotSigned::Venue)?;
-    let payer = signer.public_key();
-    let message = match timeout(max_wait, chain.prepare(&unsigned, payer)).await {
+    let intent = intent(request, &unsigned, signer.public_key());
+    let message = match timeout(max_wait, chain.prepare(&unsigned, &intent)).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) => return Err(not_prepared(&error)),
         Err(_) => return Err(not_prepared(&PrepareError::Unavailable("timed out".to_owned()))),
     };
-    // A signed message may be executed, so a check that decodes it and compares it with `request` belongs here.
+    chain.inspect(&message, &intent).map_err(|deviation| {
+        tracing::error!(order_id = %request.order_id, %deviation, "the firewall refused a swap; it is not signed");
+        let text = "the swap that was built is not the ordered one, so it was not signed";
+        NotSigned::Shared(Failure::new(FailureCode::RefusedByFirewall, text))
+    })?;
     let signature = match timeout(max_wait, signer.sign(&message.bytes)).await {
         Ok(Ok(signature)) => signature,
         Ok(Err(error)) => return Err(refused(&error)),
@@ -52,7 +56,22 @@ pub(super) async fn sign(
     Ok(SignedSwap { swap, bytes: chain.wire(&message, signature) })
 }
 
-/// Compares what the venue states about its swap with the request. The instructions themselves are not decoded.
+/// What the swap is meant to do. The minimum output is the one that will be recorded; `check` has compared it with the
+/// floor of the order.
+fn intent(request: &SwapRequest, unsigned: &UnsignedSwap, wallet: PublicKey) -> Intent {
+    Intent {
+        order_id: request.order_id,
+        attempt: request.attempt,
+        wallet,
+        venue: request.quote.venue,
+        token_in: request.order.token_in.mint.clone(),
+        token_out: request.order.token_out.mint.clone(),
+        amount_in: request.order.amount_in,
+        min_amount_out: unsigned.min_amount_out,
+    }
+}
+
+/// Compares what the venue states about its swap with the request. [`Chain::inspect`] decodes the instructions.
 fn check(request: &SwapRequest, unsigned: &UnsignedSwap) -> Result<(), Failure> {
     let (asked, floor) = (request.quote.venue, request.order.floor(request.quote.amount_out));
     if unsigned.venue != asked || unsigned.min_amount_out < floor {
@@ -96,27 +115,32 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::chain::{ChainError, Message};
+    use crate::chain::{ChainError, Deviation, Message};
     use crate::domain::amount::BaseUnits;
     use crate::domain::id::{OrderId, VenueId};
     use crate::domain::quote::Quote;
     use crate::domain::request::tests::request;
-    use crate::domain::swap::{Outcome, PublicKey, Signature};
+    use crate::domain::swap::{Outcome, Signature};
     use crate::domain::token::Mint;
     use crate::simulation::signer::SimulatedSigner;
 
     const MAX_WAIT: Duration = Duration::from_millis(300);
 
-    /// A chain whose message is the instructions, or that fails to prepare it.
+    /// A chain whose message is the instructions, or that fails to prepare it. It passes only the bytes `swap`.
     struct StubChain(Option<PrepareError>);
 
     #[async_trait]
     impl Chain for StubChain {
-        async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+        async fn prepare(&self, unsigned: &UnsignedSwap, _: &Intent) -> Result<Message, PrepareError> {
             match &self.0 {
                 Some(error) => Err(error.clone()),
                 None => Ok(Message { bytes: unsigned.instructions.clone(), last_valid_block_height: 150 }),
             }
+        }
+
+        fn inspect(&self, message: &Message, intent: &Intent) -> Result<(), Deviation> {
+            assert_eq!(*intent, super::intent(&swap_request(), &unsigned(), intent.wallet));
+            if *message.bytes == *b"swap" { Ok(()) } else { Err(Deviation("it is a theft".to_owned())) }
         }
 
         fn wire(&self, message: &Message, signature: Signature) -> Arc<[u8]> {
@@ -184,6 +208,28 @@ mod tests {
         assert_eq!(signed.swap.min_amount_out, unsigned().min_amount_out);
         assert!(signer.public_key().verifies(b"swap", signed.swap.signature));
         assert_eq!(&*signed.bytes, [&signed.swap.signature.0[..], b"swap"].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_the_firewall_refuses_is_not_signed_and_not_tried_again() {
+        struct NeverSigns;
+
+        #[async_trait]
+        impl Signer for NeverSigns {
+            fn public_key(&self) -> PublicKey {
+                SimulatedSigner::new(&[1; 32]).public_key()
+            }
+
+            async fn sign(&self, _: &[u8]) -> Result<Signature, SignError> {
+                unreachable!("the message is refused before")
+            }
+        }
+
+        let theft = UnsignedSwap { instructions: Arc::from(*b"theft"), ..unsigned() };
+        let refused = signed(StubChain(None), &NeverSigns, theft).await.unwrap_err();
+        let NotSigned::Shared(failure) = refused else { panic!("another venue would be asked") };
+        assert_eq!(failure.code, FailureCode::RefusedByFirewall);
+        assert!(!failure.code.retryable() && !failure.message.contains("theft"), "{failure}");
     }
 
     #[tokio::test(start_paused = true)]

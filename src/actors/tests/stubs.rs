@@ -21,7 +21,7 @@ use crate::actors::persistence::{FindKey, GetDatabaseState, ListOrders, LoadOrde
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::actors::supervisor::ChildExited;
 use crate::actors::venue::{BuildSwap, GetQuote, Venues};
-use crate::chain::{Chain, ChainError, Message as SwapMessage, PrepareError};
+use crate::chain::{Chain, ChainError, Deviation, Intent, Message as SwapMessage, PrepareError};
 use crate::config::Settings;
 use crate::domain::amount::BaseUnits;
 use crate::domain::id::{OrderId, VenueId};
@@ -30,7 +30,7 @@ use crate::domain::order::{Order, RecordedEvent};
 use crate::domain::quote::Quote;
 use crate::domain::request::tests::request;
 use crate::domain::routing::RoutingDecision;
-use crate::domain::swap::{Expiry, Fill, Outcome, PublicKey, Signature, SignedSwap, Swap, UnsignedSwap};
+use crate::domain::swap::{Expiry, Fill, Outcome, Signature, SignedSwap, Swap, UnsignedSwap};
 use crate::domain::token::Mint;
 use crate::domain::user::{Owner, UserId};
 use crate::runtime::clock::Clock;
@@ -137,11 +137,15 @@ struct StubChain(mpsc::UnboundedSender<Asked>);
 
 #[async_trait]
 impl Chain for StubChain {
-    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<SwapMessage, PrepareError> {
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: &Intent) -> Result<SwapMessage, PrepareError> {
         match unsigned.instructions.is_empty() {
             true => Err(PrepareError::Instructions("there are none".to_owned())),
             false => Ok(SwapMessage { bytes: unsigned.instructions.clone(), last_valid_block_height: 100 }),
         }
+    }
+
+    fn inspect(&self, _: &SwapMessage, _: &Intent) -> Result<(), Deviation> {
+        Ok(())
     }
 
     fn wire(&self, message: &SwapMessage, _: Signature) -> Arc<[u8]> {

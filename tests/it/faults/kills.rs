@@ -12,9 +12,9 @@ use chrono::Utc;
 use order_engine::Engine;
 use order_engine::actors::order::CancelError;
 use order_engine::actors::order_manager::SubmitError;
-use order_engine::chain::{Chain, ChainError, Message, PrepareError};
+use order_engine::chain::{Chain, ChainError, Deviation, Intent, Message, PrepareError};
 use order_engine::domain::lifecycle::Status;
-use order_engine::domain::swap::{Outcome, PublicKey, Signature, SignedSwap, UnsignedSwap};
+use order_engine::domain::swap::{Outcome, Signature, SignedSwap, UnsignedSwap};
 use order_engine::domain::token::Mint;
 use order_engine::domain::user::Owner;
 use order_engine::service::orders::CancelRefused;
@@ -252,8 +252,12 @@ impl Drop for Watching<'_> {
 
 #[async_trait]
 impl Chain for NeverSettles {
-    async fn prepare(&self, unsigned: &UnsignedSwap, _: PublicKey) -> Result<Message, PrepareError> {
+    async fn prepare(&self, unsigned: &UnsignedSwap, _: &Intent) -> Result<Message, PrepareError> {
         Ok(Message { bytes: unsigned.instructions.clone(), last_valid_block_height: 100 })
+    }
+
+    fn inspect(&self, _: &Message, _: &Intent) -> Result<(), Deviation> {
+        Ok(())
     }
 
     fn wire(&self, message: &Message, _: Signature) -> Arc<[u8]> {
