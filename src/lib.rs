@@ -19,6 +19,7 @@
 //! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it; [`venue::pool`]: exact quotes of pools |
 //! | [`store`] | the port to the database, and its SeaORM adapter; rows do not leave this module |
 //! | [`simulation`] | the simulated venues, the simulated chain and its wallet |
+//! | [`solana`] | the wallet, the transaction of a swap, and the check before its signature |
 //! | [`auth`] | accounts, tokens, API keys and tickets |
 //! | [`redis`] | publishes recorded events and shares quotes, if Redis is configured |
 //! | [`api`] | the public JSON of HTTP, WebSocket and Redis |
@@ -37,7 +38,7 @@
 //! 2. `runtime`, `config`
 //! 3. `telemetry`
 //! 4. `venue`, `chain`, `signer`, `store`
-//! 5. `simulation`, `auth`, `redis`, `api`
+//! 5. `simulation`, `solana`, `auth`, `redis`, `api`
 //! 6. `actors`
 //! 7. `service`
 //! 8. `http`
@@ -77,6 +78,7 @@ pub mod runtime;
 pub mod service;
 pub mod signer;
 pub mod simulation;
+pub mod solana;
 pub mod store;
 pub mod telemetry;
 pub mod venue;

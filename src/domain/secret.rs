@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use url::Url;
+use zeroize::Zeroizing;
 
 /// The display of a text that may contain a secret and cannot be parsed.
 pub const HIDDEN: &str = "<hidden>";
@@ -33,14 +34,14 @@ pub fn shown(text: &str) -> &str {
     if is_suspect { HIDDEN } else { text }
 }
 
-/// A password, token or key. Only [`Secret::expose`] returns it; `Debug` prints `***`.
+/// A password, token or key. Only [`Secret::expose`] returns it; `Debug` prints `***`. It is overwritten when it is dropped.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps that text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself.

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 9] = [
     &["runtime", "config"],
     &["telemetry"],
     &["venue", "chain", "signer", "store"],
-    &["simulation", "auth", "redis", "api"],
+    &["simulation", "solana", "auth", "redis", "api"],
     &["actors"],
     &["service"],
     &["http"],
