@@ -433,8 +433,12 @@ mod tests {
     async fn a_wallet_without_the_funds_learns_how_much_it_could_sell() {
         let poor = StubNode { lamports: 1_000_000_000, ..StubNode::rich() };
         let error = refused(poor, &unsigned(Shape::SellNative), &intent(Shape::SellNative)).await;
-        let text = "it could sell at most 0.99701812".to_owned();
-        assert_eq!(error, PrepareError::InsufficientFunds(text), "all but the fee and the rent of two accounts");
+        let text = "it could sell at most 0.99850656".to_owned();
+        assert_eq!(
+            error,
+            PrepareError::InsufficientFunds(text),
+            "all but the fee and the rent of the temporary account"
+        );
         let poor = StubNode { tokens: 1_500_000, ..StubNode::rich() };
         let error = refused(poor, &unsigned(Shape::BuyNative), &intent(Shape::BuyNative)).await;
         assert_eq!(error, PrepareError::InsufficientFunds("it could sell at most 1.5".to_owned()));

@@ -7,6 +7,7 @@
 mod decoded;
 #[cfg(test)]
 mod mutations;
+mod pools;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -16,6 +17,7 @@ use solana_instruction::Instruction;
 use thiserror::Error;
 
 use self::decoded::{Access, Decoded, Step};
+pub use self::pools::KnownPools;
 use crate::domain::amount::BaseUnits;
 use crate::solana::transaction::{Budget, NATIVE_MINT, SwapIntent, TokenProgram};
 
@@ -93,7 +95,7 @@ pub enum Refusal {
     Further(usize),
     /// The swap is not the ordered one.
     #[error("the swap is {0:?}")]
-    Swap(DecodedSwap),
+    Swap(Box<DecodedSwap>),
     /// The fee is above its limit.
     #[error("the fee of {fee} lamports is above {max}")]
     Fee {
@@ -198,7 +200,7 @@ impl Steps<'_> {
             amount_in: intent.amount_in,
             min_amount_out: intent.min_amount_out,
         };
-        if swap == ordered { Ok(()) } else { Err(Refusal::Swap(swap)) }
+        if swap == ordered { Ok(()) } else { Err(Refusal::Swap(Box::new(swap))) }
     }
 
     fn close_temporary(&mut self, intent: &SwapIntent) -> Result<(), Refusal> {

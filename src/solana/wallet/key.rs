@@ -75,7 +75,7 @@ pub(super) mod tests {
         let negative = keypair_text().replacen('7', "-7", 1);
         let secret_half = SigningKey::from_bytes(&[7; 32]).to_bytes().map(|byte| format!("{byte:02x}")).concat();
         for text in [longer.as_str(), &shorter, &open, &large, &negative, &secret_half, "", "[", "[]", "hunter2"] {
-            let error = parse(text).err().expect("it is refused");
+            let Err(error) = parse(text) else { panic!("it is accepted") };
             assert_eq!(error, KeyError::Format);
             assert!(!error.to_string().contains("7,") && !error.to_string().contains("hunter2"));
         }
