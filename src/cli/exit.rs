@@ -57,7 +57,7 @@ fn exit_code(failure: &CommandError) -> u8 {
     match failure.downcast_ref() {
         Some(StartError::Lock(error)) => return of_lock(error),
         Some(
-            StartError::Open(_)
+            StartError::Open { .. }
             | StartError::SameFile { .. }
             | StartError::UnknownVenue { .. }
             | StartError::Auth(AuthStartError::Secret(_)),
@@ -91,7 +91,7 @@ mod tests {
             (held().into(), LOCKED),
             (StartError::Lock(held()).into(), LOCKED),
             (LockError::Setting("is a folder".to_owned()).into(), CONFIG),
-            (StartError::Open("0.0.0.0".to_owned()).into(), CONFIG),
+            (StartError::Open { key: "server.host", place: "0.0.0.0".to_owned() }.into(), CONFIG),
             (StartError::Database("no such table".to_owned()).into(), FAILURE),
         ];
         for (failure, code) in cases {

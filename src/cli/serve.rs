@@ -55,6 +55,7 @@ async fn serve(settings: Settings) -> Result<ExitCode, CommandError> {
 
 /// What `serve` prints about a running engine.
 struct Summary {
+    public_url: Option<String>,
     database: String,
     redis: String,
     auth: &'static str,
@@ -64,6 +65,7 @@ struct Summary {
 impl Summary {
     fn of(settings: &Settings) -> Self {
         Self {
+            public_url: settings.server.public_url.as_ref().map(ToString::to_string),
             database: settings.database.url.redacted(),
             redis: settings.redis.url.as_ref().map_or_else(|| "none".to_owned(), |url| url.redacted()),
             auth: match (settings.auth.required, settings.is_beyond_this_machine()) {
@@ -77,7 +79,8 @@ impl Summary {
 
     fn print(&self, engine: &Engine) {
         let Some(address) = engine.address() else { return };
-        let Self { database, redis, auth, auth_required } = self;
+        let Self { public_url, database, redis, auth, auth_required } = self;
+        let public = public_url.as_ref().map_or_else(String::new, |url| format!("  public    {url}\n"));
         let version = env!("CARGO_PKG_VERSION");
         let order = r#"{"tokenIn":"SOL","tokenOut":"USDC","amountIn":1.5}"#;
         let (login, bearer) = match auth_required {
@@ -93,7 +96,7 @@ impl Summary {
         };
         let text = format!(
             "order-engine {version} on http://{address}
-  database  {database}
+{public}  database  {database}
   redis     {redis}
   auth      {auth}
 {login}Submit an order, then follow it with the orderId of the answer:

@@ -30,8 +30,8 @@ pub use self::settings::{
 };
 use self::sources::{NamedValues, defaults};
 pub use self::values::{
-    HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
-    WebOrigin,
+    ForwardedHeader, HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, ProxyNet, PublicHost,
+    PublicUrl, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
 };
 
 /// All errors of the settings, one line per key.

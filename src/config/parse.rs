@@ -63,10 +63,14 @@ fn server(from: &mut Reader) -> Option<ServerSettings> {
     let shutdown_timeout = from.duration("server.shutdown_timeout_ms");
     let max_connections = from.at_least("server.max_connections", 1);
     let keep_alive = from.duration("server.keep_alive_ms");
+    let proxy_keep_alive = from.duration("server.proxy_keep_alive_ms");
     let head_timeout = from.duration("server.head_timeout_ms");
     let body_timeout = from.duration("server.body_timeout_ms");
     let allowed_hosts = from.list("server.allowed_hosts");
     let allowed_origins = from.list("server.allowed_origins");
+    let public_url = from.optional("server.public_url");
+    let trusted_proxies = from.list("server.trusted_proxies");
+    let forwarded_header = from.take("server.forwarded_header");
     Some(ServerSettings {
         host: host?,
         port: port?,
@@ -75,10 +79,14 @@ fn server(from: &mut Reader) -> Option<ServerSettings> {
         shutdown_timeout: shutdown_timeout?,
         max_connections: max_connections?,
         keep_alive: keep_alive?,
+        proxy_keep_alive: proxy_keep_alive?,
         head_timeout: head_timeout?,
         body_timeout: body_timeout?,
         allowed_hosts: allowed_hosts?,
         allowed_origins: allowed_origins?,
+        public_url: public_url?,
+        trusted_proxies: trusted_proxies?,
+        forwarded_header: forwarded_header?,
     })
 }
 

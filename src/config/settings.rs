@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::config::database_url::DatabaseUrl;
 use crate::config::values::{
-    HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, RedisPrefix, RedisUrl, SecretPlace, Share,
-    WebOrigin,
+    ForwardedHeader, HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, ProxyNet, PublicUrl,
+    RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
 };
 use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
@@ -43,7 +43,17 @@ impl Settings {
 
     /// Whether other machines can reach the engine.
     pub fn is_beyond_this_machine(&self) -> bool {
-        !self.server.host.is_loopback()
+        self.public_place().is_some()
+    }
+
+    /// The setting through which other machines can reach the engine, and the place that it names: the address to listen
+    /// on, or the URL of a proxy that passes requests on.
+    pub fn public_place(&self) -> Option<(&'static str, String)> {
+        if !self.server.host.is_loopback() {
+            return Some(("server.host", self.server.host.to_string()));
+        }
+        let url = self.server.public_url.as_ref().filter(|url| !url.is_loopback())?;
+        Some(("server.public_url", url.to_string()))
     }
 }
 
@@ -58,10 +68,21 @@ pub struct ServerSettings {
     pub shutdown_timeout: Duration,
     pub max_connections: usize,
     pub keep_alive: Duration,
+    pub proxy_keep_alive: Duration,
     pub head_timeout: Duration,
     pub body_timeout: Duration,
     pub allowed_hosts: Vec<HostName>,
     pub allowed_origins: Vec<WebOrigin>,
+    pub public_url: Option<PublicUrl>,
+    pub trusted_proxies: Vec<ProxyNet>,
+    pub forwarded_header: ForwardedHeader,
+}
+
+impl ServerSettings {
+    /// How long a connection may be without a request.
+    pub fn idle_timeout(&self) -> Duration {
+        if self.trusted_proxies.is_empty() { self.keep_alive } else { self.proxy_keep_alive }
+    }
 }
 
 /// `[database]`

@@ -84,8 +84,13 @@ fn without_values(message: &str) -> &str {
 }
 
 /// The keys whose values are lists.
-const LISTS: [&str; 4] =
-    ["server.allowed_hosts", "server.allowed_origins", "simulation.venues_down", "simulation.venues_silent"];
+const LISTS: [&str; 5] = [
+    "server.allowed_hosts",
+    "server.allowed_origins",
+    "server.trusted_proxies",
+    "simulation.venues_down",
+    "simulation.venues_silent",
+];
 
 fn flatten(path: &str, table: &toml::Table, into: &mut Vec<(String, String)>) {
     let text = |value: &toml::Value| match value {

@@ -53,10 +53,15 @@ pub enum StartError {
     },
     /// Other machines could reach the engine, and it would not authenticate them.
     #[error(
-        "server.host: anyone who can reach {0} could trade, because auth.required is false; set it to true, or run \
-         serve --insecure"
+        "{key}: anyone who can reach {place} could trade, because auth.required is false; set it to true, or run serve \
+         --insecure"
     )]
-    Open(String),
+    Open {
+        /// The setting through which they could.
+        key: &'static str,
+        /// What it names.
+        place: String,
+    },
     /// Authentication cannot start.
     #[error(transparent)]
     Auth(#[from] AuthStartError),

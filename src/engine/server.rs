@@ -26,8 +26,8 @@ pub(super) struct Server {
 ///
 /// Connections wait in the backlog until [`Server::start`].
 pub(super) fn listen(settings: &Settings) -> Result<Listeners, StartError> {
-    if settings.is_open_to_strangers() {
-        return Err(StartError::Open(settings.server.host.to_string()));
+    if let Some((key, place)) = settings.public_place().filter(|_| settings.is_open_to_strangers()) {
+        return Err(StartError::Open { key, place });
     }
     Listeners::bind(settings).map_err(|(address, source)| StartError::Listen { address, source })
 }

@@ -189,11 +189,11 @@ fn any_query_of_a_socket_is_judged() {
 #[test]
 fn any_host_and_origin_is_judged_regardless_of_case() {
     let host_check = HostCheck::of_clients(
-        &Settings::with([("server.allowed_hosts", "desk")]).unwrap(),
+        &Settings::with([("server.allowed_hosts", "desk"), ("server.public_url", "https://engine")]).unwrap(),
         vec![std::net::Ipv4Addr::LOCALHOST.into()],
     );
     many("host and origin", |fuzzer| {
-        let host = ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "desk"][fuzzer.below(4)];
+        let host = ["localhost:3000", "127.0.0.1:3000", "[::1]:3000", "desk", "engine"][fuzzer.below(5)];
         let host = fuzzer.mangled_text(host);
         let origin = format!("http://{}", fuzzer.mangled_text(&host));
         let origin = [None, Some(origin.as_str())][fuzzer.below(2)];

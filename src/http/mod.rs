@@ -50,6 +50,7 @@ use openapi::Documents;
 use operation::operations;
 use server::connections::{self, Connections};
 use server::descriptors;
+use server::proxies;
 use server::socket_handle::SocketHandle;
 use ws::sessions::Sessions;
 
@@ -88,12 +89,13 @@ impl AppState {
 pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     let settings = app.settings.clone();
     let max_connections = descriptors::max_connections(&settings);
+    proxies::warnings(&settings.server).iter().for_each(|warning| tracing::warn!("{warning}"));
     let addresses = |listeners: &[Listener]| listeners.iter().map(|(_, address)| *address).collect();
     let (clients, operator) = (addresses(&listeners.clients), addresses(&listeners.operator));
     let guard = RequestGuard::new(&settings, clients, operator, max_connections, app.metrics.clone());
     let guard = web::Data::new(guard);
     let app = web::Data::new(app);
-    let documents = web::Data::new(Documents::new(&routes::GROUPS));
+    let documents = web::Data::new(Documents::new(&routes::GROUPS, settings.server.public_url.clone()));
     let connections = guard.connections.clone();
     let (watched, max_silence) = (Arc::downgrade(&connections), connections::max_silence(&settings.server));
     let mut server = HttpServer::new(move || {
@@ -109,7 +111,7 @@ pub fn serve(listeners: Listeners, app: AppState) -> io::Result<Server> {
     // A connection beyond the maximum is accepted and closed (see `connections`). The server itself would leave it
     // waiting without an answer.
     .max_connections((max_connections + descriptors::REFUSED_AT_ONCE).div_ceil(settings.server.workers))
-    .keep_alive(settings.server.keep_alive)
+    .keep_alive(settings.server.idle_timeout())
     .client_request_timeout(settings.server.head_timeout)
     .shutdown_timeout(settings.server.shutdown_timeout.as_secs().max(1))
     .on_connect(move |connection, extensions| keep_handle(&connections, connection, extensions))

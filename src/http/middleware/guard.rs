@@ -1,6 +1,6 @@
 //! Checks every request before its route, and completes the headers of every response.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -8,7 +8,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, ORIGIN};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, ResponseError, web};
+use actix_web::{HttpMessage, HttpRequest, ResponseError, web};
 
 use crate::api::problem::ProblemCode;
 use crate::config::{LimitSettings, Settings};
@@ -22,6 +22,7 @@ use crate::http::routes::health;
 use crate::http::server::client::Client;
 use crate::http::server::connection::Connection;
 use crate::http::server::connections::Connections;
+use crate::http::server::proxies::{Proxies, Source};
 use crate::telemetry::metrics::Metrics;
 
 /// A longer path and query is refused with 414.
@@ -32,6 +33,7 @@ pub(in crate::http) struct RequestGuard {
     host_check: HostCheck,
     limits: LimitSettings,
     limiter: Option<Limiter>,
+    proxies: Proxies,
     /// `None` if the operator's routes are served together with all others.
     operator: Option<OperatorRules>,
     metrics: Metrics,
@@ -62,8 +64,14 @@ impl RequestGuard {
             host_check: HostCheck::of_clients(settings, hosts(&clients)),
             limits: settings.limits.clone(),
             limiter: Limiter::new(&settings.limits),
+            proxies: Proxies::new(&settings.server),
             operator,
-            connections: Connections::new(settings.limits.clone(), max_connections, metrics.clone()),
+            connections: Connections::new(
+                settings.limits.clone(),
+                Proxies::new(&settings.server),
+                max_connections,
+                metrics.clone(),
+            ),
             metrics,
         }
     }
@@ -112,17 +120,22 @@ impl RequestGuard {
     /// Counts a request: the client's remaining limit, or the error with its wait; `None` if the client is not limited.
     fn count(&self, request: &ServiceRequest) -> Option<Result<ClientLimits, ClientLimits>> {
         let limiter = self.limiter.as_ref()?;
-        let address = request.peer_addr()?.ip();
-        self.limits.cover(address).then(|| {
+        let source = self.source(request.request())?;
+        source.is_limited(&self.limits).then(|| {
             let user = caller::user(request.request());
-            limiter.admit(user.map_or_else(|| Client::at(address), Client::User))
+            limiter.admit(user.map_or_else(|| Client::at(source.address), Client::User))
         })
     }
 
-    /// Counts a WebSocket message from that address, with the same limit as requests.
-    pub(in crate::http) fn admit_message(&self, client: Client, from: Option<IpAddr>) -> Result<(), Problem> {
+    /// Where a request comes from; `None` if its connection has no address.
+    pub(in crate::http) fn source(&self, request: &HttpRequest) -> Option<Source> {
+        Some(self.proxies.source(request.peer_addr()?.ip(), request.headers()))
+    }
+
+    /// Counts a WebSocket message from that source, with the same limit as requests.
+    pub(in crate::http) fn admit_message(&self, client: Client, from: Option<Source>) -> Result<(), Problem> {
         match (&self.limiter, from) {
-            (Some(limiter), Some(address)) if self.limits.cover(address) => limiter
+            (Some(limiter), Some(source)) if source.is_limited(&self.limits) => limiter
                 .admit(client)
                 .map(drop)
                 .map_err(too_many)
@@ -141,6 +154,9 @@ pub(in crate::http) async fn handle(
     let connection = request.conn_data::<Arc<Connection>>().cloned();
     if let Some(connection) = &connection {
         connection.begin_request(HttpMessage::chunked(&request).unwrap_or(true));
+    }
+    if let Some(source) = guard.source(request.request()) {
+        tracing::Span::current().record("client", tracing::field::display(source.address));
     }
     let limits = guard.count(&request);
     let checked = match limits {
@@ -188,11 +204,12 @@ fn refusal(refused: HostRefused, is_operator: bool) -> Problem {
         ),
         HostRefused::Host => Problem::new(
             ProblemCode::HostNotAllowed,
-            "Host is not a name of this server; server.allowed_hosts lists its names",
+            "Host is not a name of this server; server.public_url and server.allowed_hosts have its names",
         ),
         HostRefused::Origin => Problem::new(
             ProblemCode::OriginNotAllowed,
-            "pages of this origin may not use this server; server.allowed_origins lists the origins that may",
+            "pages of this origin may not use this server; server.public_url and server.allowed_origins have the origins \
+             that may",
         ),
     }
 }

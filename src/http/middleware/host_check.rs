@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{HostName, ListenHost, Settings, WebOrigin};
+use crate::config::{HostName, ListenHost, PublicHost, PublicUrl, Settings, WebOrigin};
 use crate::http::extract::authority::{Authority, Host, Origin};
 
 /// The names of this server and the origins of the pages that may use it.
@@ -15,6 +15,8 @@ pub(in crate::http) struct HostCheck {
     bound: Vec<IpAddr>,
     hosts: Vec<HostName>,
     other_names: NamePolicy,
+    /// What a proxy in front of this server is called; its pages are those of this server.
+    public_url: Option<PublicUrl>,
     origins: Vec<WebOrigin>,
 }
 
@@ -56,6 +58,7 @@ impl HostCheck {
             bound,
             hosts: server.allowed_hosts.clone(),
             other_names: NamePolicy::None,
+            public_url: server.public_url.clone(),
             origins: server.allowed_origins.clone(),
         }
     }
@@ -80,10 +83,12 @@ impl HostCheck {
         let host = self.ours(host).ok_or(HostRefused::Host)?;
         let Some(origin) = origin else { return Ok(RequestOrigin::Own) };
         let origin = Origin::parse(origin).ok_or(HostRefused::Origin)?;
-        if origin.is_of(&host) {
+        let is = |known: &WebOrigin| Origin::parse(known.as_str()) == Some(origin);
+        let is_own = origin.is_of(&host) && !self.is_secured(&host.host);
+        if is_own || self.public_url.as_ref().is_some_and(|url| is(url.origin())) {
             return Ok(RequestOrigin::Own);
         }
-        match self.origins.iter().any(|allowed| Origin::parse(allowed.as_str()) == Some(origin)) {
+        match self.origins.iter().any(is) {
             true => Ok(RequestOrigin::Foreign),
             false => Err(HostRefused::Origin),
         }
@@ -111,16 +116,35 @@ impl HostCheck {
         let is_ours = match named.host {
             Host::Address(address) => {
                 let is_bound = |bound: &IpAddr| bound.to_canonical() == address || bound.is_unspecified();
-                address.is_loopback() || self.bound.iter().any(is_bound) || self.other_names == NamePolicy::All
+                address.is_loopback()
+                    || self.bound.iter().any(is_bound)
+                    || self.other_names == NamePolicy::All
+                    || self.public_url.as_ref().is_some_and(|url| is_host_of(url, &named.host))
             }
             Host::Name(name) => {
                 name.eq_ignore_ascii_case("localhost")
                     || self.other_names == NamePolicy::All
                     || (self.other_names == NamePolicy::Private && is_private(name))
                     || self.hosts.iter().any(|host| host.as_str().eq_ignore_ascii_case(name))
+                    || self.public_url.as_ref().is_some_and(|url| is_host_of(url, &named.host))
             }
         };
         is_ours.then_some(named)
+    }
+
+    /// Whether clients reach that host over HTTPS only. Then a page that came over HTTP is not one of this server: another
+    /// machine in the network may have sent it.
+    fn is_secured(&self, host: &Host) -> bool {
+        let https = self.public_url.as_ref().filter(|url| url.is_https() && !url.is_loopback());
+        https.is_some_and(|url| is_host_of(url, host))
+    }
+}
+
+fn is_host_of(url: &PublicUrl, host: &Host) -> bool {
+    match (url.host(), host) {
+        (PublicHost::Name(public), Host::Name(name)) => public.as_str().eq_ignore_ascii_case(name),
+        (PublicHost::Address(public), Host::Address(address)) => public == address,
+        (PublicHost::Name(_), Host::Address(_)) | (PublicHost::Address(_), Host::Name(_)) => false,
     }
 }
 
@@ -142,6 +166,7 @@ mod tests {
             bound: vec![bound.parse().unwrap()],
             hosts: vec!["engine.example.org".parse().unwrap()],
             other_names: NamePolicy::None,
+            public_url: None,
             origins: vec!["https://desk.example.org".parse().unwrap()],
         }
     }
@@ -181,6 +206,33 @@ mod tests {
                 .iter()
                 .for_each(|host| assert_eq!(host_check.check(host, None), Err(HostRefused::Host), "{bound} {host}"));
         }
+    }
+
+    #[test]
+    fn the_public_url_is_a_name_and_an_origin_of_this_server() {
+        let check = |url: &str, host: &str, origin: &str| {
+            let settings = Settings::with([("server.public_url", url)]).unwrap();
+            HostCheck::of_clients(&settings, vec![IpAddr::from([127, 0, 0, 1])]).check(host, Some(origin))
+        };
+        let named = |host: &str, origin: &str| check("https://engine.example.org", host, origin);
+        // A proxy may pass on the name by which it was called, or the address at which it calls this server.
+        for host in ["engine.example.org", "Engine.example.org:443", "127.0.0.1:3000"] {
+            assert_eq!(named(host, "https://engine.example.org"), Ok(RequestOrigin::Own), "{host}");
+            for foreign in ["https://engine.example.org:8443", "https://www.engine.example.org", "null"] {
+                assert_eq!(named(host, foreign), Err(HostRefused::Origin), "{host} {foreign}");
+            }
+        }
+        assert_eq!(named("example.org", "https://engine.example.org"), Err(HostRefused::Host));
+        // A page that came without TLS.
+        for host in ["engine.example.org", "engine.example.org:8443"] {
+            assert_eq!(named(host, &format!("http://{host}")), Err(HostRefused::Origin), "{host}");
+        }
+        assert_eq!(named("127.0.0.1:3000", "http://127.0.0.1:3000"), Ok(RequestOrigin::Own));
+        let on_this_machine = check("https://localhost:8443", "localhost:3000", "http://localhost:3000");
+        assert_eq!(on_this_machine, Ok(RequestOrigin::Own));
+        let address = "https://[2001:db8::7]:8443";
+        assert_eq!(check(address, "[2001:DB8:0::7]:8443", address), Ok(RequestOrigin::Own));
+        assert_eq!(check(address, "[2001:db8::8]:8443", address), Err(HostRefused::Host));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Gives every request an id, which is in the response and in the log lines, so that a report can be matched to the log.
+//! The log lines have the address of the client too.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -26,7 +27,8 @@ pub(in crate::http) async fn assign(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
     let id = given.filter(|id| is_valid(id)).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-    let span = tracing::info_span!("request", request_id = %id);
+    // The guard, which knows the proxies, adds the client.
+    let span = tracing::info_span!("request", request_id = %id, client = tracing::field::Empty);
     REQUEST_ID
         .scope(id.clone(), async move {
             let mut response = next.call(request).instrument(span).await?;

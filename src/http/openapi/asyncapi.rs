@@ -4,6 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::api::update::{SnapshotView, UpdateView};
+use crate::config::PublicUrl;
 use crate::http::openapi::document as openapi_document;
 use crate::http::openapi::examples::example;
 use crate::http::openapi::operation::reference;
@@ -20,8 +21,10 @@ const DESCRIPTION: &str = "Close codes: 1000 the order has ended, or the socket 
                            authenticates with `Authorization: Bearer`, with the WebSocket protocols `bearer` and a \
                            token, or with a ticket in the query.";
 
-/// The whole document.
-pub(super) fn document() -> Value {
+/// The whole document, for a server with that public URL.
+pub(super) fn document(public_url: Option<&PublicUrl>) -> Value {
+    let url = public_url.map_or_else(|| "ws://127.0.0.1:3000".to_owned(), PublicUrl::socket_origin);
+    let (protocol, host) = url.split_once("://").expect("a URL has a scheme");
     let mut generator = openapi_document::generator();
     let sent = sent(&mut generator);
     let received = received();
@@ -42,7 +45,7 @@ pub(super) fn document() -> Value {
             "license": { "name": env!("CARGO_PKG_LICENSE") },
         },
         "defaultContentType": "application/json",
-        "servers": { "here": { "host": "127.0.0.1:3000", "protocol": "ws" } },
+        "servers": { "here": { "host": host, "protocol": protocol } },
         "channels": {
             "orders": channel(sockets::MANY, "Many orders, which the client chooses by messages.", &both),
             "order": channel(sockets::ONE, "One order, to its end.", &of_one_order),
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_example_is_valid_for_its_schema() {
-        let document = document();
+        let document = document(None);
         for (name, message) in document["components"]["messages"].as_object().unwrap() {
             let mut payload = message["payload"].clone();
             payload["components"] = document["components"].clone();

@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::config::PublicUrl;
 use crate::http::openapi::{operation, requests};
 use crate::http::operation::{Group, operations};
 use crate::http::problem::ProblemDetails;
@@ -16,8 +17,8 @@ const DESCRIPTION: &str = "Executes swap orders on Solana DEXes. An order is acc
                            answer has the headers RateLimit and RateLimit-Policy. The messages of the WebSockets are \
                            described by /api/asyncapi.json.";
 
-/// The document of these operations.
-pub(super) fn document(groups: &[Group]) -> Value {
+/// The document of these operations, for a server with that public URL.
+pub(super) fn document(groups: &[Group], public_url: Option<&PublicUrl>) -> Value {
     let mut generator = generator();
     let mut paths = Map::new();
     for operation in operations(groups) {
@@ -36,11 +37,17 @@ pub(super) fn document(groups: &[Group]) -> Value {
             "description": DESCRIPTION,
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
         },
-        "servers": [{ "url": "/" }],
+        "servers": servers(public_url),
         "tags": tags.collect::<Value>(),
         "paths": paths,
         "components": { "schemas": schemas, "headers": headers(), "securitySchemes": security() },
     })
+}
+
+/// The public URL, and the server from which the document was read.
+fn servers(public_url: Option<&PublicUrl>) -> Value {
+    let urls = public_url.map(PublicUrl::to_string).into_iter().chain(["/".to_owned()]);
+    urls.map(|url| json!({ "url": url })).collect()
 }
 
 /// A generator for the schemas of answers, as they are serialized.
@@ -104,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_in_the_document_once() {
-        let document = document(&GROUPS);
+        let document = document(&GROUPS, None);
         let mut in_document: Vec<_> =
             documented(&document).map(|(path, method, _)| (path.clone(), method.to_uppercase())).collect();
         let mut served: Vec<_> = operations(&GROUPS)
@@ -118,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_unique_name_and_every_link_leads_to_one() {
-        let document = document(&GROUPS);
+        let document = document(&GROUPS, None);
         let names: Vec<_> =
             documented(&document).map(|(_, _, object)| object["operationId"].as_str().unwrap()).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_example_is_valid_for_its_schema() {
-        let document = document(&GROUPS);
+        let document = document(&GROUPS, None);
         let mut checked = 0;
         for (path, method, object) in documented(&document) {
             let answers = object["responses"].as_object().unwrap().values();

@@ -17,11 +17,13 @@ use std::sync::OnceLock;
 
 use actix_web::web::Bytes;
 
+use crate::config::PublicUrl;
 use crate::http::operation::Group;
 
 /// The documents of a server. They are made when the first one is read.
 pub(super) struct Documents {
     groups: &'static [Group],
+    public_url: Option<PublicUrl>,
     texts: OnceLock<Texts>,
 }
 
@@ -32,9 +34,9 @@ struct Texts {
 }
 
 impl Documents {
-    /// The documents of these operations.
-    pub(super) fn new(groups: &'static [Group]) -> Self {
-        Self { groups, texts: OnceLock::new() }
+    /// The documents of these operations, for a server with that public URL.
+    pub(super) fn new(groups: &'static [Group], public_url: Option<PublicUrl>) -> Self {
+        Self { groups, public_url, texts: OnceLock::new() }
     }
 
     /// The OpenAPI document.
@@ -54,11 +56,12 @@ impl Documents {
 
     fn texts(&self) -> &Texts {
         self.texts.get_or_init(|| {
-            let openapi = document::document(self.groups);
+            let url = self.public_url.as_ref();
+            let openapi = document::document(self.groups, url);
             Texts {
-                postman: postman::collection(&openapi).to_string().into(),
+                postman: postman::collection(&openapi, url).to_string().into(),
                 openapi: openapi.to_string().into(),
-                asyncapi: asyncapi::document().to_string().into(),
+                asyncapi: asyncapi::document(url).to_string().into(),
             }
         })
     }
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn no_description_has_the_link_syntax_of_rustdoc() {
-        let documents = Documents::new(&GROUPS);
+        let documents = Documents::new(&GROUPS, None);
         for document in [documents.openapi(), documents.asyncapi(), documents.postman()] {
             let text = std::str::from_utf8(&document).unwrap();
             let link = text.find("[`").map(|start| text[start..].chars().take(80).collect::<String>());

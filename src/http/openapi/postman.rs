@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::config::PublicUrl;
+
 const FORMAT: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
 /// One folder per tag, one request per operation.
-pub(super) fn collection(openapi: &Value) -> Value {
+pub(super) fn collection(openapi: &Value, public_url: Option<&PublicUrl>) -> Value {
+    let base_url = public_url.map_or_else(|| "http://127.0.0.1:3000".to_owned(), PublicUrl::to_string);
     let mut folders: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for (path, item) in openapi["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
@@ -24,7 +27,7 @@ pub(super) fn collection(openapi: &Value) -> Value {
             "schema": FORMAT,
         },
         "auth": { "type": "bearer", "bearer": [{ "key": "token", "value": "{{token}}", "type": "string" }] },
-        "variable": [{ "key": "baseUrl", "value": "http://127.0.0.1:3000" }, { "key": "token", "value": "" }],
+        "variable": [{ "key": "baseUrl", "value": base_url }, { "key": "token", "value": "" }],
         "item": folders,
     })
 }
@@ -84,10 +87,10 @@ mod tests {
 
     #[test]
     fn every_operation_is_one_request() {
-        let openapi = &crate::http::openapi::document::document(&crate::http::routes::GROUPS);
+        let openapi = &crate::http::openapi::document::document(&crate::http::routes::GROUPS, None);
         let operations: usize =
             openapi["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
-        let collection = collection(openapi);
+        let collection = collection(openapi, None);
         let folders = collection["item"].as_array().unwrap();
         let requests: Vec<_> = folders.iter().flat_map(|folder| folder["item"].as_array().unwrap()).collect();
         assert_eq!(requests.len(), operations);

@@ -16,6 +16,7 @@ use crate::http::AppState;
 use crate::http::extract::account::{Credentials, parse_credentials};
 use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
+use crate::http::middleware::guard::RequestGuard;
 use crate::http::operation::{Access, Body, Operation, get, post};
 use crate::http::problem::Problem;
 
@@ -215,8 +216,10 @@ pub(super) async fn uncancelled<T: 'static>(
     rt::spawn(work).await.unwrap_or(Err(AuthError::Unavailable))
 }
 
+/// The address for which attempts to log in, and tickets, are counted.
 fn address(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
+    let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard");
+    guard.source(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.address)
 }
 
 impl From<AuthError> for Problem {

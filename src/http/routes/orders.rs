@@ -153,7 +153,7 @@ async fn submit(
         SubmitOutcome::DryRun(dry_run) => return Ok(HttpResponse::Ok().json(dry_run)),
     };
     let ws_path = sockets::path_of(order.id);
-    let websocket_url = format!("ws://{}{ws_path}", authority(&request));
+    let websocket_url = format!("{}{ws_path}", socket_origin(&request, &app));
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.insert_header((LOCATION, order_path(order.id))).json(Submitted {
         success: true,
@@ -220,11 +220,16 @@ async fn cancel(
     }))
 }
 
-/// The address of this server as the client knows it: the `Host` header, which the guard has compared with the names of
-/// this server. `X-Forwarded-Host` and `Forwarded` are ignored, because any client can send them.
-fn authority(request: &HttpRequest) -> Cow<'_, str> {
+/// The scheme and the address of this server as the client knows them: those of `server.public_url`, or the `Host` header,
+/// which the guard has compared with the names of this server. `X-Forwarded-Host` and `Forwarded` are ignored, because
+/// proxies pass on what any client has written into them.
+fn socket_origin(request: &HttpRequest, app: &AppState) -> String {
+    if let Some(url) = &app.settings.server.public_url {
+        return url.socket_origin();
+    }
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    host.map_or_else(|| request.app_config().local_addr().to_string().into(), Cow::Borrowed)
+    let host = host.map_or_else(|| request.app_config().local_addr().to_string().into(), Cow::Borrowed);
+    format!("ws://{host}")
 }
 
 fn header_key(request: &HttpRequest) -> Result<Option<ClientKey>, Problem> {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::config::{LimitSettings, ServerSettings};
 use crate::http::server::client::Client;
 use crate::http::server::connection::Connection;
+use crate::http::server::proxies::Proxies;
 use crate::http::server::slots::Slots;
 use crate::http::server::socket_handle::SocketHandle;
 use crate::telemetry::metrics::Metrics;
@@ -29,6 +30,8 @@ pub(in crate::http) struct Connections {
     slots: Arc<Slots>,
     shut_count: Arc<AtomicU64>,
     limits: LimitSettings,
+    // They have a connection for each of many clients, so no limit for one client applies to them.
+    proxies: Proxies,
     max: usize,
     // For one client to which the limits apply.
     max_per_client: usize,
@@ -37,13 +40,14 @@ pub(in crate::http) struct Connections {
 
 impl Connections {
     /// At most `max` connections are open at once. A limited client may have half of them, and at most its own limit.
-    pub(in crate::http) fn new(limits: LimitSettings, max: usize, metrics: Metrics) -> Arc<Self> {
+    pub(in crate::http) fn new(limits: LimitSettings, proxies: Proxies, max: usize, metrics: Metrics) -> Arc<Self> {
         let max_per_client = limits.connections.min((max / 2).max(1));
         Arc::new(Self {
             list: Mutex::default(),
             slots: Arc::default(),
             shut_count: Arc::default(),
             limits,
+            proxies,
             max,
             max_per_client,
             metrics,
@@ -56,7 +60,8 @@ impl Connections {
         let client = Client::at(address);
         let mut list = self.list();
         let connection = Arc::new(Connection::new(socket, self.slots.take(client), self.shut_count.clone()));
-        let has_too_many = self.limits.cover(address) && self.slots.of(client) > self.max_per_client;
+        let is_limited = self.limits.cover(address) && !self.proxies.trust(address);
+        let has_too_many = is_limited && self.slots.of(client) > self.max_per_client;
         let is_full = self.slots.total() > self.max;
         if has_too_many || (is_full && !self.make_room(&list, client)) {
             self.metrics.refused("too_many_connections");
@@ -114,7 +119,7 @@ impl Connections {
 
 /// The longest silence of an honest client: idle, then a head, a body, and the answer.
 pub(in crate::http) fn max_silence(settings: &ServerSettings) -> Duration {
-    settings.keep_alive + settings.head_timeout + settings.body_timeout + settings.request_timeout
+    settings.idle_timeout() + settings.head_timeout + settings.body_timeout + settings.request_timeout
 }
 
 /// Shuts connections that are silent for longer than `timeout`, until the connections are dropped.
@@ -146,10 +151,15 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::config::Settings;
+
+    fn no_proxies() -> Proxies {
+        Proxies::new(&Settings::with::<String, String>([]).unwrap().server)
+    }
 
     fn connections(limit: usize) -> Arc<Connections> {
         let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: limit, loopback: true };
-        Connections::new(limits, 2 * limit, Metrics::default())
+        Connections::new(limits, no_proxies(), 2 * limit, Metrics::default())
     }
 
     fn open(connections: &Arc<Connections>, listener: &TcpListener) -> (TcpStream, Arc<Connection>) {
@@ -204,7 +214,7 @@ mod tests {
     fn when_all_connections_are_in_use_the_longest_idle_gives_way_and_no_busy_one() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: 1_000, loopback: false };
-        let connections = Connections::new(limits, 3, Metrics::default());
+        let connections = Connections::new(limits, no_proxies(), 3, Metrics::default());
         let open = || open(&connections, &listener);
         let ((busy, working), (idle, _idle), (socket, session)) = (open(), open(), open());
         working.begin_request(false);
@@ -229,7 +239,7 @@ mod tests {
     fn a_client_that_is_limited_never_has_all_connections_and_gives_way_to_others() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: 1_000, loopback: true };
-        let connections = Connections::new(limits, 4, Metrics::default());
+        let connections = Connections::new(limits, no_proxies(), 4, Metrics::default());
         let open_from = |last: u8| {
             let client = TcpStream::connect(("127.0.0.1", listener.local_addr().unwrap().port())).unwrap();
             let (server, _) = listener.accept().unwrap();
@@ -243,5 +253,15 @@ mod tests {
         let (two, three) = (open_from(3), open_from(4));
         assert_shut(greedy.remove(0).0);
         [greedy.remove(0).0, one.0, two.0, three.0].into_iter().for_each(assert_open);
+    }
+
+    #[test]
+    fn a_trusted_proxy_may_have_all_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let limits = LimitSettings { requests_per_second: 0, burst: 1, connections: 1, loopback: true };
+        let proxies = Proxies::new(&Settings::with([("server.trusted_proxies", "127.0.0.1")]).unwrap().server);
+        let connections = Connections::new(limits, proxies, 4, Metrics::default());
+        let all: Vec<_> = (0..4).map(|_| open(&connections, &listener)).collect();
+        all.into_iter().for_each(|(client, _)| assert_open(client));
     }
 }

@@ -1,6 +1,5 @@
 //! What every WebSocket actor has: the upgrade, the heartbeat, its entry among the open sockets, and its forced close.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -14,6 +13,7 @@ use crate::http::extract::caller::{BEARER_PROTOCOL, Caller};
 use crate::http::middleware::guard::RequestGuard;
 use crate::http::problem::Problem;
 use crate::http::server::client::Client;
+use crate::http::server::proxies::Source;
 use crate::http::server::slots::Slot;
 use crate::http::server::socket_handle::SocketHandle;
 use crate::http::ws::close::{
@@ -47,7 +47,7 @@ pub(super) struct Session {
     pub(super) pending: PendingCommands,
     guard: web::Data<RequestGuard>,
     client: Client,
-    address: Option<IpAddr>,
+    source: Option<Source>,
     socket: Option<SocketHandle>,
     // `None` before the actor has started and after it has stopped.
     registration: Option<Registration>,
@@ -60,24 +60,24 @@ impl Session {
     /// A session for a socket that is about to be opened, if its client may have one more.
     pub(super) fn new(request: &HttpRequest, app: web::Data<AppState>, caller: Caller) -> Result<Self, Problem> {
         let max = app.settings.ws.max_sockets_per_client;
-        let address = request.peer_addr().map(|address| address.ip());
+        let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
+        let source = guard.source(request);
         let client = match caller.identity() {
             Ok(identity) => Client::User(identity.user),
-            Err(_) => address.map_or(Client::Others, Client::at),
+            Err(_) => source.map_or(Client::Others, |source| Client::at(source.address)),
         };
         let slot = app.sessions.try_take_slot(client, max).ok_or_else(|| {
             let detail = format!("a client may have {max} open sockets");
             Problem::new(ProblemCode::TooManySockets, detail).retry_after(5)
         })?;
         let socket = request.conn_data::<SocketHandle>().cloned();
-        let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard").clone();
         Ok(Self {
             app,
             caller,
             pending: PendingCommands::default(),
             guard,
             client,
-            address,
+            source,
             socket,
             registration: None,
             last_frame: Instant::now(),
@@ -114,7 +114,7 @@ impl Session {
 
     /// Counts a message against the request limit of its client.
     pub(super) fn admit(&self) -> Result<(), Problem> {
-        self.guard.admit_message(self.client, self.address)
+        self.guard.admit_message(self.client, self.source)
     }
 
     /// Whether the credential of the socket has ended. The session also gets a message about it, a moment later.
