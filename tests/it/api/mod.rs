@@ -8,3 +8,4 @@ mod idempotency;
 mod invalid_input;
 mod monitors;
 mod orders;
+mod proxies;

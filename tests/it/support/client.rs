@@ -1,6 +1,10 @@
 //! The HTTP client of all tests: one engine, asked with or without a token.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
 use futures_util::StreamExt;
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::support::socket::{Socket, SocketLog};
@@ -61,12 +65,23 @@ impl Answer {
 pub struct Client {
     url: String,
     bearer: Option<String>,
+    // The page that sends the requests.
+    origin: Option<String>,
+    // The address of the client itself.
+    from: Option<IpAddr>,
+    // Where to connect to instead of the host of the URL, and whom to trust there.
+    through: Option<(SocketAddr, Arc<ClientConfig>)>,
 }
 
 impl Client {
     /// A client of the engine at that URL, without a token.
     pub fn of(url: &str) -> Self {
-        Self { url: url.to_owned(), bearer: None }
+        Self { url: url.to_owned(), bearer: None, origin: None, from: None, through: None }
+    }
+
+    /// A client of the engine at that URL, whose host is at that address and speaks TLS.
+    pub fn through(url: &str, address: SocketAddr, tls: Arc<ClientConfig>) -> Self {
+        Self { through: Some((address, tls)), ..Self::of(url) }
     }
 
     /// A client of an address where nothing listens.
@@ -76,7 +91,17 @@ impl Client {
 
     /// A client of the same engine with that token or API key.
     pub fn with(&self, bearer: &str) -> Self {
-        Self { url: self.url.clone(), bearer: Some(bearer.to_owned()) }
+        Self { bearer: Some(bearer.to_owned()), ..self.clone() }
+    }
+
+    /// The same client in a page of that origin.
+    pub fn in_page_of(&self, origin: &str) -> Self {
+        Self { origin: Some(origin.to_owned()), ..self.clone() }
+    }
+
+    /// The same client at another address of this machine.
+    pub fn at(&self, address: [u8; 4]) -> Self {
+        Self { from: Some(address.into()), ..self.clone() }
     }
 
     /// Creates an account; a client with its token.
@@ -144,13 +169,18 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<String>,
     ) -> Result<Answer, String> {
-        let client = awc::Client::builder().timeout(TIMEOUT).disable_timeout().finish();
-        let mut request = client.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        let mut request = self.connector().request(method.parse().unwrap(), format!("{}{path}", self.url));
         for header in headers {
             request = request.append_header(*header);
         }
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
+        }
+        if let Some(origin) = &self.origin {
+            request = request.append_header(("origin", origin.as_str()));
+        }
+        if let Some((address, _)) = &self.through {
+            request = request.address(*address);
         }
         let mut response = tokio::time::timeout(TIMEOUT, request.send_body(body.into()))
             .await
@@ -165,6 +195,17 @@ impl Client {
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
         Ok(Answer { status: response.status().as_u16(), headers, body })
+    }
+
+    fn connector(&self) -> awc::Client {
+        let mut connector = awc::Connector::new().timeout(TIMEOUT).handshake_timeout(TIMEOUT);
+        if let Some(address) = self.from {
+            connector = connector.local_address(address);
+        }
+        if let Some((_, tls)) = &self.through {
+            connector = connector.rustls_0_23(tls.clone());
+        }
+        awc::Client::builder().connector(connector).disable_timeout().finish()
     }
 
     /// Whether the engine answers at all.
@@ -297,12 +338,18 @@ impl Client {
     /// The same, with protocols offered.
     pub async fn socket_with(&self, path: &str, protocols: &[&str]) -> Result<Socket, String> {
         let url = format!("{}{path}", self.url.replacen("http", "ws", 1));
-        let client = awc::Client::builder().timeout(TIMEOUT).finish();
-        let mut request = client.ws(url).protocols(protocols);
+        let mut request = self.connector().ws(url).protocols(protocols);
         if let Some(bearer) = &self.bearer {
             request = request.bearer_auth(bearer);
         }
-        let (response, framed) = request.connect().await.map_err(|error| error.to_string())?;
+        if let Some(origin) = &self.origin {
+            request = request.origin(origin.as_str());
+        }
+        if let Some((address, _)) = &self.through {
+            request = request.address(*address);
+        }
+        let connected = tokio::time::timeout(TIMEOUT, request.connect()).await.map_err(|_| "no answer")?;
+        let (response, framed) = connected.map_err(|error| error.to_string())?;
         let protocol = response.headers().get("sec-websocket-protocol");
         let protocol = protocol.map(|value| value.to_str().unwrap().to_owned());
         Ok(Socket::new(framed, protocol))

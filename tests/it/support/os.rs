@@ -43,10 +43,11 @@ pub fn memory_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Finds a program on the `PATH`; fails with the Debian package that installs it.
+/// Finds a program on the `PATH` or among those of administrators; fails with the Debian package that installs it.
 pub fn program(name: &str, package: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|folder| folder.join(name))
         .find(|program| program.is_file())
         .unwrap_or_else(|| panic!("{name} is not installed: this test needs the Debian package `{package}`"))
