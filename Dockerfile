@@ -2,7 +2,7 @@
 # docker run --rm -p 127.0.0.1:3000:3000 -v order-engine:/var/lib/order-engine --stop-timeout 30 order-engine
 #
 # Clients must log in. The secret that signs their tokens is a file on the volume, created at the first start.
-# There is no TLS: publish the port as above, and put a proxy in front of it that terminates TLS.
+# There is no TLS: publish the port as above, and put a proxy in front of it that terminates TLS (examples/proxies).
 
 # Only the manifests, each with an empty crate: this stage changes only when the dependencies change.
 FROM rust:1.95-slim-bookworm AS manifests
