@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::auth::random::random_text;
 use crate::config::AuthSettings;
 use crate::domain::secret::Secret;
+use crate::runtime::private_file::{OWNER_ONLY, is_shared};
 
 /// Why the secret in a file cannot be used.
 #[derive(Debug, Error)]
@@ -32,11 +33,11 @@ pub(super) fn read_or_create(path: &Path) -> Result<Secret, SecretFileError> {
 }
 
 fn read(mut file: File) -> Result<Secret, String> {
-    /// The permissions of other users. A user who can read the file can sign tokens.
-    const OTHERS: u32 = 0o077;
     const MAX_LENGTH: u64 = 4096;
-    let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
-    if mode & OTHERS != 0 {
+    let found = file.metadata().map_err(|error| error.to_string())?;
+    // A user who can read the file can sign tokens.
+    if is_shared(&found) {
+        let mode = found.permissions().mode();
         return Err(format!("other users have access to it (mode {:o}); run chmod 600", mode & 0o777));
     }
     let mut text = String::new();
@@ -54,10 +55,11 @@ fn create(path: &Path) -> std::io::Result<Secret> {
     let secret = random_text();
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", uuid::Uuid::new_v4().simple()));
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
-        writeln!(file, "{}", secret.expose())?;
-        file.sync_all()
-    });
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&temporary).and_then(|mut file| {
+            writeln!(file, "{}", secret.expose())?;
+            file.sync_all()
+        });
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         let _ = fs::remove_file(&temporary);
         return Err(error);

@@ -1,7 +1,9 @@
-//! Environment (clock, random numbers, identities), thread placement, retry jitter, and the crash points of the fault tests.
+//! Environment (clock, random numbers, identities), thread placement, retry jitter, private files, and the crash points of
+//! the fault tests.
 
 pub mod clock;
 pub mod crash_points;
 pub mod environment;
 pub mod jitter;
 pub mod placement;
+pub mod private_file;

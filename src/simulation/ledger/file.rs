@@ -6,12 +6,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::runtime::private_file::{OWNER_ONLY, warn_if_shared};
 use crate::simulation::ledger::error::LedgerError;
 use crate::simulation::ledger::record::{Record, is_interrupted_genesis};
 use crate::simulation::ledger::state::ChainState;
@@ -43,9 +44,11 @@ impl LedgerFile {
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let io = |source| LedgerError::Io { path: path.clone(), source };
-        let file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(io)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(OWNER_ONLY).open(&path);
+        let file = file.map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
         ensure_regular(&path, &metadata)?;
+        warn_if_shared(&path, &metadata);
         Ok(Self { file, id: id(&metadata), position: Position::default(), trouble: None, path })
     }
 

@@ -8,6 +8,7 @@ mod lists;
 mod migrations;
 mod one_engine;
 mod postgres;
+mod private_files;
 mod round_trips;
 mod schema;
 mod users;

@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::config::SqliteFile;
+use crate::runtime::private_file::warn_if_shared;
 use crate::store::sea::lock::error::LockError;
 use crate::store::sea::lock::flock::{lock, lock_companion};
 use crate::store::sea::lock::path::{FileId, check_usable, create, id, is_gone, is_mount_point};
@@ -74,6 +75,7 @@ impl FileLock {
         // Checked again under the lock: the file may have been linked or removed meanwhile.
         let opened = file.metadata().map_err(|error| wrong(format!("cannot be used: {error}")))?;
         check_usable(&opened).map_err(wrong)?;
+        warn_if_shared(&path, &opened);
         let companion = lock_companion(&path).map_err(held)?;
         locked.insert(id(&opened));
         Ok(Self { path, id: id(&opened), file, companion, log: Mutex::default(), lost: OnceLock::new() })

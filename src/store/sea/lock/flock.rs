@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use crate::runtime::private_file::OWNER_ONLY;
 
 /// Locks an opened file. The error is the holder of the lock.
 pub(super) fn lock(file: &File, found: &Metadata) -> Result<(), String> {
@@ -19,7 +21,7 @@ pub(super) fn lock(file: &File, found: &Metadata) -> Result<(), String> {
 pub(super) fn lock_companion(database: &Path) -> Result<Option<File>, String> {
     let mut path = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
     path.push(".lock");
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(&path);
     let Ok(mut companion) = opened else { return Ok(None) };
     let Ok(found) = companion.metadata() else { return Ok(None) };
     lock(&companion, &found)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::config::SqliteFile;
+use crate::runtime::private_file::OWNER_ONLY;
 use crate::store::sea::lock::error::LockError;
 
 /// The identity of a file: device and inode.
@@ -44,8 +45,8 @@ pub(super) fn create(path: &Path, database: &SqliteFile) -> Result<(), LockError
             database.path.display()
         )));
     }
-    // Only as a new file: SQLite may already have a file open that was created meanwhile. The mode is that of SQLite.
-    match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
+    // Only as a new file: SQLite may already have a file open that was created meanwhile.
+    match OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(LockError::Setting(format!("{shown} cannot be created: {error}"))),
