@@ -9,6 +9,11 @@ pub struct Model {
     pub folded: String,
     pub password_hash: String,
     pub created_at: DateTimeUtc,
+    pub scopes: String,
+    pub token_version: i64,
+    pub revision: i64,
+    pub disabled_at: Option<DateTimeUtc>,
+    pub deleted_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -16,6 +16,7 @@ mod m20261125_000009_index_lists_by_owner;
 mod m20261125_000010_number_dispatches;
 mod m20261125_000011_list_by_time;
 mod m20261201_000012_drop_checks_of_orders;
+mod m20261201_000013_manage_accounts;
 mod runner;
 
 use sea_orm::{DatabaseConnection, DbErr};
@@ -53,6 +54,7 @@ fn migrations() -> Vec<NamedMigration> {
         m20261125_000010_number_dispatches,
         m20261125_000011_list_by_time,
         m20261201_000012_drop_checks_of_orders,
+        m20261201_000013_manage_accounts,
     ]
 }
 
@@ -64,6 +66,14 @@ impl Migrator {
     /// The names of all migrations, oldest first.
     pub fn names() -> Vec<&'static str> {
         migrations().iter().map(|migration| migration.name).collect()
+    }
+
+    /// The number of migrations that are not applied yet. Changes nothing.
+    ///
+    /// # Errors
+    /// If the database was never migrated, if it does not answer, or if a newer version has migrated it.
+    pub async fn pending(connection: &DatabaseConnection) -> Result<usize, DbErr> {
+        runner::pending(connection, &migrations()).await
     }
 
     /// Brings the schema up to date, or applies only the next `most` migrations.

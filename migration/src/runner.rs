@@ -122,13 +122,24 @@ pub(crate) async fn down(
     Ok(())
 }
 
-/// The names of the migrations that are applied.
+/// The number of migrations that are not applied yet.
+pub(crate) async fn pending(connection: &DatabaseConnection, migrations: &[NamedMigration]) -> Result<usize, DbErr> {
+    let applied = recorded(connection, migrations).await?;
+    Ok(migrations.iter().filter(|migration| !applied.contains(migration.name)).count())
+}
+
+/// The names of the migrations that are applied. Creates the record if there is none.
 async fn applied(connection: &DatabaseConnection, known: &[NamedMigration]) -> Result<BTreeSet<String>, DbErr> {
     connection
         .execute_unprepared(
             "CREATE TABLE IF NOT EXISTS seaql_migrations (version varchar NOT NULL PRIMARY KEY, applied_at bigint NOT NULL)",
         )
         .await?;
+    recorded(connection, known).await
+}
+
+/// The names in the record of migrations. Fails if one of them is unknown.
+async fn recorded(connection: &DatabaseConnection, known: &[NamedMigration]) -> Result<BTreeSet<String>, DbErr> {
     let backend = connection.get_database_backend();
     let rows =
         connection.query_all_raw(Statement::from_string(backend, "SELECT version FROM seaql_migrations")).await?;

@@ -13,6 +13,8 @@ pub enum ProblemCode {
     Unauthenticated,
     InvalidToken,
     InvalidCredentials,
+    AccountDisabled,
+    WrongPassword,
     MissingScope,
     LoginRequired,
     RegistrationClosed,
@@ -24,6 +26,7 @@ pub enum ProblemCode {
     BodyTooSlow,
     TooLate,
     AlreadyEnded,
+    OpenOrders,
     UsernameTaken,
     TooManyKeys,
     AlreadySubscribed,
@@ -87,7 +90,9 @@ impl ProblemCode {
             Self::Unauthenticated => ("unauthenticated", 401, "log in, and send the token as Authorization: Bearer"),
             Self::InvalidToken => ("invalid_token", 401, "the token, API key or ticket is not valid, or has expired"),
             Self::InvalidCredentials => ("invalid_credentials", 401, "no user has this name and password"),
-            Self::MissingScope => ("missing_scope", 403, "this API key does not have the scope"),
+            Self::AccountDisabled => ("account_disabled", 403, "the operator has disabled this account"),
+            Self::WrongPassword => ("wrong_password", 403, "this is not the password of the account"),
+            Self::MissingScope => ("missing_scope", 403, "this user or API key does not have the scope"),
             Self::LoginRequired => ("login_required", 403, "an API key cannot do this; log in with name and password"),
             Self::RegistrationClosed => ("registration_closed", 403, "this server does not create new accounts"),
             Self::OriginNotAllowed => ("origin_not_allowed", 403, "pages of this origin may not call this server"),
@@ -99,6 +104,8 @@ impl ProblemCode {
             Self::TooLate =>
                 ("too_late", 409, "the swap is signed and may land at any moment; no further attempt will be made"),
             Self::AlreadyEnded => ("already_ended", 409, "the order has ended"),
+            Self::OpenOrders =>
+                ("open_orders", 409, "orders of this user are open; cancel them, or wait for their end"),
             Self::UsernameTaken => ("username_taken", 409, "this username is taken"),
             Self::TooManyKeys => ("too_many_keys", 409, "this user has the maximum number of API keys; revoke one"),
             Self::AlreadySubscribed =>

@@ -1,16 +1,19 @@
-//! The revoked tokens and the API keys in memory, so that a request needs no read of the database.
+//! The users, the revoked tokens and the API keys in memory, so that a request needs no read of the database.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::domain::user::{KeyId, Scopes, UserId};
-use crate::store::users::{Digest, RevokedToken, StoredKey};
+use crate::store::users::{Digest, RevokedToken, Standing, StoredKey};
 
-/// The revoked tokens, and the API keys that are not revoked.
+/// The standing of each user, the revoked tokens, and the API keys that are not revoked.
 #[derive(Default)]
 pub(super) struct CredentialCache {
+    // Some ten megabytes for 100,000 users.
+    users: HashMap<UserId, Standing>,
     // With the time at which each expires. It is bounded by `forget_at`, and its growth by the cost of a login per
     // token.
     revoked: HashMap<Uuid, DateTime<Utc>>,
@@ -29,11 +32,34 @@ impl CredentialCache {
     const FORGET_AFTER: TimeDelta = TimeDelta::days(60);
 
     /// The cache of what the database has.
-    pub(super) fn new(revoked: Vec<RevokedToken>, keys: Vec<StoredKey>) -> Self {
+    pub(super) fn new(users: &[Standing], revoked: Vec<RevokedToken>, keys: Vec<StoredKey>) -> Self {
         let mut cache = Self::default();
+        for standing in users {
+            cache.learn(*standing);
+        }
         cache.revoked.extend(revoked.into_iter().map(|token| (token.id, token.expires_at)));
         keys.into_iter().for_each(|key| cache.add_key(key));
         cache
+    }
+
+    /// Notes the standing of a user after a change. Returns whether it is news: what is known may be of a later change.
+    pub(super) fn learn(&mut self, standing: Standing) -> bool {
+        match self.users.entry(standing.user) {
+            Entry::Occupied(known) if known.get().revision >= standing.revision => false,
+            Entry::Occupied(mut known) => {
+                known.insert(standing);
+                true
+            }
+            Entry::Vacant(unknown) => {
+                unknown.insert(standing);
+                true
+            }
+        }
+    }
+
+    /// The standing of a user who may authenticate.
+    pub(super) fn active(&self, user: UserId) -> Option<Standing> {
+        self.users.get(&user).copied().filter(|standing| standing.is_active)
     }
 
     /// The key with this digest.
@@ -84,6 +110,26 @@ impl CredentialCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::user::Scopes;
+
+    #[test]
+    fn an_earlier_change_of_a_user_does_not_undo_a_later_one() {
+        let user = UserId(Uuid::from_u128(1));
+        let after = |revision, is_active| Standing {
+            user,
+            revision,
+            token_version: revision,
+            scopes: Scopes::READ_AND_TRADE,
+            is_active,
+        };
+        let mut cache = CredentialCache::default();
+        assert!(cache.active(user).is_none(), "a user who was never read gets no access");
+        assert!(cache.learn(after(4, true)));
+        assert!(cache.learn(after(6, false)) && !cache.learn(after(5, true)) && !cache.learn(after(6, false)));
+        assert!(cache.active(user).is_none());
+        assert!(cache.learn(after(7, true)));
+        assert_eq!(cache.active(user), Some(after(7, true)));
+    }
 
     #[test]
     fn a_revocation_is_not_forgotten_because_a_clock_runs_ahead() {

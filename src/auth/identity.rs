@@ -26,6 +26,8 @@ pub struct Credential {
     pub id: Uuid,
     /// When the token expires, by the wall clock; `None` for a key.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The version of the token; a later version of the user's tokens ends it. Without meaning for a key.
+    pub version: i64,
     /// The same time on the monotonic clock, as of the moment at which the token was presented. A socket that was
     /// opened with it ends then, even if the wall clock is set meanwhile.
     pub ends: Option<Instant>,

@@ -1,16 +1,19 @@
 //! Authentication: accounts, tokens, API keys and tickets, and what each of them may do.
 //!
 //! A password is checked once, at the login; afterwards a token identifies the user. Tokens, keys and tickets are
-//! checked in memory, so a request does not read the database. That is complete because one engine uses the database:
-//! what this process read at its start, and changed since, is all there is. A revocation is stored first and then takes
-//! effect in memory.
+//! checked in memory, so a request does not read the database. One engine uses the database, so of tokens and keys there
+//! is nothing but what this process read at its start and changed since. Accounts are also changed by the command line;
+//! the engine reads these changes within a second. A change is stored first and then takes effect in memory.
 //!
-//! - `token` signs and reads tokens, with the secret of `secret_file`. `cache` has the revoked tokens and the API keys.
+//! - `accounts`: what a user changes of the own account, and what the engine learns of changes by others.
+//! - `token` signs and reads tokens, with the secret of `secret_file`. `cache` has the users, the revoked tokens and the
+//!   API keys.
 //! - `tickets`: one-time credentials for a socket.
 //! - `password` hashes passwords, a few at a time; `fair_queue` and `share` divide the turns between addresses.
 //! - `attempts` and `throttle` limit the attempts to log in.
 //! - `user_access`: the way to the store of users.
 
+mod accounts;
 mod address;
 mod attempts;
 mod cache;
@@ -27,6 +30,7 @@ mod token;
 mod user_access;
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -37,8 +41,9 @@ use uuid::Uuid;
 pub(crate) use self::address::network;
 use self::attempts::LoginAttempts;
 use self::cache::CredentialCache;
-pub use self::error::{AuthError, AuthStartError};
+pub use self::error::{AuthError, AuthStartError, LoginFailure};
 pub use self::identity::{Credential, Identity, Login};
+pub use self::password::hash as hash_password;
 use self::password::{Passwords, Requester};
 use self::random::{digest, random_text};
 pub use self::secret_file::SecretFileError;
@@ -50,7 +55,7 @@ use crate::domain::secret::Secret;
 use crate::domain::user::{ApiKey, KeyId, Scopes, User, UserId, Username};
 use crate::runtime::clock::Clock;
 use crate::runtime::placement::Placement;
-use crate::store::users::{Account, RevokedToken, StoredKey, UserStore};
+use crate::store::users::{Account, NewAccount, RevokedToken, StoredKey, UserStore};
 
 /// Authenticates clients.
 pub struct Auth {
@@ -60,10 +65,14 @@ pub struct Auth {
     passwords: Passwords,
     users: UserAccess,
     cache: RwLock<CredentialCache>,
+    // The latest change of an account that the store was asked about. A change of this process may be later.
+    learnt: AtomicI64,
     tickets: Mutex<Tickets>,
     // Keys are created one at a time: concurrent creations for one user wait for each other in the database, and each
     // would occupy a connection that commits need.
     key_turn: tokio::sync::Mutex<()>,
+    // Accounts are deleted one at a time: see `deletion_turn`.
+    deletions: Arc<tokio::sync::Mutex<()>>,
     attempts: Mutex<LoginAttempts>,
 }
 
@@ -71,8 +80,9 @@ impl Auth {
     const KEY_PREFIX: &str = "oek_";
     /// The maximum number of keys of one user.
     const MAX_KEYS: u32 = 50;
+    const BEFORE_ALL_CHANGES: i64 = -1;
 
-    /// Reads or creates the secret, and reads the revoked tokens and the API keys.
+    /// Reads or creates the secret, and reads the users, the revoked tokens and the API keys.
     ///
     /// The store is used on the thread of `home`, and each answer may take up to `answer_timeout`. Without a store
     /// there are no users.
@@ -89,13 +99,18 @@ impl Auth {
             SecretPlace::Memory => random_text(),
         };
         let users = UserAccess { store, home, timeout: answer_timeout };
-        let cache = match users.store {
-            None => CredentialCache::default(),
+        let (cache, learnt) = match users.store {
+            None => (CredentialCache::default(), Self::BEFORE_ALL_CHANGES),
             Some(_) => {
+                let standings =
+                    users.ask(|store| async move { Ok(store.standings(Self::BEFORE_ALL_CHANGES).await?) }).await;
                 let revoked = users.ask(|store| async move { Ok(store.revoked_tokens().await?) }).await;
                 let keys = users.ask(|store| async move { Ok(store.live_keys().await?) }).await;
-                match (revoked, keys) {
-                    (Ok(revoked), Ok(keys)) => CredentialCache::new(revoked, keys),
+                match (standings, revoked, keys) {
+                    (Ok(standings), Ok(revoked), Ok(keys)) => {
+                        let latest = standings.last().map_or(Self::BEFORE_ALL_CHANGES, |latest| latest.revision);
+                        (CredentialCache::new(&standings, revoked, keys), latest)
+                    }
                     _ => return Err(AuthStartError::Unreadable),
                 }
             }
@@ -108,8 +123,10 @@ impl Auth {
             passwords: Passwords::new(settings.hashes_at_once, answer_timeout),
             users,
             cache: RwLock::new(cache),
+            learnt: AtomicI64::new(learnt),
             tickets: Mutex::default(),
             key_turn: tokio::sync::Mutex::default(),
+            deletions: Arc::default(),
             attempts: Mutex::new(attempts),
             settings,
         })
@@ -120,29 +137,28 @@ impl Auth {
         self.settings.required
     }
 
-    /// The user of a token or API key.
+    /// The user of a token or API key, with the scopes of both.
     pub fn identify(&self, bearer: &str) -> Result<Identity, AuthError> {
-        if bearer.starts_with(Self::KEY_PREFIX) {
-            let (id, user, scopes) = self.cache().key(&digest(bearer)).ok_or(AuthError::InvalidCredential)?;
-            let credential = Credential { id: id.0, expires_at: None, ends: None };
-            return Ok(Identity { user, scopes, credential });
-        }
-        let now = self.clock.now();
-        let token = self.signer.read(bearer, now).ok_or(AuthError::InvalidCredential)?;
-        let left = (token.expires_at - now).to_std().unwrap_or_default();
-        let ends = Instant::now().checked_add(left);
-        let credential = Credential { id: token.token, expires_at: Some(token.expires_at), ends };
-        let identity = Identity { user: token.user, scopes: Scopes::ALL, credential };
-        if self.holds(credential) { Ok(identity) } else { Err(AuthError::InvalidCredential) }
+        let identity = match bearer.starts_with(Self::KEY_PREFIX) {
+            true => self.owner_of_key(bearer),
+            false => self.bearer_of_token(bearer),
+        };
+        identity.filter(|identity| self.holds(identity)).ok_or(AuthError::InvalidCredential)
     }
 
-    /// Whether a credential that was valid before is still valid.
-    pub fn holds(&self, credential: Credential) -> bool {
+    /// Whether an identity that was valid before is still valid, with all its scopes.
+    pub fn holds(&self, identity: &Identity) -> bool {
         let cache = self.cache();
-        match credential.expires_at {
-            Some(_) => !credential.has_ended(Instant::now()) && !cache.is_revoked(credential.id),
+        let Some(standing) = cache.active(identity.user) else { return false };
+        let credential = identity.credential;
+        let is_live = match credential.expires_at {
+            Some(_) => {
+                let has_ended = credential.has_ended(Instant::now()) || cache.is_revoked(credential.id);
+                !has_ended && credential.version == standing.token_version
+            }
             None => cache.is_live_key(credential.id),
-        }
+        };
+        is_live && standing.scopes.contain_all(identity.scopes)
     }
 
     /// Creates a ticket for one socket of this identity. Returns it with its expiry.
@@ -157,7 +173,7 @@ impl Auth {
     /// Uses up a ticket. It is valid once, and only as long as the credential with which it was created.
     pub fn redeem(&self, ticket: &str) -> Result<Identity, AuthError> {
         let identity = self.tickets().redeem(&digest(ticket), Instant::now()).ok_or(AuthError::InvalidCredential)?;
-        if self.holds(identity.credential) { Ok(identity) } else { Err(AuthError::InvalidCredential) }
+        if self.holds(&identity) { Ok(identity) } else { Err(AuthError::InvalidCredential) }
     }
 
     /// Creates an account and logs its user in.
@@ -185,13 +201,6 @@ impl Auth {
         login
     }
 
-    /// The user of an identity.
-    pub async fn user(&self, id: UserId) -> Result<User, AuthError> {
-        let user = self.users.ask(move |store| async move { Ok(store.user(id).await?) }).await?;
-        // The user can be missing: the token is from another server with the same secret, or the database was restored.
-        user.ok_or(AuthError::InvalidCredential)
-    }
-
     /// Revokes a token. The revocation is durable when this returns.
     pub async fn revoke_token(&self, id: Uuid, expires_at: DateTime<Utc>) -> Result<(), AuthError> {
         let (token, now) = (RevokedToken { id, expires_at }, self.clock.now());
@@ -204,11 +213,22 @@ impl Auth {
         Ok(())
     }
 
-    /// Creates an API key. The secret key is returned here and never again.
-    pub async fn create_key(&self, user: UserId, name: String, scopes: Scopes) -> Result<(ApiKey, Secret), AuthError> {
+    /// Creates an API key with these scopes, or with all of the user that a key gets without being asked for. The secret
+    /// key is returned here and never again.
+    pub async fn create_key(
+        &self,
+        user: UserId,
+        name: String,
+        scopes: Option<Scopes>,
+    ) -> Result<(ApiKey, Secret), AuthError> {
         /// The length of the prefix that identifies a key to its user. It has too few random characters to guess the
         /// rest.
         const SHOWN: usize = Auth::KEY_PREFIX.len() + 6;
+        let of_user = self.cache().active(user).ok_or(AuthError::InvalidCredential)?.scopes;
+        let scopes = scopes.unwrap_or(of_user.within(Scopes::READ_AND_TRADE));
+        if scopes.is_empty() || !of_user.contain_all(scopes) {
+            return Err(AuthError::MissingScope(scopes.without(of_user)));
+        }
         let text = Secret::new(format!("{}{}", Self::KEY_PREFIX, random_text().expose()));
         let prefix = text.expose().chars().take(SHOWN).collect();
         let (id, created_at) = (KeyId(Uuid::now_v7()), self.clock.now());
@@ -241,6 +261,23 @@ impl Auth {
         Ok(())
     }
 
+    fn owner_of_key(&self, key: &str) -> Option<Identity> {
+        let cache = self.cache();
+        let (id, user, scopes) = cache.key(&digest(key))?;
+        let credential = Credential { id: id.0, expires_at: None, version: 0, ends: None };
+        Some(Identity { user, scopes: scopes.within(cache.active(user)?.scopes), credential })
+    }
+
+    fn bearer_of_token(&self, token: &str) -> Option<Identity> {
+        let now = self.clock.now();
+        let token = self.signer.read(token, now)?;
+        let left = (token.expires_at - now).to_std().unwrap_or_default();
+        let ends = Instant::now().checked_add(left);
+        let credential =
+            Credential { id: token.token, expires_at: Some(token.expires_at), version: token.version, ends };
+        Some(Identity { user: token.user, scopes: self.cache().active(token.user)?.scopes, credential })
+    }
+
     async fn log_in_or_create(&self, requester: Requester<'_>, password: Secret) -> Result<Login, AuthError> {
         let mut account = self.account(requester.name).await?;
         if account.is_none() && self.settings.registration_open {
@@ -264,11 +301,11 @@ impl Auth {
         }
         let password_hash = self.passwords.hash(requester, password).await?;
         let user = User { id: UserId(Uuid::now_v7()), name: requester.name.clone(), created_at: self.clock.now() };
-        let account = Account { user: user.clone(), password_hash };
-        self.users.ask(move |store| async move { Ok(store.create_account(&account).await?) }).await?;
-        // The name is not logged: it may be a password that was typed into the wrong field.
+        let account = NewAccount { user: user.clone(), password_hash, scopes: self.settings.default_scopes };
+        let standing = self.users.ask(move |store| async move { Ok(store.create_account(&account).await?) }).await?;
+        self.cache_mut().learn(standing);
         tracing::info!(user_id = %user.id, "an account was created");
-        Ok(self.issue_token(user, true))
+        Ok(self.issue_token(user, standing.token_version, true))
     }
 
     /// Checks a password. An unknown name and a wrong password give the same answer after the same work.
@@ -278,21 +315,36 @@ impl Auth {
         account: Option<Account>,
         password: Secret,
     ) -> Result<Login, AuthError> {
-        let (user, hash) = account.map(|account| (account.user, account.password_hash)).unzip();
-        match (self.passwords.verify(requester, password, hash).await?, user) {
-            (true, Some(user)) => Ok(self.issue_token(user, false)),
-            _ => Err(AuthError::InvalidLogin),
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let matches = self.passwords.verify(requester, password, hash).await?;
+        let Some(Account { user, standing, .. }) = account else {
+            return Err(AuthError::InvalidLogin(LoginFailure::UnknownName));
+        };
+        if !matches {
+            return Err(AuthError::InvalidLogin(LoginFailure::WrongPassword));
+        }
+        if !standing.is_active {
+            return Err(AuthError::Disabled);
+        }
+        let mut cache = self.cache_mut();
+        cache.learn(standing);
+        // The password may have been changed while it was checked.
+        match cache.active(user.id) {
+            Some(now) if now.token_version == standing.token_version => {
+                Ok(self.issue_token(user, standing.token_version, false))
+            }
+            _ => Err(AuthError::InvalidLogin(LoginFailure::WrongPassword)),
         }
     }
 
-    fn issue_token(&self, user: User, created: bool) -> Login {
-        let issued = self.signer.issue(user.id, self.clock.now());
+    fn issue_token(&self, user: User, version: i64, created: bool) -> Login {
+        let issued = self.signer.issue(user.id, version, self.clock.now());
         Login { user, token: issued.text, expires_at: issued.expires_at, created }
     }
 
     /// Uncounts an attempt unless it was a failed login.
     fn settle_attempt(&self, name: &Username, from: IpAddr, login: &Result<Login, AuthError>) {
-        if !matches!(login, Err(AuthError::InvalidLogin)) {
+        if !matches!(login, Err(AuthError::InvalidLogin(_))) {
             let created_account = matches!(login, Ok(Login { created: true, .. }));
             self.attempts().uncount(name, from, created_account);
         }

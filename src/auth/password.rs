@@ -139,7 +139,8 @@ fn lock(queue: &Mutex<HashQueue>) -> MutexGuard<'_, HashQueue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hash(password: &Secret) -> Secret {
+/// The hash of a password, with a new salt. It takes as long as a login, so a server limits how many are made at a time.
+pub fn hash(password: &Secret) -> Secret {
     let hash = Argon2::default().hash_password(password.expose().as_bytes());
     Secret::new(hash.expect("a password is no longer than argon2 allows, and the system has random bytes").to_string())
 }

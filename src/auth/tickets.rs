@@ -103,8 +103,8 @@ mod tests {
     use crate::fuzz::many;
 
     fn identity() -> Identity {
-        let credential = Credential { id: Uuid::new_v4(), expires_at: None, ends: None };
-        Identity { user: UserId(Uuid::now_v7()), scopes: Scopes::ALL, credential }
+        let credential = Credential { id: Uuid::new_v4(), expires_at: None, version: 0, ends: None };
+        Identity { user: UserId(Uuid::now_v7()), scopes: Scopes::READ_AND_TRADE, credential }
     }
 
     fn at(last: u8) -> IpAddr {

@@ -46,6 +46,8 @@ pub(super) struct Bearer {
     pub(super) user: UserId,
     /// The id of the token.
     pub(super) token: Uuid,
+    /// The version of the user's tokens when it was issued.
+    pub(super) version: i64,
     pub(super) expires_at: DateTime<Utc>,
 }
 
@@ -59,6 +61,9 @@ struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    // Absent in tokens of releases whose tokens had no version.
+    #[serde(default)]
+    ver: i64,
 }
 
 impl Signer {
@@ -77,8 +82,8 @@ impl Signer {
         Self { signing_key, verifying_key, validation, ttl }
     }
 
-    /// A token for the user, valid from now on.
-    pub(super) fn issue(&self, user: UserId, now: DateTime<Utc>) -> Issued {
+    /// A token for the user, of that version and valid from now on.
+    pub(super) fn issue(&self, user: UserId, version: i64, now: DateTime<Utc>) -> Issued {
         let exp = (now + self.ttl).timestamp();
         let claims = Claims {
             iss: ISSUER.to_owned(),
@@ -88,6 +93,7 @@ impl Signer {
             iat: now.timestamp(),
             nbf: now.timestamp(),
             exp,
+            ver: version,
         };
         let text = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing_key);
         Issued {
@@ -102,13 +108,13 @@ impl Signer {
             return None;
         }
         let token = jsonwebtoken::decode::<Claims>(text, &self.verifying_key, &self.validation).ok()?;
-        let Claims { sub, jti, iat, nbf, exp, .. } = token.claims;
+        let Claims { sub, jti, iat, nbf, exp, ver, .. } = token.claims;
         // The header has exactly what `issue` writes: no key that the sender chose, no "crit" extension.
         let is_ours = token.header == Header::new(Algorithm::HS256);
         let latest_start = (now + LEEWAY).timestamp();
         let is_valid_now = iat <= latest_start && nbf <= latest_start && now.timestamp() < exp;
         let expires_at = DateTime::from_timestamp(exp, 0)?;
-        (is_ours && is_valid_now).then_some(Bearer { user: UserId(sub), token: jti, expires_at })
+        (is_ours && is_valid_now).then_some(Bearer { user: UserId(sub), token: jti, version: ver, expires_at })
     }
 }
 
@@ -179,9 +185,9 @@ mod tests {
         let now = DateTime::from_timestamp(1_800_000_000, 500_000_000).unwrap();
         let user = UserId(Uuid::now_v7());
         let signer = signer("a secret of thirty-two characters");
-        let Issued { text, expires_at } = signer.issue(user, now);
+        let Issued { text, expires_at } = signer.issue(user, 5, now);
         let bearer = signer.read(text.expose(), now).unwrap();
-        assert_eq!((bearer.user, bearer.expires_at), (user, expires_at));
+        assert_eq!((bearer.user, bearer.version, bearer.expires_at), (user, 5, expires_at));
         assert_eq!(signer.read(text.expose(), expires_at - TimeDelta::microseconds(1)), Some(bearer));
         assert_eq!(signer.read(text.expose(), expires_at), None);
         assert_eq!(signer.read(text.expose(), now - LEEWAY), Some(bearer), "the clock was set back a little");
@@ -197,7 +203,7 @@ mod tests {
         fn a_token_with_one_changed_character_is_refused(place in any::<Index>(), other in any::<char>()) {
             let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
             let signer = signer("a secret of thirty-two characters");
-            let mut text: Vec<char> = signer.issue(UserId(Uuid::nil()), now).text.expose().chars().collect();
+            let mut text: Vec<char> = signer.issue(UserId(Uuid::nil()), 0, now).text.expose().chars().collect();
             let place = place.index(text.len());
             prop_assume!(text[place] != other);
             text[place] = other;
@@ -215,7 +221,7 @@ mod tests {
     fn of_all_texts_only_the_token_itself_is_accepted() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let signer = signer("a secret of thirty-two characters");
-        let token = signer.issue(UserId(Uuid::now_v7()), now).text;
+        let token = signer.issue(UserId(Uuid::now_v7()), 0, now).text;
         many("token", |fuzzer| {
             let text = match fuzzer.below(8) {
                 0 => fuzzer.text(),

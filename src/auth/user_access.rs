@@ -21,33 +21,43 @@ pub(super) struct UserAccess {
 }
 
 impl UserAccess {
-    /// Asks the store. The question continues after its caller has left, but only until its timeout: on a dead network
-    /// connection it would occupy a database connection that commits need.
+    /// Asks the store, and logs it if there is no answer.
     pub(super) async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn UserStore>) -> F) -> Result<T, AuthError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreFailure>> + Send + 'static,
     {
-        let store = self.store.clone().ok_or(AuthError::Unavailable)?;
+        self.try_ask(question).await.map_err(|failure| match failure {
+            StoreFailure::Refused(error) => error,
+            StoreFailure::NoAnswer(reason) => {
+                tracing::warn!(reason, "the store of users did not answer");
+                AuthError::Unavailable
+            }
+        })
+    }
+
+    /// Asks the store. The question continues after its caller has left, but only until its timeout: on a dead network
+    /// connection it would occupy a database connection that commits need.
+    pub(super) async fn try_ask<T, F>(&self, question: impl FnOnce(Arc<dyn UserStore>) -> F) -> Result<T, StoreFailure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreFailure>> + Send + 'static,
+    {
+        let no_answer = |reason: &str| StoreFailure::NoAnswer(reason.to_owned());
+        let store = self.store.clone().ok_or_else(|| no_answer("there is no store of users"))?;
         let answer = timeout(self.timeout, question(store));
         // The second timeout is for a thread that is too busy to start the question.
-        let reason = match timeout(self.timeout, self.home.run(answer)).await {
-            Ok(Some(Ok(Ok(answer)))) => return Ok(answer),
-            Ok(Some(Ok(Err(StoreFailure::NameTaken)))) => return Err(AuthError::NameTaken),
-            Ok(Some(Ok(Err(StoreFailure::TooManyKeys)))) => return Err(AuthError::TooManyKeys),
-            Ok(Some(Ok(Err(StoreFailure::NoAnswer(reason))))) => reason,
-            Ok(Some(Err(_))) | Err(_) => format!("not within {:?}", self.timeout),
-            Ok(None) => "its thread has stopped".to_owned(),
-        };
-        tracing::warn!(reason, "the store of users did not answer");
-        Err(AuthError::Unavailable)
+        match timeout(self.timeout, self.home.run(answer)).await {
+            Ok(Some(Ok(answer))) => answer,
+            Ok(Some(Err(_))) | Err(_) => Err(StoreFailure::NoAnswer(format!("not within {:?}", self.timeout))),
+            Ok(None) => Err(no_answer("its thread has stopped")),
+        }
     }
 }
 
 /// Why the store did not do what was asked.
 pub(super) enum StoreFailure {
-    NameTaken,
-    TooManyKeys,
+    Refused(AuthError),
     NoAnswer(String),
 }
 
@@ -59,10 +69,13 @@ impl From<ReadError> for StoreFailure {
 
 impl From<UserWriteError> for StoreFailure {
     fn from(error: UserWriteError) -> Self {
-        match error {
-            UserWriteError::NameTaken => Self::NameTaken,
-            UserWriteError::TooManyKeys => Self::TooManyKeys,
-            UserWriteError::Unavailable(reason) => Self::NoAnswer(reason),
-        }
+        Self::Refused(match error {
+            UserWriteError::NameTaken => AuthError::NameTaken,
+            UserWriteError::TooManyKeys => AuthError::TooManyKeys,
+            // The token of the request has ended meanwhile.
+            UserWriteError::NoSuchAccount | UserWriteError::Changed => AuthError::InvalidCredential,
+            UserWriteError::OpenOrders(open) => AuthError::OpenOrders(open),
+            UserWriteError::Unavailable(reason) => return Self::NoAnswer(reason),
+        })
     }
 }

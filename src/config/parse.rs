@@ -14,6 +14,7 @@ use crate::config::settings::{
 };
 use crate::config::values::{LedgerPlace, LedgerText, RedisUrl, Registration, SecretPlace};
 use crate::domain::secret::Secret;
+use crate::domain::user::{Scope, Scopes};
 
 /// More threads do not start on any machine.
 const MAX_THREADS: usize = 512;
@@ -274,6 +275,7 @@ fn log(from: &mut Reader) -> Option<LogSettings> {
 fn auth(from: &mut Reader, database: Option<&DatabaseSettings>) -> Option<AuthSettings> {
     let required = from.flag("auth.required");
     let registration = from.take::<Registration>("auth.registration");
+    let default_scopes = from.list::<Scope>("auth.default_scopes").map(Scopes::from_iter);
     let secret = from.optional::<Secret>("auth.secret");
     let secret_file = from.take::<String>("auth.secret_file");
     let token_ttl = from.duration("auth.token_ttl_ms");
@@ -281,6 +283,9 @@ fn auth(from: &mut Reader, database: Option<&DatabaseSettings>) -> Option<AuthSe
     let attempts_per_address = from.at_least("auth.attempts_per_address", 1);
     let attempts_window = from.duration("auth.attempts_window_ms");
     let hashes_at_once = from.within("auth.hashes_at_once", 1, 64);
+    if default_scopes.is_some_and(|scopes| scopes.contain(Scope::Operate)) {
+        from.error("auth.default_scopes", "must not contain operate, which `order-engine users grant` gives to a user");
+    }
     if let Some(Some(secret)) = &secret
         && secret.expose().len() < AuthSettings::SECRET_BYTES
     {
@@ -301,6 +306,7 @@ fn auth(from: &mut Reader, database: Option<&DatabaseSettings>) -> Option<AuthSe
     Some(AuthSettings {
         required: required?,
         registration_open: registration? == Registration::Open,
+        default_scopes: default_scopes?,
         secret,
         token_ttl: token_ttl?,
         attempts_per_name: attempts_per_name?,

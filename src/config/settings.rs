@@ -14,6 +14,7 @@ use crate::domain::id::VenueId;
 use crate::domain::request::{OrderKind, OrderRequest, Terms};
 use crate::domain::secret::Secret;
 use crate::domain::token::TokenList;
+use crate::domain::user::Scopes;
 
 /// All settings. `config/default.toml` explains each key.
 #[derive(Clone, Debug)]
@@ -231,6 +232,7 @@ pub struct LogSettings {
 pub struct AuthSettings {
     pub required: bool,
     pub registration_open: bool,
+    pub default_scopes: Scopes,
     pub secret: SecretPlace,
     pub token_ttl: Duration,
     pub attempts_per_name: usize,

@@ -1,4 +1,4 @@
-//! Users, the owners of orders, and the scopes of API keys.
+//! Users, the owners of orders, and their scopes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::domain::secret::Secret;
 
 /// A user with an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,15 @@ impl FromStr for Username {
     }
 }
 
-/// A permission of a client.
+/// Checks that a text can be a password: it has 8 to 256 bytes.
+pub fn parse_password(text: &str) -> Result<Secret, &'static str> {
+    match text.len() {
+        8..=256 => Ok(Secret::new(text)),
+        _ => Err("must have 8 to 256 bytes"),
+    }
+}
+
+/// A permission of a user, and of a credential of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -109,17 +119,20 @@ pub enum Scope {
     Read,
     /// Submit and cancel orders.
     Trade,
+    /// Use what is for the operator.
+    Operate,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 2] = [Self::Read, Self::Trade];
+    pub const ALL: [Self; 3] = [Self::Read, Self::Trade, Self::Operate];
 
     /// The name in responses and in the database.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Trade => "trade",
+            Self::Operate => "operate",
         }
     }
 
@@ -127,7 +140,17 @@ impl Scope {
         match self {
             Self::Read => 1,
             Self::Trade => 2,
+            Self::Operate => 4,
         }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|scope| scope.name() == text);
+        found.ok_or_else(|| format!("unknown scope {text:?}, expected read, trade or operate"))
     }
 }
 
@@ -136,12 +159,32 @@ impl Scope {
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// Every scope.
-    pub const ALL: Self = Self(Scope::Read.bit() | Scope::Trade.bit());
+    /// What a user who trades needs.
+    pub const READ_AND_TRADE: Self = Self(Scope::Read.bit() | Scope::Trade.bit());
 
     /// Whether the set contains that scope.
     pub const fn contain(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
+    }
+
+    /// Whether the set contains each of those scopes.
+    pub const fn contain_all(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// The scopes that are in this set or in the other.
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// The scopes that are in this set and not in the other.
+    pub const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// The scopes that are in both sets.
+    pub const fn within(self, others: Self) -> Self {
+        Self(self.0 & others.0)
     }
 
     /// Whether the set is empty.
@@ -171,13 +214,7 @@ impl FromStr for Scopes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let scope = |name: &str| {
-            Scope::ALL
-                .into_iter()
-                .find(|scope| scope.name() == name)
-                .ok_or_else(|| format!("unknown scope {name:?}, expected read or trade"))
-        };
-        text.split_whitespace().map(scope).collect()
+        text.split_whitespace().map(str::parse).collect()
     }
 }
 
@@ -234,5 +271,23 @@ mod tests {
         }
         assert!("".parse::<Scopes>().unwrap().is_empty());
         assert!("read admin".parse::<Scopes>().is_err());
+    }
+
+    #[test]
+    fn sets_of_scopes_are_joined_and_narrowed() {
+        let scopes = |text: &str| text.parse::<Scopes>().unwrap();
+        let (both, trade, operate) = (Scopes::READ_AND_TRADE, scopes("trade"), scopes("operate"));
+        assert_eq!(both.with(operate).to_string(), "read trade operate");
+        assert_eq!(both.without(trade), scopes("read"));
+        assert_eq!(both.without(operate), both);
+        assert_eq!(both.within(trade.with(operate)), trade);
+        assert!(both.contain_all(trade) && !trade.contain_all(both) && trade.contain_all(scopes("")));
+    }
+
+    #[test]
+    fn a_password_has_8_to_256_bytes() {
+        for (length, is_taken) in [(7, false), (8, true), (256, true), (257, false)] {
+            assert_eq!(parse_password(&"x".repeat(length)).is_ok(), is_taken, "{length}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::Settings;
 use crate::engine::error::StartError;
-use crate::http::ws::sessions::{Sessions, watchdog};
+use crate::http::ws::sessions::{Sessions, follow_accounts, watchdog};
 use crate::http::{self, AppState, Listeners};
 
 /// A running server.
@@ -18,8 +18,9 @@ pub(super) struct Server {
     address: SocketAddr,
     handle: ServerHandle,
     sessions: Arc<Sessions>,
-    // Closes WebSocket connections whose client has stopped reading.
-    watchdog: JoinHandle<()>,
+    // They close WebSocket connections: the first those whose client has stopped reading, both those whose credential has
+    // ended.
+    watchdogs: [JoinHandle<()>; 2],
 }
 
 /// Binds the addresses of the settings, unless strangers could trade there without authentication.
@@ -36,13 +37,17 @@ impl Server {
     /// Serves on those listeners.
     pub(super) fn start(listeners: Listeners, app: AppState) -> Result<Self, StartError> {
         let address = listeners.address();
-        let (sessions, stall_timeout) = (app.sessions.clone(), app.settings.ws.stall_timeout);
+        let (sessions, auth) = (app.sessions.clone(), app.auth.clone());
+        let stall_timeout = app.settings.ws.stall_timeout;
         let server = http::serve(listeners, app)
             .map_err(|source| StartError::Listen { address: address.to_string(), source })?;
         let handle = server.handle();
         actix::spawn(server);
-        let watchdog = actix::spawn(watchdog(sessions.clone(), stall_timeout));
-        Ok(Self { address, handle, sessions, watchdog })
+        let watchdogs = [
+            actix::spawn(watchdog(sessions.clone(), auth.clone(), stall_timeout)),
+            actix::spawn(follow_accounts(sessions.clone(), auth)),
+        ];
+        Ok(Self { address, handle, sessions, watchdogs })
     }
 
     /// Where clients are served; the first address if there are several.
@@ -56,8 +61,8 @@ impl Server {
         let _ = timeout(deadline, self.handle.stop(true)).await;
     }
 
-    /// Stops the watchdog, once no session needs it.
-    pub(super) fn stop_watchdog(self) {
-        self.watchdog.abort();
+    /// Stops the watchdogs, once no session needs them.
+    pub(super) fn stop_watchdogs(self) {
+        self.watchdogs.iter().for_each(JoinHandle::abort);
     }
 }

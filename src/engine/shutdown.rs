@@ -76,7 +76,7 @@ impl Running {
             let _ = timeout(STEP, cluster.flush()).await;
         }
         if let Some(server) = self.server {
-            server.stop_watchdog();
+            server.stop_watchdogs();
         }
         let store = self.store;
         let closed = self.database_thread.run(async move { store.close().await });

@@ -83,6 +83,11 @@ impl AppState {
     fn tokens(&self) -> &TokenList {
         &self.settings.tokens
     }
+
+    /// Closes the sockets whose credential has ended. Called after each change that can end one.
+    fn sign_out_ended(&self) {
+        self.sessions.sign_out_ended(&self.auth);
+    }
 }
 
 /// Serves on the listeners until the server is stopped. Signals are left to the caller.

@@ -18,7 +18,8 @@ use crate::actors::order::{
     TooManySubscribers, Unsubscribe,
 };
 use crate::actors::order_manager::{
-    FindOrder, GetQueueStats, ManagerRecipients, OrderLocation, QueueStats, Submission, SubmitError,
+    CloseBook, FindOrder, GetQueueStats, ManagerRecipients, OpenOrders, OrderLocation, QueueStats, ReopenBook,
+    Submission, SubmitError,
 };
 use crate::actors::persistence::{DatabaseState, GetDatabaseState, ListOrders, LoadOrder, PersistenceRecipients};
 use crate::actors::restartable_addr::RestartableAddr;
@@ -28,7 +29,7 @@ use crate::domain::order::Order;
 use crate::domain::request::OrderRequest;
 use crate::domain::retry::{Failure, FailureCode};
 use crate::domain::routing::RoutingDecision;
-use crate::domain::user::Owner;
+use crate::domain::user::{Owner, UserId};
 use crate::runtime::environment::Environment;
 use crate::service::new_order::NewOrder;
 use crate::service::turns::Turns;
@@ -211,6 +212,17 @@ impl OrderService {
     /// How many orders are open, running and queued.
     pub async fn queue_stats(&self) -> Result<QueueStats, ServiceError> {
         self.answer(self.manager.queue_stats.send(GetQueueStats)).await
+    }
+
+    /// Admits no further order of a user, unless one is open. Without an answer the book may be closed.
+    pub async fn close_book(&self, user: UserId) -> Result<Result<(), OpenOrders>, ServiceError> {
+        self.answer(self.manager.close_book.send(CloseBook(user))).await
+    }
+
+    /// Admits orders of a user again.
+    pub fn reopen_book(&self, user: UserId) {
+        // Full: do_send ignores bounds, one per failed deletion. Closed: the engine is shutting down.
+        self.manager.reopen_book.do_send(ReopenBook(user));
     }
 
     /// The state of the database.

@@ -1,14 +1,14 @@
 //! How an order is admitted: it is stored first, and only then started.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::actors::order_manager::messages::{Submission, SubmitAnswer, SubmitError};
+use crate::actors::order_manager::messages::{OpenOrders, Submission, SubmitAnswer, SubmitError};
 use crate::actors::persistence::{FindKey, LoadOrder, PersistenceRecipients, RecordError};
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::order::Order;
@@ -31,6 +31,9 @@ pub(super) struct Admission {
     open: usize,
     // A user without open orders is not in it.
     open_of_users: HashMap<UserId, usize>,
+    // The users whose account is being deleted or was: a request that was authenticated before may come after. Bounded by
+    // the cost of an account.
+    closed_books: HashSet<UserId>,
     // The keys of orders that are being stored. If a repeat cannot be stored either, its answer names the first order.
     unsettled_keys: HashMap<(Owner, ClientKey), OrderId>,
 }
@@ -38,17 +41,45 @@ pub(super) struct Admission {
 impl Admission {
     /// No open orders.
     pub(super) fn new(max_open: usize, max_open_per_user: usize) -> Self {
-        let (open_of_users, unsettled_keys) = (HashMap::new(), HashMap::new());
-        Self { max_open, max_open_per_user, open: 0, open_of_users, unsettled_keys }
+        Self {
+            max_open,
+            max_open_per_user,
+            open: 0,
+            open_of_users: HashMap::new(),
+            closed_books: HashSet::new(),
+            unsettled_keys: HashMap::new(),
+        }
     }
 
     /// Why no further order of that owner is admitted; `None` if one is.
     pub(super) fn refusal(&self, owner: Owner) -> Option<SubmitError> {
-        let open = |user| self.open_of_users.get(&user).copied().unwrap_or_default();
-        if owner.user().is_some_and(|user| open(user) >= self.max_open_per_user) {
+        if owner.user().is_some_and(|user| self.closed_books.contains(&user)) {
+            return Some(SubmitError::NotAccepted);
+        }
+        if owner.user().is_some_and(|user| self.open_of(user) >= self.max_open_per_user) {
             return Some(SubmitError::UserFull);
         }
         (self.open >= self.max_open).then_some(SubmitError::Full)
+    }
+
+    /// Admits no further order of a user, unless one is open.
+    pub(super) fn close_book(&mut self, user: UserId) -> Result<(), OpenOrders> {
+        match self.open_of(user) {
+            0 => {
+                self.closed_books.insert(user);
+                Ok(())
+            }
+            open => Err(OpenOrders(open)),
+        }
+    }
+
+    /// Admits orders of a user again.
+    pub(super) fn reopen_book(&mut self, user: UserId) {
+        self.closed_books.remove(&user);
+    }
+
+    fn open_of(&self, user: UserId) -> usize {
+        self.open_of_users.get(&user).copied().unwrap_or_default()
     }
 
     /// Counts an order as open.
@@ -176,6 +207,22 @@ mod tests {
 
     fn user(number: u128) -> Owner {
         Owner::User(UserId(Uuid::from_u128(number)))
+    }
+
+    #[test]
+    fn a_book_is_closed_only_without_open_orders_and_then_takes_none() {
+        let (alice, bob) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let mut admission = Admission::new(10, 10);
+        // It is being stored.
+        admission.opened(Owner::User(alice));
+        assert_eq!(admission.close_book(alice), Err(OpenOrders(1)));
+        assert_eq!(admission.refusal(Owner::User(alice)), None, "nothing has changed");
+        admission.closed(Owner::User(alice));
+        assert_eq!(admission.close_book(alice), Ok(()));
+        assert_eq!(admission.refusal(Owner::User(alice)), Some(SubmitError::NotAccepted));
+        assert_eq!(admission.refusal(Owner::User(bob)), None);
+        admission.reopen_book(alice);
+        assert_eq!(admission.refusal(Owner::User(alice)), None);
     }
 
     #[test]

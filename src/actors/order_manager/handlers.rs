@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 use crate::actors::order::{Exit, OrderExited, RequestSlot, StopOrder, SwapStuck, log_event};
 use crate::actors::order_manager::admission::{NewOrder, accept, refuse};
 use crate::actors::order_manager::messages::{
-    Drain, FindOrder, GetQueueStats, OrderLocation, QueueStats, Recover, SubmitError, SubmitOrder,
+    CloseBook, Drain, FindOrder, GetQueueStats, OpenOrders, OrderLocation, QueueStats, Recover, ReopenBook,
+    SubmitError, SubmitOrder,
 };
 use crate::actors::order_manager::{Admitted, OrderEntry, OrderManager, OrderReloaded};
 use crate::domain::id::OrderId;
@@ -96,6 +97,22 @@ impl Handler<FindOrder> for OrderManager {
             }
         };
         Box::pin(async move { found })
+    }
+}
+
+impl Handler<CloseBook> for OrderManager {
+    type Result = Result<(), OpenOrders>;
+
+    fn handle(&mut self, CloseBook(user): CloseBook, _: &mut Self::Context) -> Self::Result {
+        self.admission.close_book(user)
+    }
+}
+
+impl Handler<ReopenBook> for OrderManager {
+    type Result = ();
+
+    fn handle(&mut self, ReopenBook(user): ReopenBook, _: &mut Self::Context) {
+        self.admission.reopen_book(user);
     }
 }
 

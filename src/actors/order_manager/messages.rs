@@ -11,7 +11,7 @@ use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::moment::ClockStep;
 use crate::domain::order::Order;
 use crate::domain::request::OrderRequest;
-use crate::domain::user::Owner;
+use crate::domain::user::{Owner, UserId};
 use crate::store::{StoredOrder, UnreadableOrder};
 
 /// A new order and the channel for its answer. It has no actix answer, because actix keeps a task for each of those.
@@ -82,6 +82,20 @@ pub struct FindOrder {
     pub id: OrderId,
 }
 
+/// Admits no further order of a user, whose account is to be deleted. Refused while an order of the user is open.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Result<(), OpenOrders>")]
+pub struct CloseBook(pub UserId);
+
+/// Why no book is closed: this number of orders is open. An order that is being stored counts as open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOrders(pub usize);
+
+/// Admits orders of a user again, whose account was not deleted.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ReopenBook(pub UserId);
+
 /// Where an order is.
 #[derive(Clone, Debug)]
 pub enum OrderLocation {
@@ -147,6 +161,10 @@ pub struct ManagerRecipients {
     pub find_order: Recipient<FindOrder>,
     /// For the state of the queue.
     pub queue_stats: Recipient<GetQueueStats>,
+    /// Before an account is deleted.
+    pub close_book: Recipient<CloseBook>,
+    /// After an account was not deleted.
+    pub reopen_book: Recipient<ReopenBook>,
 }
 
 impl ManagerRecipients {
@@ -163,9 +181,20 @@ impl ManagerRecipients {
 
 impl<A> From<Addr<A>> for ManagerRecipients
 where
-    A: Actor<Context = Context<A>> + Handler<SubmitOrder> + Handler<FindOrder> + Handler<GetQueueStats>,
+    A: Actor<Context = Context<A>>
+        + Handler<SubmitOrder>
+        + Handler<FindOrder>
+        + Handler<GetQueueStats>
+        + Handler<CloseBook>
+        + Handler<ReopenBook>,
 {
     fn from(addr: Addr<A>) -> Self {
-        Self { submit: addr.clone().recipient(), find_order: addr.clone().recipient(), queue_stats: addr.recipient() }
+        Self {
+            submit: addr.clone().recipient(),
+            find_order: addr.clone().recipient(),
+            queue_stats: addr.clone().recipient(),
+            close_book: addr.clone().recipient(),
+            reopen_book: addr.recipient(),
+        }
     }
 }

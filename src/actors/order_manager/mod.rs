@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use self::admission::Admission;
 pub use self::messages::{
-    Drain, FindOrder, GetQueueStats, ManagerRecipients, OrderLocation, QueueStats, Recover, Submission, SubmitAnswer,
-    SubmitError, SubmitOrder,
+    CloseBook, Drain, FindOrder, GetQueueStats, ManagerRecipients, OpenOrders, OrderLocation, QueueStats, Recover,
+    ReopenBook, Submission, SubmitAnswer, SubmitError, SubmitOrder,
 };
 use self::restart::reload;
 use crate::actors::order::{Channels, OpenOrder, OrderActor, OrderContext, SlotGranted, Subscribers};

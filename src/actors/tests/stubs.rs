@@ -16,7 +16,7 @@ use crate::actors::dex_router::{RouteOrder, SwapEnded};
 use crate::actors::order::{
     OrderContext, OrderExited, OrderUpdate, ReportRecipients, RequestSlot, Subscriber, SwapStuck,
 };
-use crate::actors::order_manager::{FindOrder, GetQueueStats, SubmitOrder};
+use crate::actors::order_manager::{CloseBook, FindOrder, GetQueueStats, ReopenBook, SubmitOrder};
 use crate::actors::persistence::{FindKey, GetDatabaseState, ListOrders, LoadOrder, Record};
 use crate::actors::restartable_addr::RestartableAddr;
 use crate::actors::supervisor::ChildExited;
@@ -70,6 +70,8 @@ pub(crate) enum Asked {
     BuildSwap(BuildSwap, Reply<BuildSwap>),
     FindOrder(FindOrder, Reply<FindOrder>),
     GetQueueStats(GetQueueStats, Reply<GetQueueStats>),
+    CloseBook(CloseBook, Reply<CloseBook>),
+    ReopenBook(ReopenBook),
     /// A swap was sent to the chain.
     Send(Vec<u8>),
     /// The chain was asked for a signature.
@@ -121,9 +123,9 @@ macro_rules! questions {
     )*};
 }
 
-notifications! { RequestSlot SwapStuck OrderExited Record SwapEnded ChildExited SubmitOrder }
+notifications! { RequestSlot SwapStuck OrderExited Record SwapEnded ChildExited SubmitOrder ReopenBook }
 questions! {
-    LoadOrder FindKey ListOrders GetDatabaseState RouteOrder GetQuote BuildSwap FindOrder GetQueueStats
+    LoadOrder FindKey ListOrders GetDatabaseState RouteOrder GetQuote BuildSwap FindOrder GetQueueStats CloseBook
 }
 
 async fn or_never<T>(answer: oneshot::Receiver<T>) -> T {

@@ -1,7 +1,7 @@
 //! The bodies of requests about accounts and API keys.
 
 use crate::domain::secret::Secret;
-use crate::domain::user::{Scopes, Username};
+use crate::domain::user::{Scopes, Username, parse_password};
 use crate::http::extract::fields::FieldReader;
 use crate::http::problem::Problem;
 
@@ -14,29 +14,54 @@ pub(in crate::http) struct Credentials {
 /// An API key to be created.
 pub(in crate::http) struct NewKey {
     pub(in crate::http) name: String,
-    pub(in crate::http) scopes: Scopes,
+    /// `None` for those that a key gets without being asked for.
+    pub(in crate::http) scopes: Option<Scopes>,
+}
+
+/// The present password of a user and the next one.
+pub(in crate::http) struct PasswordChange {
+    pub(in crate::http) old: Secret,
+    pub(in crate::http) new: Secret,
 }
 
 /// Parses a name and a password. No error repeats the password.
 pub(in crate::http) fn parse_credentials(body: &[u8]) -> Result<Credentials, Problem> {
     let mut fields = FieldReader::of_body(body)?;
     let name = fields.require(&["username"], |text| text.parse().map_err(str::to_owned));
-    let password = fields.require(&["password"], |text| match text.len() {
-        8..=256 => Ok(Secret::new(text)),
-        _ => Err("must have 8 to 256 bytes".to_owned()),
-    });
+    let password = require_password(&mut fields, "password");
     fields.finish(name.zip(password).map(|(name, password)| Credentials { name, password }))
 }
 
-/// Parses the name and the scopes of an API key. Without `scopes` the key has all of them.
+/// Parses the two passwords of a change. No error repeats one.
+pub(in crate::http) fn parse_password_change(body: &[u8]) -> Result<PasswordChange, Problem> {
+    let mut fields = FieldReader::of_body(body)?;
+    let passwords = require_password(&mut fields, "oldPassword").zip(require_password(&mut fields, "newPassword"));
+    if passwords.as_ref().is_some_and(|(old, new)| old.expose() == new.expose()) {
+        fields.error("newPassword", "must differ from oldPassword");
+    }
+    fields.finish(passwords.map(|(old, new)| PasswordChange { old, new }))
+}
+
+/// Parses the password with which a user confirms a request.
+pub(in crate::http) fn parse_confirmation(body: &[u8]) -> Result<Secret, Problem> {
+    let mut fields = FieldReader::of_body(body)?;
+    let password = require_password(&mut fields, "password");
+    fields.finish(password)
+}
+
+fn require_password(fields: &mut FieldReader, name: &str) -> Option<Secret> {
+    fields.require(&[name], |text| parse_password(text).map_err(str::to_owned))
+}
+
+/// Parses the name and the scopes of an API key.
 pub(in crate::http) fn parse_new_key(body: &[u8]) -> Result<NewKey, Problem> {
     let mut fields = FieldReader::of_body(body)?;
     let name = fields.require(&["name"], |text| match text.chars().count() {
         1..=64 if !text.chars().any(char::is_control) => Ok(text.to_owned()),
         _ => Err("must have 1 to 64 characters".to_owned()),
     });
-    let scopes = fields.take_list("scopes", "must be a list of read and trade").unwrap_or(Scopes::ALL);
-    if scopes.is_empty() {
+    let scopes: Option<Scopes> = fields.take_list("scopes", "must be a list of read, trade and operate");
+    if scopes.is_some_and(Scopes::is_empty) {
         fields.error("scopes", "must not be empty");
     }
     fields.finish(name.map(|name| NewKey { name, scopes }))
@@ -67,10 +92,33 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_scopes_has_all_of_them() {
-        let scopes = |body: &str| parse_new_key(body.as_bytes()).map(|key| key.scopes);
-        assert_eq!(scopes(r#"{"name":"bot"}"#).unwrap(), Scopes::ALL);
-        assert_eq!(scopes(r#"{"name":"bot","scopes":["read"]}"#).unwrap().to_string(), "read");
+    fn a_new_password_differs_from_the_old_one_and_no_error_repeats_either() {
+        let problem = |body: &str| match parse_password_change(body.as_bytes()) {
+            Ok(_) => panic!("{body}"),
+            Err(problem) => serde_json::to_string(&problem).unwrap(),
+        };
+        for (body, reason) in [
+            (r#"{"oldPassword":"hunter2-hunter2","newPassword":"hunter2-hunter2"}"#, "must differ"),
+            (r#"{"oldPassword":"hunter2-hunter2","newPassword":"hunter2"}"#, "8 to 256 bytes"),
+            (r#"{"oldPassword":"hunter2-hunter2"}"#, "is required"),
+            (
+                r#"{"oldPassword":"hunter2-hunter2","newPassword":"hunter3-hunter2","password":"hunter2"}"#,
+                "not a field",
+            ),
+        ] {
+            let problem = problem(body);
+            assert!(problem.contains(reason) && !problem.contains("hunter"), "{problem}");
+        }
+        let change = parse_password_change(br#"{"oldPassword":"hunter2-hunter2","newPassword":"hunter3-hunter3"}"#);
+        let PasswordChange { old, new } = change.ok().unwrap();
+        assert_eq!((old.expose(), new.expose()), ("hunter2-hunter2", "hunter3-hunter3"));
+    }
+
+    #[test]
+    fn the_scopes_of_a_key_are_a_list_or_absent() {
+        let scopes = |body: &str| parse_new_key(body.as_bytes()).map(|key| key.scopes.map(|scopes| scopes.to_string()));
+        assert_eq!(scopes(r#"{"name":"bot"}"#).unwrap(), None);
+        assert_eq!(scopes(r#"{"name":"bot","scopes":["read"]}"#).unwrap().as_deref(), Some("read"));
         for wrong in ["[]", r#"["admin"]"#, r#""read""#, "null"] {
             assert!(scopes(&format!(r#"{{"name":"bot","scopes":{wrong}}}"#)).is_err(), "{wrong}");
         }

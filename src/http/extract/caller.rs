@@ -30,18 +30,13 @@ impl Caller {
         match &self.0 {
             None => Ok(Owner::Shared),
             Some(identity) if identity.scopes.contain(scope) => Ok(Owner::User(identity.user)),
-            Some(_) => Err(Problem::new(ProblemCode::MissingScope, format!("this API key may not {}", scope.name()))),
+            Some(identity) => Err(missing_scope(scope, identity.credential)),
         }
     }
 
     /// The caller's identity; an anonymous caller is refused.
     pub(in crate::http) fn identity(&self) -> Result<Identity, Problem> {
         self.0.ok_or_else(|| Problem::new(ProblemCode::Unauthenticated, "this request needs a login"))
-    }
-
-    /// The credential that was sent. A socket is closed when its credential is revoked.
-    pub(in crate::http) fn credential(&self) -> Option<Credential> {
-        self.0.map(|identity| identity.credential)
     }
 }
 
@@ -174,6 +169,15 @@ fn offered_token(request: &HttpRequest) -> Result<Option<String>, Problem> {
     token
         .map(|token| Some(token.to_owned()))
         .ok_or_else(|| invalid("the subprotocol bearer must be followed by a token"))
+}
+
+fn missing_scope(scope: Scope, credential: Credential) -> Problem {
+    let scope = scope.name();
+    let detail = match credential.expires_at {
+        None => format!("this API key may not {scope}"),
+        Some(_) => format!("this user may not {scope}; the operator can grant it"),
+    };
+    Problem::new(ProblemCode::MissingScope, detail)
 }
 
 fn invalid(detail: &str) -> Problem {

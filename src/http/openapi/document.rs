@@ -92,7 +92,7 @@ fn security() -> Value {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "The token of a login, or an API key (`oek_…`). The scope is the one that an API key needs.",
+            "description": "The token of a login, or an API key (`oek_…`). The scope is the one that the user, and an API key, needs.",
         },
         "operator": {
             "type": "http",

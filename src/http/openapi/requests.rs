@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::id::ClientKey;
 use crate::domain::lifecycle::Status;
 use crate::domain::request::OrderKind;
+use crate::domain::user::Scope;
 use crate::http::openapi::operation::reference;
 use crate::http::openapi::page;
 
@@ -93,15 +94,24 @@ pub(super) fn schemas() -> Map<String, Value> {
                     "description": "Letters, digits and any of _ - . @ +. A number is used as its text.",
                     "anyOf": [{ "type": "string", "pattern": "^[A-Za-z0-9_.@+-]{3,64}$" }, { "type": "number" }],
                 },
-                "password": {
-                    "description": "8 to 256 bytes. A number is used as its text.",
-                    "anyOf": [
-                        { "type": "string", "minLength": 2, "maxLength": 256, "format": "password" },
-                        { "type": "number" },
-                    ],
-                },
+                "password": password("The password"),
             },
             "required": ["username", "password"],
+            "additionalProperties": false,
+        },
+        "PasswordChange": {
+            "type": "object",
+            "properties": {
+                "oldPassword": password("The present password"),
+                "newPassword": password("The next password, which must be another one"),
+            },
+            "required": ["oldPassword", "newPassword"],
+            "additionalProperties": false,
+        },
+        "Confirmation": {
+            "type": "object",
+            "properties": { "password": password("The password of the user") },
+            "required": ["password"],
             "additionalProperties": false,
         },
         "NewKeyRequest": {
@@ -112,10 +122,11 @@ pub(super) fn schemas() -> Map<String, Value> {
                     "anyOf": [{ "type": "string", "minLength": 1, "maxLength": 64 }, { "type": "number" }],
                 },
                 "scopes": {
-                    "description": "The scopes of the key. The default is every scope.",
+                    "description": "The scopes of the key, which its user must have. The default is read and trade, as \
+                                    far as the user has them.",
                     "type": "array",
                     "minItems": 1,
-                    "items": { "enum": ["read", "trade"] },
+                    "items": { "enum": Scope::ALL },
                 },
             },
             "required": ["name"],
@@ -129,6 +140,16 @@ pub(super) fn schemas() -> Map<String, Value> {
 
 /// A decimal number.
 const NUMBER: &str = r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$";
+
+fn password(what: &str) -> Value {
+    json!({
+        "description": format!("{what}: 8 to 256 bytes. A number is used as its text."),
+        "anyOf": [
+            { "type": "string", "minLength": 2, "maxLength": 256, "format": "password" },
+            { "type": "number" },
+        ],
+    })
+}
 
 fn token(what: &str) -> Value {
     json!({

@@ -6,17 +6,19 @@ use actix_web::{HttpRequest, HttpResponse, rt, web};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::api::problem::ProblemCode;
-use crate::auth::{AuthError, Identity, Login};
+use crate::auth::{AuthError, Identity, Login, LoginFailure};
 use crate::domain::secret::Secret;
-use crate::domain::user::{Scope, UserId};
+use crate::domain::user::{Scope, UserId, Username};
 use crate::http::AppState;
 use crate::http::extract::account::{Credentials, parse_credentials};
 use crate::http::extract::body;
 use crate::http::extract::caller::Caller;
 use crate::http::middleware::guard::RequestGuard;
+use crate::http::middleware::request_id;
 use crate::http::operation::{Access, Body, Operation, get, post};
 use crate::http::problem::Problem;
 
@@ -24,7 +26,7 @@ use crate::http::problem::Problem;
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Login")]
-struct LoginView<'a> {
+pub(super) struct LoginView<'a> {
     success: bool,
     user_id: UserId,
     username: &'a str,
@@ -68,7 +70,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .named("enter", "Log in; create the account if it does not exist")
             .answers::<LoginView<'_>>(201, "the account is created", "login")
             .answers::<LoginView<'_>>(200, "logged in", "login")
-            .problems([ProblemCode::InvalidCredentials, ProblemCode::RegistrationClosed]),
+            .problems([ProblemCode::InvalidCredentials, ProblemCode::AccountDisabled])
+            .problems([ProblemCode::RegistrationClosed]),
         post("/api/auth/register", Access::Public, register)
             .named("register", "Create an account")
             .answers::<LoginView<'_>>(201, "the account is created", "login")
@@ -76,7 +79,7 @@ pub(super) fn operations() -> Vec<Operation> {
         post("/api/auth/login", Access::Public, log_in)
             .named("logIn", "Log in")
             .answers::<LoginView<'_>>(200, "logged in", "login")
-            .problems([ProblemCode::InvalidCredentials]),
+            .problems([ProblemCode::InvalidCredentials, ProblemCode::AccountDisabled]),
     ];
     let others = [
         post("/api/auth/logout", Access::Login, log_out)
@@ -110,7 +113,9 @@ pub(super) fn operations() -> Vec<Operation> {
 /// Logs in, or creates the account if it does not exist.
 async fn enter(request: HttpRequest, app: web::Data<AppState>, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
-    Ok(logged_in(&app.auth.enter(name, password, address(&request)).await?))
+    let from = address(&request);
+    let login = app.auth.enter(name.clone(), password, from).await;
+    Ok(logged_in(&login.inspect_err(|error| log_failed_login(&name, from, error))?))
 }
 
 async fn register(
@@ -128,7 +133,9 @@ async fn log_in(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Credentials { name, password } = credentials(&request, payload).await?;
-    Ok(logged_in(&app.auth.log_in(name, password, address(&request)).await?))
+    let from = address(&request);
+    let login = app.auth.log_in(name.clone(), password, from).await;
+    Ok(logged_in(&login.inspect_err(|error| log_failed_login(&name, from, error))?))
 }
 
 async fn me(app: web::Data<AppState>, caller: Caller) -> Result<HttpResponse, Problem> {
@@ -154,7 +161,7 @@ async fn log_out(
     body::read_nothing(&request, payload).await?;
     uncancelled(async move {
         app.auth.revoke_token(token, expires_at).await?;
-        app.sessions.sign_out(token);
+        app.sign_out_ended();
         Ok(())
     })
     .await?;
@@ -178,7 +185,7 @@ async fn credentials(request: &HttpRequest, payload: web::Payload) -> Result<Cre
     parse_credentials(&body::read(request, payload).await?)
 }
 
-fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse {
+pub(super) fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse {
     let token: &Secret = token;
     let mut response = if *created { HttpResponse::Created() } else { HttpResponse::Ok() };
     response.json(LoginView {
@@ -192,6 +199,7 @@ fn logged_in(Login { user, token, expires_at, created }: &Login) -> HttpResponse
 
 /// A caller with a login token.
 pub(super) struct LoggedIn {
+    pub(super) identity: Identity,
     pub(super) user: UserId,
     token: Uuid,
     expires_at: DateTime<Utc>,
@@ -200,12 +208,13 @@ pub(super) struct LoggedIn {
 impl LoggedIn {
     /// Refuses an API key: it cannot manage the account.
     pub(super) fn of(caller: Caller) -> Result<Self, Problem> {
-        let Identity { user, credential, .. } = caller.identity()?;
+        let identity = caller.identity()?;
+        let Identity { user, credential, .. } = identity;
         let Some(expires_at) = credential.expires_at else {
             let detail = "an API key cannot do this; log in with name and password";
             return Err(Problem::new(ProblemCode::LoginRequired, detail));
         };
-        Ok(Self { user, token: credential.id, expires_at })
+        Ok(Self { identity, user, token: credential.id, expires_at })
     }
 }
 
@@ -213,20 +222,44 @@ impl LoggedIn {
 pub(super) async fn uncancelled<T: 'static>(
     work: impl Future<Output = Result<T, AuthError>> + 'static,
 ) -> Result<T, AuthError> {
-    rt::spawn(work).await.unwrap_or(Err(AuthError::Unavailable))
+    rt::spawn(work.in_current_span()).await.unwrap_or(Err(AuthError::Unavailable))
 }
 
 /// The address for which attempts to log in, and tickets, are counted.
-fn address(request: &HttpRequest) -> IpAddr {
+pub(super) fn address(request: &HttpRequest) -> IpAddr {
     let guard = request.app_data::<web::Data<RequestGuard>>().expect("every app has its guard");
     guard.source(request).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.address)
 }
 
+/// Logs a login that failed for its name or its password. The name is as the client wrote it: it has up to 64 letters,
+/// digits and `_-.@+`, which need no escape. The request id is a field, because the span has it only on the level `info`.
+fn log_failed_login(name: &Username, client: IpAddr, error: &AuthError) {
+    let reason = match error {
+        AuthError::InvalidLogin(LoginFailure::UnknownName) => "unknown_name",
+        AuthError::InvalidLogin(LoginFailure::WrongPassword) => "wrong_password",
+        AuthError::Disabled => "disabled",
+        _ => return,
+    };
+    tracing::warn!(username = name.as_str(), %client, reason, request_id = request_id::current(), "a login failed");
+}
+
+/// Logs that a user with a valid token gave a wrong password.
+pub(super) fn log_unconfirmed_password(user: UserId, client: IpAddr, error: &AuthError) {
+    if *error == AuthError::WrongPassword {
+        let (reason, request_id) = ("wrong_password", request_id::current());
+        tracing::warn!(user_id = %user, %client, reason, request_id, "a password was not confirmed");
+    }
+}
+
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        let problem = Self::from(match error {
+        let code = match error {
             AuthError::InvalidCredential => ProblemCode::InvalidToken,
-            AuthError::InvalidLogin => ProblemCode::InvalidCredentials,
+            AuthError::InvalidLogin(_) => ProblemCode::InvalidCredentials,
+            AuthError::Disabled => ProblemCode::AccountDisabled,
+            AuthError::WrongPassword => ProblemCode::WrongPassword,
+            AuthError::MissingScope(_) => ProblemCode::MissingScope,
+            AuthError::OpenOrders(_) => ProblemCode::OpenOrders,
             AuthError::RegistrationClosed => ProblemCode::RegistrationClosed,
             AuthError::UnknownKey => ProblemCode::KeyNotFound,
             AuthError::NameTaken => ProblemCode::UsernameTaken,
@@ -235,8 +268,18 @@ impl From<AuthError> for Problem {
             AuthError::TooManyTickets => ProblemCode::TooManyTickets,
             AuthError::Busy => ProblemCode::Busy,
             AuthError::Unavailable => return Self::unavailable(),
-        });
+        };
+        let problem = Self::from(code);
         match error {
+            AuthError::OpenOrders(open) => {
+                Self::new(code, format!("orders of this user are open ({open}): cancel them, or wait for their end"))
+            }
+            AuthError::MissingScope(missing) if missing.is_empty() => {
+                Self::new(code, "this user has no scope that a key can have; the operator can grant one")
+            }
+            AuthError::MissingScope(missing) => {
+                Self::new(code, format!("this user does not have the scope {missing}; the operator can grant it"))
+            }
             AuthError::TooManyAttempts(wait) => {
                 problem.retry_after(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
             }

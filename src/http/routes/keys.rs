@@ -65,7 +65,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .body(Body::Json { required: true, schema: "NewKeyRequest", examples: &["newKeyRequest"] })
             .answers::<NewKeyView<'_>>(201, "the key, which is not shown again", "newKey")
             .links(201, &[("revokeKey", "/id")])
-            .problems([ProblemCode::TooManyKeys]),
+            .problems([ProblemCode::TooManyKeys, ProblemCode::MissingScope]),
         get("/api/auth/keys", Access::Login, keys)
             .named("listKeys", "List the API keys of the caller")
             .answers::<KeysView<'_>>(200, "the keys, without the secret part", "keys"),
@@ -110,7 +110,7 @@ async fn revoke_key(
     body::read_nothing(&request, payload).await?;
     uncancelled(async move {
         app.auth.revoke_key(user, id).await?;
-        app.sessions.sign_out(id.0);
+        app.sign_out_ended();
         Ok(())
     })
     .await?;

@@ -1,6 +1,7 @@
 //! The operations of the API, in one file per group, each beside its handler. The server and the documents are made
 //! from [`GROUPS`].
 
+mod account;
 mod auth;
 mod cancel_all;
 mod documents;
@@ -34,7 +35,7 @@ pub(in crate::http) static GROUPS: [Group; 6] = [
     Group {
         tag: "users",
         description: "Accounts, API keys and tickets.",
-        operations: || [auth::operations(), keys::operations()].into_iter().flatten().collect(),
+        operations: || [auth::operations(), account::operations(), keys::operations()].into_iter().flatten().collect(),
     },
     Group { tag: "sockets", description: "Upgrades to WebSocket.", operations: sockets::operations },
     Group {

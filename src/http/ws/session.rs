@@ -91,9 +91,9 @@ impl Session {
         let settings = &session.app.settings.ws;
         let (heartbeat, stall_timeout) = (settings.heartbeat, settings.stall_timeout);
         ctx.set_mailbox_capacity(settings.mailbox);
-        let credential = session.caller.credential();
+        let identity = session.caller.identity().ok();
         session.registration =
-            Some(session.app.sessions.add(session.socket.clone(), credential, ctx.address().recipient()));
+            Some(session.app.sessions.add(session.socket.clone(), identity, ctx.address().recipient()));
         // The credential may have ended between the upgrade and the registration. From now on a message reports its end.
         if session.is_signed_out() {
             close(SIGNED_OUT, ctx);
@@ -119,7 +119,7 @@ impl Session {
 
     /// Whether the credential of the socket has ended. The session also gets a message about it, a moment later.
     pub(super) fn is_signed_out(&self) -> bool {
-        self.caller.credential().is_some_and(|credential| !self.app.auth.holds(credential))
+        self.caller.identity().is_ok_and(|identity| !self.app.auth.holds(&identity))
     }
 
     /// Notes that the client is there; called with every frame.

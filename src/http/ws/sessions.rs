@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix::prelude::*;
-use uuid::Uuid;
-
-use crate::auth::Credential;
+use crate::auth::{Auth, Identity};
 use crate::http::server::client::Client;
 use crate::http::server::slots::{Slot, Slots};
 use crate::http::server::socket_handle::SocketHandle;
+use actix::prelude::*;
 
 /// Tells a session to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
@@ -24,7 +22,7 @@ use crate::http::server::socket_handle::SocketHandle;
 pub enum CloseSocket {
     /// The engine stops.
     Stopping,
-    /// The credential that the session was opened with is revoked or has expired.
+    /// The credential that the session was opened with has ended, or allows less than then.
     SignedOut,
 }
 
@@ -47,7 +45,7 @@ struct SessionEntry {
     last_frame: LastFrame,
     socket: Option<SocketHandle>,
     // `None` for an anonymous caller, and once the session was told that its credential has ended.
-    credential: Option<Credential>,
+    identity: Option<Identity>,
     close: Recipient<CloseSocket>,
 }
 
@@ -71,14 +69,14 @@ impl Sessions {
     pub(super) fn add(
         self: &Arc<Self>,
         socket: Option<SocketHandle>,
-        credential: Option<Credential>,
+        identity: Option<Identity>,
         close: Recipient<CloseSocket>,
     ) -> Registration {
         let last_frame = LastFrame { epoch: Instant::now(), at_ms: Arc::default() };
         let mut open = self.open();
         let key = open.next_key;
         open.next_key += 1;
-        open.sessions.insert(key, SessionEntry { last_frame: last_frame.clone(), socket, credential, close });
+        open.sessions.insert(key, SessionEntry { last_frame: last_frame.clone(), socket, identity, close });
         Registration { sessions: self.clone(), key, last_frame }
     }
 
@@ -110,19 +108,11 @@ impl Sessions {
         }
     }
 
-    /// Closes every session that was opened with that credential, because it is revoked.
-    pub fn sign_out(&self, credential: Uuid) {
-        self.sign_out_where(|opened_with| opened_with.id == credential);
-    }
-
-    fn sign_out_expired(&self, now: Instant) {
-        self.sign_out_where(|opened_with| opened_with.has_ended(now));
-    }
-
-    fn sign_out_where(&self, has_ended: impl Fn(&Credential) -> bool) {
+    /// Closes every session whose credential has ended, or allows less than when it was opened.
+    pub fn sign_out_ended(&self, auth: &Auth) {
         for session in self.open().sessions.values_mut() {
-            if session.credential.as_ref().is_some_and(&has_ended) {
-                session.credential = None;
+            if session.identity.is_some_and(|identity| !auth.holds(&identity)) {
+                session.identity = None;
                 // Full: do_send ignores bounds, and sends one per session. Closed: the session has ended already.
                 session.close.do_send(CloseSocket::SignedOut);
             }
@@ -172,13 +162,26 @@ impl LastFrame {
 }
 
 /// Shuts sessions that are silent for `timeout`, and closes those whose credential has expired. It never ends.
-pub async fn watchdog(sessions: Arc<Sessions>, timeout: Duration) {
+pub async fn watchdog(sessions: Arc<Sessions>, auth: Arc<Auth>, timeout: Duration) {
     let period = timeout / 15;
     let mut tick = tokio::time::interval(period);
     loop {
         tick.tick().await;
         sessions.shut_stalled(timeout - period);
-        sessions.sign_out_expired(Instant::now());
+        sessions.sign_out_ended(&auth);
+    }
+}
+
+/// Learns which accounts another process has changed, and closes the sessions that end by that. It never ends.
+pub async fn follow_accounts(sessions: Arc<Sessions>, auth: Arc<Auth>) {
+    /// A disabled user is signed out within a second.
+    const INTERVAL: Duration = Duration::from_millis(500);
+    loop {
+        // The next question waits for the answer to this one, which has a deadline.
+        tokio::time::sleep(INTERVAL).await;
+        if auth.learn_changes().await {
+            sessions.sign_out_ended(&auth);
+        }
     }
 }
 

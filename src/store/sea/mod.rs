@@ -5,10 +5,11 @@
 //! - `commit`: commits a batch. `write` makes its rows, `bulk` its statements; `file_writer` is the one connection that
 //!   writes to a SQLite file.
 //! - `read` and `list`: queries. `rows` rebuilds orders from their rows.
-//! - `users`: accounts, API keys and revoked tokens.
+//! - `users`: API keys and revoked tokens. `accounts`: accounts; `turn` is the transaction that changes them.
 //! - `error`: what the errors of the database mean.
 //! - [`lock`]: one engine per database.
 
+mod accounts;
 mod bulk;
 mod commit;
 mod error;
@@ -22,6 +23,7 @@ mod schema;
 mod session;
 mod store;
 mod suspects;
+mod turn;
 mod users;
 mod write;
 

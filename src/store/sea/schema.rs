@@ -23,6 +23,24 @@ pub(super) async fn migrate_on(connection: &DatabaseConnection) -> Result<(), Db
     Migrator::up(connection, None).await
 }
 
+/// Fails unless the schema is up to date. Changes nothing.
+pub(super) async fn check(settings: &DatabaseSettings) -> Result<(), DbErr> {
+    let connection = connect(settings).await?;
+    let pending = Migrator::pending(&connection).await;
+    connection.close().await?;
+    match pending {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(DbErr::Custom(
+            "the schema of the database is older than this version; `order-engine migrate` brings it up to date"
+                .to_owned(),
+        )),
+        Err(error @ DbErr::Migration(_)) => Err(error),
+        Err(error) => Err(DbErr::Custom(format!(
+            "the database has no readable schema ({error}); `order-engine migrate` creates it"
+        ))),
+    }
+}
+
 /// The PostgreSQL schema that the tables are in.
 pub(super) async fn current_schema(settings: &DatabaseSettings) -> Result<String, DbErr> {
     let connection = connect(settings).await?;
@@ -74,7 +92,7 @@ mod tests {
     ///
     /// A released migration must not change: databases that have it would differ from new ones. A new migration adds a
     /// line.
-    const RELEASED: [(&str, &str); 12] = [
+    const RELEASED: [(&str, &str); 13] = [
         ("m20261121_000001_create_orders", "f815b4f0bbc50dde"),
         ("m20261121_000002_create_order_events", "4cb8082fc243b6e1"),
         ("m20261121_000003_create_transactions", "a56b5cb64568ea74"),
@@ -87,6 +105,7 @@ mod tests {
         ("m20261125_000010_number_dispatches", "31136296de5e3554"),
         ("m20261125_000011_list_by_time", "1b825f497a9e1a35"),
         ("m20261201_000012_drop_checks_of_orders", "469a8232951ce470"),
+        ("m20261201_000013_manage_accounts", "cbcee1f7c4973104"),
     ];
 
     async fn in_memory() -> DatabaseConnection {

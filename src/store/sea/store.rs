@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::config::{DatabasePlace, DatabaseSettings};
 use crate::store::error::{CommitError, ReadError};
 use crate::store::sea::file_writer::FileWriter;
-use crate::store::sea::lock::{EngineLock, FileLock, LockGuard};
+use crate::store::sea::lock::{self, EngineLock, FileLock, LockGuard};
 use crate::store::sea::suspects::SuspectConnections;
 use crate::store::sea::{error, pool, schema, session};
 
@@ -64,11 +64,32 @@ impl SeaStore {
         Self::connect_with(settings, None, None).await
     }
 
+    /// Opens a database beside an engine that may be running on it, to change accounts. It takes no lock of an engine: a
+    /// change waits for those of the engine, and the engine for it. It leaves the schema as it is, and fails unless the
+    /// schema is that of this version.
+    pub async fn connect_beside(settings: &DatabaseSettings) -> Result<Self, DbErr> {
+        if settings.url.place() == &DatabasePlace::Memory {
+            return Err(DbErr::Custom("database.url: a database in memory belongs to its engine alone".to_owned()));
+        }
+        // SQLite would create the file.
+        let file = session::sqlite_file(settings).map_err(|error| pool::invalid(&error))?;
+        if let Some(file) = file.filter(|file| !file.path.exists()) {
+            let path = file.path.display();
+            return Err(DbErr::Custom(format!("{path} does not exist; `order-engine migrate` creates it")));
+        }
+        schema::check(settings).await?;
+        Self::connect(settings).await
+    }
+
     async fn open_with(
         settings: &DatabaseSettings,
         guard: Option<LockGuard>,
         file: Option<Arc<FileLock>>,
     ) -> Result<Self, DbErr> {
+        if let Some(file) = session::sqlite_file(settings).map_err(|error| pool::invalid(&error))? {
+            // SQLite would create it with the mode of the umask.
+            lock::create_database(&file).map_err(|error| DbErr::Custom(error.to_string()))?;
+        }
         if settings.url.place() == &DatabasePlace::Memory {
             let store = Self::connect_with(settings, guard, file).await?;
             schema::migrate_on(&store.reader).await?;

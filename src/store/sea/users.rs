@@ -1,4 +1,4 @@
-//! Accounts, API keys and revoked tokens.
+//! The store of users: API keys and revoked tokens. Accounts are in [`super::accounts`].
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -6,51 +6,57 @@ use entity::{api_keys, revoked_tokens, users};
 use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, Query, Value};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, SqlErr,
+    QueryOrder, QueryResult, QuerySelect, QueryTrait, Select,
 };
 
-use crate::domain::secret::Secret;
-use crate::domain::user::{ApiKey, KeyId, User, UserId, Username};
+use crate::domain::user::{ApiKey, KeyId, UserId, Username};
 use crate::store::error::ReadError;
 use crate::store::sea::store::{SeaStore, WriterConnection};
-use crate::store::users::{Account, Digest, RevokedToken, StoredKey, UserStore, UserWriteError};
+use crate::store::users::{
+    Account, AccountChange, Digest, NewAccount, RevokedToken, Standing, StoredKey, UserStore, UserWriteError,
+};
 
 #[async_trait]
 impl UserStore for SeaStore {
-    async fn create_account(&self, account: &Account) -> Result<(), UserWriteError> {
-        let Account { user, password_hash } = account;
-        let row = users::ActiveModel {
-            id: Set(user.id.0),
-            username: Set(user.name.as_str().to_owned()),
-            folded: Set(user.name.folded()),
-            password_hash: Set(password_hash.expose().to_owned()),
-            created_at: Set(user.created_at),
-        };
-        match self.execute(users::Entity::insert(row).build(self.backend())).await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
-                Err(UserWriteError::NameTaken)
-            }
-            Err(error) => Err(unwritten(error)),
-        }
+    async fn create_account(&self, account: &NewAccount) -> Result<Standing, UserWriteError> {
+        self.insert_account(account).await
     }
 
     async fn account(&self, name: &Username) -> Result<Option<Account>, ReadError> {
-        let query = users::Entity::find().filter(users::Column::Folded.eq(name.folded()));
-        let Some(row) = self.user_row(query).await? else { return Ok(None) };
-        let password_hash = Secret::new(row.password_hash.clone());
-        Ok(Some(Account { user: user(row)?, password_hash }))
+        self.account_by_name(name).await
     }
 
-    async fn user(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        self.user_row(users::Entity::find_by_id(id.0)).await?.map(user).transpose()
+    async fn account_of(&self, id: UserId) -> Result<Option<Account>, ReadError> {
+        self.account_by_id(id).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, ReadError> {
+        self.all_accounts().await
+    }
+
+    async fn change_account(
+        &self,
+        id: UserId,
+        change: AccountChange,
+        of_version: Option<i64>,
+        at: DateTime<Utc>,
+    ) -> Result<Standing, UserWriteError> {
+        self.change(id, &change, of_version, at).await
+    }
+
+    async fn remains(&self, id: UserId) -> Result<bool, UserWriteError> {
+        self.account_remains(id).await
+    }
+
+    async fn standings(&self, after: i64) -> Result<Vec<Standing>, ReadError> {
+        self.standings_after(after).await
     }
 
     async fn create_key(&self, key: &StoredKey, most: u32) -> Result<(), UserWriteError> {
         let insert = insert_key_below(most, key)?;
         let made = match &self.writer {
             // SQLite runs one writing statement at a time.
-            WriterConnection::File(_) => self.execute(self.backend().build(&insert)).await.map_err(unwritten)?,
+            WriterConnection::File(_) => self.execute(self.backend().build(&insert)).await?,
             // On PostgreSQL concurrent statements do not see each other's rows, so a lock on the row of the user makes
             // the keys of one user one after the other.
             WriterConnection::Pool(pool) => {
@@ -60,9 +66,9 @@ impl UserStore for SeaStore {
                 if self.backend() == DbBackend::Postgres {
                     user = user.lock_exclusive();
                 }
-                user.one(&transaction).await.map_err(unwritten)?;
-                let made = transaction.execute(&insert).await.map_err(unwritten)?;
-                transaction.commit().await.map_err(unwritten)?;
+                user.one(&transaction).await?;
+                let made = transaction.execute(&insert).await?;
+                transaction.commit().await?;
                 made
             }
         };
@@ -75,7 +81,7 @@ impl UserStore for SeaStore {
             .filter(api_keys::Column::Id.eq(id.0))
             .filter(api_keys::Column::UserId.eq(user.0))
             .filter(api_keys::Column::RevokedAt.is_null());
-        Ok(self.execute(update.build(self.backend())).await.map_err(unwritten)?.rows_affected() > 0)
+        Ok(self.execute(update.build(self.backend())).await?.rows_affected() > 0)
     }
 
     async fn keys_of(&self, user: UserId) -> Result<Vec<ApiKey>, ReadError> {
@@ -93,12 +99,12 @@ impl UserStore for SeaStore {
     async fn revoke_token(&self, token: RevokedToken) -> Result<(), UserWriteError> {
         let row = revoked_tokens::ActiveModel { id: Set(token.id), expires_at: Set(token.expires_at) };
         let once = revoked_tokens::Entity::insert(row).on_conflict_do_nothing_on([revoked_tokens::Column::Id]);
-        self.execute(once.build(self.backend())).await.map(drop).map_err(unwritten)
+        self.execute(once.build(self.backend())).await.map(drop).map_err(UserWriteError::from)
     }
 
     async fn forget_revoked_tokens(&self, by: DateTime<Utc>) -> Result<(), UserWriteError> {
         let ended = revoked_tokens::Entity::delete_many().filter(revoked_tokens::Column::ExpiresAt.lte(by));
-        self.execute(ended.build(self.backend())).await.map(drop).map_err(unwritten)
+        self.execute(ended.build(self.backend())).await.map(drop).map_err(UserWriteError::from)
     }
 
     async fn revoked_tokens(&self) -> Result<Vec<RevokedToken>, ReadError> {
@@ -118,12 +124,6 @@ impl UserStore for SeaStore {
 }
 
 impl SeaStore {
-    async fn user_row(&self, query: Select<users::Entity>) -> Result<Option<users::Model>, ReadError> {
-        let rows = self.rows(&query.into_query()).await?;
-        let read = |row| users::Model::from_query_result(row, "").map_err(|error| unreadable("a user", error));
-        rows.first().map(read).transpose()
-    }
-
     /// The keys that can be read. The others are logged and give no access.
     async fn keys(&self, query: Select<api_keys::Entity>) -> Result<Vec<StoredKey>, ReadError> {
         let rows = self.rows(&query.into_query()).await?;
@@ -169,11 +169,6 @@ fn insert_key_below(most: u32, StoredKey { key, digest }: &StoredKey) -> Result<
     Ok(insert)
 }
 
-fn user(row: users::Model) -> Result<User, ReadError> {
-    let name = row.username.parse().map_err(|error| unreadable(format!("user {}", row.id), error))?;
-    Ok(User { id: UserId(row.id), name, created_at: row.created_at })
-}
-
 fn stored_key(row: api_keys::Model) -> Result<StoredKey, ReadError> {
     let scopes = row.scopes.parse().map_err(|error| unreadable(format!("API key {}", row.id), error))?;
     let digest = row
@@ -185,10 +180,18 @@ fn stored_key(row: api_keys::Model) -> Result<StoredKey, ReadError> {
     Ok(StoredKey { key, digest: Digest(digest) })
 }
 
-fn unreadable(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> ReadError {
+pub(super) fn unreadable(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> ReadError {
     ReadError::UnreadableRow(format!("{what} is stored in a way that this version cannot read: {reason}"))
 }
 
-fn unwritten(error: DbErr) -> UserWriteError {
-    UserWriteError::Unavailable(error.to_string())
+impl From<DbErr> for UserWriteError {
+    fn from(error: DbErr) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<ReadError> for UserWriteError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
 }

@@ -13,6 +13,9 @@ use crate::support::wait::until;
 /// The migration that drops the checks on the types and statuses of orders.
 const DROP_CHECKS: &str = "m20261201_000012_drop_checks_of_orders";
 
+/// The migration with which accounts can be managed.
+const MANAGE_ACCOUNTS: &str = "m20261201_000013_manage_accounts";
+
 /// Ended orders in the database before the migration.
 const ROWS: usize = 2_000;
 
@@ -92,7 +95,7 @@ async fn check_migration(url: &str, kept: [&str; 2]) {
     let other = Database::connect(url).await.unwrap();
     assert!(has_checks(&other).await);
     let started = Instant::now();
-    Migrator::up(&connection, None).await.unwrap();
+    Migrator::up(&connection, Some(1)).await.unwrap();
     println!("{ROWS} orders are migrated in {:?}", started.elapsed());
     assert!(!has_checks(&connection).await);
     assert!(!has_checks(&other).await);
@@ -181,4 +184,37 @@ async fn a_migration_that_is_killed_half_way_starts_over_on_postgresql() {
     server.restart();
     assert!(!has_checks(&database).await);
     assert_eq!(postgres.sql("SELECT count(*) FROM orders"), ROWS.to_string());
+}
+
+async fn check_accounts(url: &str, id: &str) {
+    let connection = Database::connect(url).await.unwrap();
+    let before = Migrator::names().iter().position(|name| *name == MANAGE_ACCOUNTS).unwrap();
+    Migrator::up(&connection, Some(before)).await.unwrap();
+    let insert = format!(
+        "INSERT INTO users (id, username, folded, password_hash, created_at) \
+         VALUES ({id}, 'Alice', 'alice', 'hash', '2026-11-30 10:00:00+00:00')"
+    );
+    connection.execute_unprepared(&insert).await.unwrap();
+    Migrator::up(&connection, Some(1)).await.unwrap();
+    let columns = "SELECT username || '|' || scopes || '|' || token_version || '|' || revision FROM users \
+                   WHERE disabled_at IS NULL AND deleted_at IS NULL";
+    assert_eq!(texts(&connection, columns).await, ["Alice|read trade|0|0"]);
+    // The version before would admit the user again.
+    let disable = "UPDATE users SET disabled_at = '2026-12-01 10:00:00+00:00'";
+    connection.execute_unprepared(disable).await.unwrap();
+    let refused = Migrator::down(&connection, Some(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("1 users are disabled"), "{refused}");
+    connection.execute_unprepared("UPDATE users SET disabled_at = NULL").await.unwrap();
+    Migrator::down(&connection, Some(1)).await.unwrap();
+    assert_eq!(texts(&connection, "SELECT username || folded || password_hash FROM users").await, ["Alicealicehash"]);
+    connection.execute_unprepared("SELECT scopes FROM users").await.unwrap_err();
+    connection.close().await.unwrap();
+}
+
+#[actix_web::test]
+async fn accounts_of_an_earlier_version_keep_what_they_could_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("orders.db").display());
+    check_accounts(&url, ID_ON_SQLITE).await;
+    check_accounts(&Postgres::start().url(), ID_ON_POSTGRES).await;
 }

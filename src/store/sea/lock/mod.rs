@@ -37,7 +37,13 @@ pub(in crate::store) use self::advisory::LockGuard;
 use self::advisory::{LockSession, LockState};
 pub use self::error::LockError;
 pub(in crate::store) use self::file::FileLock;
-use crate::config::{DatabasePlace, DatabaseSettings};
+use crate::config::{DatabasePlace, DatabaseSettings, SqliteFile};
+
+/// Creates the file of a SQLite database if it does not exist and its URL says so. Only the user of this process may read
+/// it, and what SQLite keeps beside it: SQLite gives its other files the mode of this one.
+pub(in crate::store) fn create_database(database: &SqliteFile) -> Result<(), LockError> {
+    path::create(&database.path, database)
+}
 
 /// The right to be the engine of a database. It is released when it is dropped or when the process ends in any way.
 #[derive(Debug)]
