@@ -10,6 +10,7 @@ mod output;
 mod quote;
 mod serve;
 mod submit;
+mod users;
 mod watch;
 
 use std::io::{self, Write};
@@ -52,6 +53,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Bring the database schema up to date.
     Migrate,
+    /// Manage accounts in the database, also while an engine runs on it.
+    Users(users::Arguments),
     /// Print every swap that the simulated chain received, and its outcome.
     Ledger(ledger::Arguments),
     /// Submit an order to a running engine.
@@ -89,6 +92,10 @@ fn run_command(sources: &SettingSources, command: Command) -> Result<ExitCode, C
         Command::Migrate => {
             let (settings, _) = sources.load()?;
             block_on(migrate::run(&settings))
+        }
+        Command::Users(arguments) => {
+            let (settings, _) = sources.load()?;
+            block_on(async move { users::run(&settings, arguments).await })
         }
         Command::Ledger(arguments) => ledger::run(&sources.load()?.0, &arguments),
         Command::Config => config::run(&sources.load()?.1),

@@ -56,13 +56,14 @@ async fn a_short_secret_stops_the_start_with_the_name_of_its_setting() {
 
 #[actix::test]
 async fn no_secret_is_in_the_log_in_an_answer_or_in_printed_output() {
-    const SECRETS: [(&str, &str); 4] = [
+    const SECRETS: [(&str, &str); 5] = [
         ("the password", "canary-password-4f1c"),
+        ("the next password", "canary-next-password-81d0"),
         ("the signing secret", "canary-secret-9b02-canary-secret-9b02"),
         ("the database's password", "canary-database-77aa"),
         ("Redis's password", "canary-redis-c3d8"),
     ];
-    let [password, secret, database, redis] = SECRETS.map(|(_, text)| text);
+    let [password, next_password, secret, database, redis] = SECRETS.map(|(_, text)| text);
     let postgres = Postgres::start();
     let database_url = postgres.url().replacen('@', &format!(":{database}@"), 1);
     let mut server = Server::stopped(SWIFT.into_iter().chain([
@@ -81,7 +82,12 @@ async fn no_secret_is_in_the_log_in_an_answer_or_in_printed_output() {
     let mut answers = vec![server.greeting.clone()];
     let mut keep = |answer: &Answer| answers.push(format!("{answer:?}"));
     let made = client.post("/api/auth", &login("alice", password)).await;
-    let token = made.body["token"].as_str().unwrap().to_owned();
+    let first = client.with(made.body["token"].as_str().unwrap());
+    let change = json!({ "oldPassword": next_password, "newPassword": password });
+    keep(&first.post("/api/auth/password", &change).await);
+    let change = json!({ "oldPassword": password, "newPassword": next_password });
+    let changed = first.post("/api/auth/password", &change).await;
+    let token = changed.text("token").to_owned();
     let alice = client.with(&token);
     let key = alice.post("/api/auth/keys", &json!({ "name": "bot" })).await.text("key").to_owned();
     let ticket = alice.ticket().await;
@@ -109,6 +115,7 @@ async fn no_secret_is_in_the_log_in_an_answer_or_in_printed_output() {
     keep(&client.with(&format!("{key}x")).get("/api/orders").await);
     keep(&client.get(&format!("/api/orders?token={token}")).await);
     keep(&client.get(&format!("/ws/orders/{id}?ticket={ticket}")).await);
+    keep(&alice.request("DELETE", "/api/auth/account", &[JSON], json!({ "password": password }).to_string()).await);
     keep(&alice.get("/api/auth/keys").await);
     keep(&alice.get("/api/auth/me").await);
     for path in ["/health", "/ready", "/metrics", "/api/orders", "/api/stats", &format!("/api/orders/{id}/events")] {
