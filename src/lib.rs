@@ -19,7 +19,7 @@
 //! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it; [`venue::pool`]: exact quotes of pools |
 //! | [`store`] | the port to the database, and its SeaORM adapter; rows do not leave this module |
 //! | [`simulation`] | the simulated venues, the simulated chain and its wallet |
-//! | [`solana`] | the wallet, the transaction of a swap, and the check before its signature |
+//! | [`solana`] | Solana: the wallet, the transaction of a swap and the check before its signature; endpoints that prove themselves, and the judge of outcomes |
 //! | [`auth`] | accounts, tokens, API keys and tickets |
 //! | [`redis`] | publishes recorded events and shares quotes, if Redis is configured |
 //! | [`api`] | the public JSON of HTTP, WebSocket and Redis |
