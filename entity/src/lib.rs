@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "the migrations explain each column")]
 
 pub mod api_keys;
+pub mod engine_state;
 pub mod idempotency_keys;
 pub mod order_events;
 pub mod orders;

@@ -17,6 +17,7 @@ mod m20261125_000010_number_dispatches;
 mod m20261125_000011_list_by_time;
 mod m20261201_000012_drop_checks_of_orders;
 mod m20261201_000013_manage_accounts;
+mod m20261201_000014_create_engine_state;
 mod runner;
 
 use sea_orm::{DatabaseConnection, DbErr};
@@ -55,6 +56,7 @@ fn migrations() -> Vec<NamedMigration> {
         m20261125_000011_list_by_time,
         m20261201_000012_drop_checks_of_orders,
         m20261201_000013_manage_accounts,
+        m20261201_000014_create_engine_state,
     ]
 }
 
