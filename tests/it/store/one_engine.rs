@@ -1,6 +1,8 @@
 //! One engine for each database file, by any path to it; and database URLs that are refused.
 
-use std::os::unix::fs::symlink;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use serde_json::json;
 
@@ -8,6 +10,7 @@ use crate::support::os::run;
 use crate::support::process::{SWIFT, Server};
 
 const LOCKED: Option<i32> = Some(75);
+const NOT_PERMITTED: Option<i32> = Some(77);
 const WRONG_SETTINGS: Option<i32> = Some(78);
 
 /// An engine on the file `x.db` of its folder.
@@ -226,4 +229,53 @@ async fn a_second_engine_is_refused_with_the_holder() {
     let second = run(&mut server.command(&["serve"]));
     assert_eq!(second.code, Some(75), "{second:?}");
     assert!(second.stderr.contains("another engine uses this database: process"), "{second:?}");
+}
+
+/// A command of the engine, in its folder, as a user who owns nothing there.
+fn as_another_user(server: &Server, arguments: &[&str]) -> Command {
+    // Another user may not reach the folder of the binary.
+    let copy = server.file("engine");
+    if !copy.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_order-engine"), &copy).unwrap();
+        set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    }
+    let command = server.command(arguments);
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(copy).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other.current_dir(server.file(""));
+    other
+}
+
+#[actix::test]
+async fn files_that_the_user_may_not_write_are_named_and_are_no_other_engine() {
+    let server = Server::stopped(SWIFT);
+    let allow = |name: &str, mode| set_permissions(server.file(name), Permissions::from_mode(mode)).unwrap();
+    let assert_denied = |url: &str, texts: &[&str]| {
+        let refused = run(as_another_user(&server, &["serve"]).env("ORDER_ENGINE__DATABASE__URL", url));
+        assert_eq!(refused.code, NOT_PERMITTED, "{url}: {refused:?}");
+        for text in texts {
+            assert!(refused.stderr.contains(text), "{url}: {text:?} is not in {refused:?}");
+        }
+        assert!(!refused.stderr.contains("another engine"), "{refused:?}");
+    };
+    allow("", 0o755);
+    assert_denied("sqlite://new.db?mode=rwc", &["new.db cannot be created by this user", "Permission denied"]);
+    std::fs::write(server.file("x.db"), "").unwrap();
+    allow("x.db", 0o644);
+    assert_denied("sqlite://x.db", &["x.db cannot be written by this user", "Permission denied"]);
+    // The file alone is not enough.
+    allow("x.db", 0o666);
+    assert_denied("sqlite://x.db", &["must be writable for this user, because SQLite keeps its log"]);
+    std::fs::create_dir(server.file("open")).unwrap();
+    allow("open", 0o777);
+    let mut command = as_another_user(&server, &["serve"]);
+    command.env("ORDER_ENGINE__DATABASE__URL", "sqlite://open/x.db?mode=rwc");
+    let refused = run(command.env("ORDER_ENGINE__SIMULATION__LEDGER", "x.ledger"));
+    assert!(refused.code == NOT_PERMITTED && refused.stderr.contains("x.ledger"), "{refused:?}");
 }

@@ -20,8 +20,10 @@ use std::time::Duration;
 use crate::config::SqliteFile;
 use crate::runtime::private_file::warn_if_shared;
 use crate::store::sea::lock::error::LockError;
-use crate::store::sea::lock::flock::{lock, lock_companion};
-use crate::store::sea::lock::path::{FileId, check_usable, create, id, is_gone, is_mount_point};
+use crate::store::sea::lock::flock::{Refusal, lock, lock_companion};
+use crate::store::sea::lock::path::{
+    FileId, check_folder, check_usable, create, id, is_denied, is_gone, is_mount_point,
+};
 use crate::store::sea::lock::wal::WriteAheadLog;
 
 /// The database files that are locked by this process.
@@ -48,6 +50,7 @@ impl FileLock {
             .map_err(|error| LockError::Setting(format!("{}: {error}", database.path.display())))?;
         create(&path, database)?;
         let wrong = |reason: String| LockError::Setting(format!("{} {reason}", path.display()));
+        let denied = |reason: String| LockError::Denied { path: path.clone(), reason };
         let held = |holder: String| LockError::Held { holder, what: format!("{path:?}") };
         // The table is locked until the file is in it, so that no other thread of this process opens the file
         // meanwhile.
@@ -66,12 +69,21 @@ impl FileLock {
             return Err(held(format!("process {} (this one)", std::process::id())));
         }
         let file = OpenOptions::new().read(true).write(true).open(&path);
-        let file = file.map_err(|error| wrong(format!("cannot be opened for writing: {error}")))?;
+        let file = file.map_err(|error| match is_denied(&error) {
+            true => denied(format!("cannot be written by this user: {error}")),
+            false => wrong(format!("cannot be opened for writing: {error}")),
+        })?;
+        check_folder(&path)?;
         let opened = file.metadata().map_err(|error| wrong(format!("cannot be used: {error}")))?;
         if id(&opened) != id(&seen) {
             return Err(wrong("was replaced by another file during the start; start again".to_owned()));
         }
-        lock(&file, &opened).map_err(held)?;
+        lock(&file, &opened).map_err(|refusal| match refusal {
+            Refusal::HeldBy(holder) => held(holder),
+            Refusal::Impossible(error) => {
+                denied(format!("cannot be locked: {error}; keep the database on a local file system"))
+            }
+        })?;
         // Checked again under the lock: the file may have been linked or removed meanwhile.
         let opened = file.metadata().map_err(|error| wrong(format!("cannot be used: {error}")))?;
         check_usable(&opened).map_err(wrong)?;

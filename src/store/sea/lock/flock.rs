@@ -7,24 +7,36 @@ use std::path::Path;
 
 use crate::runtime::private_file::OWNER_ONLY;
 
-/// Locks an opened file. The error is the holder of the lock.
-pub(super) fn lock(file: &File, found: &Metadata) -> Result<(), String> {
+/// Why a file was not locked.
+pub(super) enum Refusal {
+    /// This process holds the lock.
+    HeldBy(String),
+    /// The file system has no locks, or does not answer.
+    Impossible(std::io::Error),
+}
+
+/// Locks an opened file.
+pub(super) fn lock(file: &File, found: &Metadata) -> Result<(), Refusal> {
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(holder(found)),
-        Err(TryLockError::Error(error)) => Err(format!("an unknown process ({error})")),
+        Err(TryLockError::WouldBlock) => Err(Refusal::HeldBy(holder(found))),
+        Err(TryLockError::Error(error)) => Err(Refusal::Impossible(error)),
     }
 }
 
 /// Locks `{file}.lock` and writes the number of this process into it. The error is the holder of the lock. If the file
-/// cannot be created, the engine starts without it: the lock on the database itself is sufficient.
+/// cannot be created or locked, the engine starts without it: the lock on the database itself is sufficient.
 pub(super) fn lock_companion(database: &Path) -> Result<Option<File>, String> {
     let mut path = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
     path.push(".lock");
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(&path);
     let Ok(mut companion) = opened else { return Ok(None) };
     let Ok(found) = companion.metadata() else { return Ok(None) };
-    lock(&companion, &found)?;
+    match lock(&companion, &found) {
+        Ok(()) => {}
+        Err(Refusal::HeldBy(holder)) => return Err(holder),
+        Err(Refusal::Impossible(_)) => return Ok(None),
+    }
     let written = companion.set_len(0).and_then(|()| companion.rewind());
     if let Err(error) = written.and_then(|()| writeln!(companion, "process {}", std::process::id())) {
         tracing::warn!(%error, "the number of this process was not written into the lock file");

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
 
 use crate::config::SqliteFile;
 use crate::runtime::private_file::OWNER_ONLY;
@@ -21,6 +21,21 @@ pub(super) fn id(found: &Metadata) -> FileId {
 /// Whether the error means that no file is at the path.
 pub(super) fn is_gone(error: &std::io::Error) -> bool {
     [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
+}
+
+/// Whether the error means that the user, or the file system for every user, does not allow it.
+pub(super) fn is_denied(error: &std::io::Error) -> bool {
+    [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem].contains(&error.kind())
+}
+
+/// Refuses a folder in which SQLite cannot create its log, which is beside the file.
+pub(super) fn check_folder(path: &Path) -> Result<(), LockError> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().unwrap_or(&path);
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| LockError::Denied {
+        path: folder.to_owned(),
+        reason: format!("must be writable for this user, because SQLite keeps its log beside the database: {error}"),
+    })
 }
 
 /// Creates the file if it does not exist, so that there is a file to lock.
@@ -49,6 +64,9 @@ pub(super) fn create(path: &Path, database: &SqliteFile) -> Result<(), LockError
     match OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if is_denied(&error) => {
+            Err(LockError::Denied { path: path.to_owned(), reason: format!("cannot be created by this user: {error}") })
+        }
         Err(error) => Err(LockError::Setting(format!("{shown} cannot be created: {error}"))),
     }
 }
