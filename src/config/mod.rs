@@ -59,6 +59,18 @@ impl Settings {
         }
     }
 
+    /// The format of the log, also where other settings are wrong: their errors are reported in it.
+    pub fn log_format(directory: &Path, profile: Option<&str>) -> LogFormat {
+        let (variables, _) = environment::settings(std::env::vars_os());
+        let mut builder = Config::builder().add_source(defaults());
+        if let Some(Ok(profile)) = profile.map(|profile| sources::profile(directory, profile)) {
+            builder = builder.add_source(profile);
+        }
+        let merged = builder.add_source(variables).build();
+        let text = merged.and_then(|merged| merged.get_string("log.format")).unwrap_or_default();
+        text.trim().parse().unwrap_or(LogFormat::Text)
+    }
+
     /// The defaults with some keys overridden, for embedding and for tests.
     pub fn with<K: Into<String>, V: ToString>(
         overrides: impl IntoIterator<Item = (K, V)>,

@@ -1,12 +1,16 @@
 //! The sources of settings: the defaults, the file of a profile, and the embedding program.
 //! [`crate::config::environment`] is the fourth one.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use config::{File, FileFormat, Map, Source, Value};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// The profile that is compiled in, so that it works from any folder. A file of the same name replaces it.
+const BUILT_IN: (&str, &str) = ("production", include_str!("../../config/production.toml"));
 
 pub(super) fn defaults() -> impl Source + Send + Sync + 'static {
     File::from_str(DEFAULTS, FileFormat::Toml)
@@ -39,7 +43,7 @@ impl Source for NamedValues {
     }
 }
 
-/// The settings of `{directory}/{profile}.toml`.
+/// The settings of `{directory}/{profile}.toml`, or of the profile that is compiled in.
 pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, String> {
     const MAX_LETTERS: usize = 64;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -50,8 +54,14 @@ pub(super) fn profile(directory: &Path, profile: &str) -> Result<NamedValues, St
         ));
     }
     let path = directory.join(format!("{profile}.toml"));
-    let origin = path.display().to_string();
-    let text = text_of(&path).map_err(|error| format!("profile: {origin}: {error}"))?;
+    let file = path.display().to_string();
+    let (text, origin) = match (text_of(&path), BUILT_IN) {
+        (Ok(text), _) => (text, file),
+        (Err(error), (name, text)) if error.kind() == ErrorKind::NotFound && profile == name => {
+            (text.to_owned(), format!("built-in profile {name}"))
+        }
+        (Err(error), _) => return Err(format!("profile: {file}: {error}")),
+    };
     let table = text.parse().map_err(|error| format!("{origin}: {}", place_in(&text, &error)))?;
     let mut values = Vec::new();
     flatten("", &table, &mut values);

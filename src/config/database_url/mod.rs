@@ -70,6 +70,10 @@ impl FromStr for DatabaseUrl {
         } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             postgres::check(text)?;
             DatabasePlace::Postgres
+        } else if text.is_empty() {
+            return Err("is empty: set DATABASE_URL, for example to sqlite:///var/lib/order-engine/order-engine.db?mode=rwc, or \
+                        to postgres://USER:PASSWORD@HOST/DATABASE"
+                .to_owned());
         } else {
             return Err("must begin with sqlite: or postgres://".to_owned());
         };

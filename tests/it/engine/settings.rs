@@ -272,3 +272,31 @@ async fn wrong_settings_stop_the_start_and_each_is_named() {
     assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(refused.stderr.contains("server.port") && refused.stderr.contains("orders.max_concurrent"), "{refused:?}");
 }
+
+#[test]
+fn the_production_profile_needs_no_file_and_a_file_replaces_it() {
+    let server = Server::stopped([]);
+    let production = || server.command(&["config", "--profile", "production"]);
+    assert_refused(&mut production(), &["database.url: is empty: set DATABASE_URL", "built-in profile production"]);
+    assert_refused(&mut server.command(&["serve", "--profile", "production"]), &["set DATABASE_URL"]);
+    let url = ("DATABASE_URL", "sqlite://orders.db?mode=rwc");
+    for (key, value) in [("auth.required", "true "), ("log.format", "json "), ("server.shutdown_timeout_ms", "20000 ")]
+    {
+        assert!(setting(production().envs([url]), key).starts_with(value), "{key}");
+    }
+    std::fs::create_dir(server.file("config")).unwrap();
+    std::fs::write(server.file("config/production.toml"), "[log]\nformat = \"text\"\n").unwrap();
+    assert!(setting(production().envs([url]), "log.format").contains("config/production.toml"));
+    assert!(setting(production().envs([url]), "auth.required").starts_with("false "), "the file replaces all of it");
+}
+
+#[test]
+fn the_settings_of_the_systemd_unit_are_accepted() {
+    let server = Server::stopped([]);
+    let unit = include_str!("../../../deploy/order-engine.service");
+    let variables = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    let mut command = server.command(&["config"]);
+    command.envs(variables.filter(|(name, _)| *name != "ORDER_ENGINE_CONFIG_DIR"));
+    assert!(setting(&mut command, "auth.required").starts_with("true "));
+    assert!(setting(&mut command, "database.url").starts_with("sqlite:///var/lib/order-engine/order-engine.db"));
+}
