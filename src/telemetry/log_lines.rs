@@ -19,7 +19,7 @@ pub(super) struct LogQueue {
 
 #[derive(Default)]
 struct LineCounts {
-    /// Lines put into the queue.
+    /// Lines put into the queue, or about to be.
     queued: AtomicU64,
     /// Lines taken out of the queue and written or dropped.
     settled: AtomicU64,
@@ -44,16 +44,19 @@ impl LogQueue {
 
     /// Queues a line, or drops it.
     pub(super) fn push(&self, line: Vec<u8>) {
-        match self.queue.try_send(line) {
-            Ok(()) => self.counts.queued.fetch_add(1, Ordering::Relaxed),
-            Err(_) => self.counts.dropped.fetch_add(1, Ordering::Relaxed),
-        };
+        // Counted before it is sent: otherwise the writer could settle the line of another thread that is not counted
+        // yet, and a flush would return before this line is written.
+        self.counts.queued.fetch_add(1, Ordering::SeqCst);
+        if self.queue.try_send(line).is_err() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.settled.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Waits until every line queued so far is written or dropped, or until the timeout.
     pub(super) fn flush(&self, limit: Duration) {
-        let (begun, queued) = (Instant::now(), self.counts.queued.load(Ordering::Relaxed));
-        while self.counts.settled.load(Ordering::Relaxed) < queued && begun.elapsed() < limit {
+        let (begun, queued) = (Instant::now(), self.counts.queued.load(Ordering::SeqCst));
+        while self.counts.settled.load(Ordering::SeqCst) < queued && begun.elapsed() < limit {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -97,7 +100,7 @@ impl<W: Write> LineWriter<W> {
                 Ok(()) => dropped_at_last_write.store(dropped.load(Ordering::Relaxed), Ordering::Relaxed),
                 Err(_) => _ = dropped.fetch_add(1, Ordering::Relaxed),
             }
-            settled.fetch_add(1, Ordering::Relaxed);
+            settled.fetch_add(1, Ordering::SeqCst);
         }
     }
 

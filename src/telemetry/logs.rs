@@ -5,8 +5,11 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::{SecondsFormat, Utc};
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::log_lines::LogQueue;
@@ -15,12 +18,19 @@ use crate::config::{LogFormat, LogSettings};
 /// One queue for the process, because standard error belongs to the process.
 static STANDARD_ERROR: OnceLock<LogQueue> = OnceLock::new();
 
-/// Starts the queue in front of standard error, so that no writer waits for its reader. Call it before any output.
-pub fn open() {
+/// Whether every line is a JSON object, also those of [`say`].
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Starts the queue in front of standard error, so that no writer waits for its reader. From here on everything is
+/// written in this format, also a panic. Call it before any output.
+pub fn open(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     standard_error();
+    // The default hook writes to standard error directly, and blocks if the reader has stalled.
+    std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Sends logs to standard error, in the format and with the filter of the settings. Panics are logged too.
+/// Sends logs to standard error, in the format and with the filter of the settings. Call [`open`] before.
 ///
 /// For the binary only: a program that embeds the engine installs its own subscriber.
 pub fn start(settings: &LogSettings) {
@@ -37,17 +47,25 @@ pub fn start(settings: &LogSettings) {
         LogFormat::Text => logs.with_target(false).try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
-    // The default hook writes to standard error directly, and blocks if the reader has stalled.
-    std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Writes a text to standard error. After [`open`] it goes through the queue, in order with the log lines.
+/// Writes a text to standard error. After [`open`] it goes through the queue, in order with the log lines and in their
+/// format.
 pub fn say(text: impl Display) {
     match STANDARD_ERROR.get() {
-        Some(lines) => lines.push(format!("{text}\n").into_bytes()),
+        Some(lines) => lines.push(line(text).into_bytes()),
         // A failure cannot be reported anywhere else.
         None => drop(writeln!(std::io::stderr(), "{text}")),
     }
+}
+
+/// A text as a line of the log; in JSON with the fields that the subscriber writes.
+fn line(text: impl Display) -> String {
+    if !JSON.load(Ordering::Relaxed) {
+        return format!("{text}\n");
+    }
+    let (now, message) = (Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true), text.to_string());
+    format!("{}\n", json!({ "timestamp": now, "level": "ERROR", "message": message, "target": "order_engine" }))
 }
 
 /// Waits until every line logged so far is written or dropped; one second at most, because the reader may have stalled.
@@ -81,6 +99,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     // Captured only if RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     match backtrace.status() {
+        _ if !tracing::dispatcher::has_been_set() => say(format_args!("panic of thread {thread} at {place}: {cause}")),
         BacktraceStatus::Captured => tracing::error!(thread, place, cause, %backtrace, "panic"),
         _ => tracing::error!(thread, place, cause, "panic"),
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::process::Stdio;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::os::{Finished, free_address, run_printing_to, signal};
@@ -239,4 +239,89 @@ async fn an_engine_whose_standard_output_is_closed_runs() {
     client.until_confirmed(&id).await;
     signal("TERM", &[engine.id()]);
     assert_eq!(engine.wait().unwrap().code(), Some(0));
+}
+
+/// Fails unless every line of the log is a JSON object with a time, a level and a message. Returns the lines.
+#[track_caller]
+fn json_lines(text: &str) -> Vec<Value> {
+    let object = |line: &str| {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        for key in ["timestamp", "level", "message"] {
+            assert!(object[key].is_string(), "no {key}: {line}");
+        }
+        object
+    };
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.lines().map(object).collect()
+}
+
+fn mentions(lines: &[Value], text: &str) -> bool {
+    lines.iter().any(|line| line.to_string().contains(text))
+}
+
+/// An engine that logs JSON to the file `log`, at the lowest level.
+fn json_engine() -> Server {
+    let mut server = verbose_engine();
+    server.set("log.format", "json");
+    let log = server.file("log");
+    server.log_to(&log);
+    server
+}
+
+#[actix::test]
+async fn a_json_log_is_json_from_the_first_line_to_the_last() {
+    let mut server = json_engine();
+    server.restart();
+    confirm_orders(&server, 5).await;
+    assert_eq!(dropped_lines(&server).await, 0);
+    assert!(server.terminate().success());
+    let lines = json_lines(&std::fs::read_to_string(server.file("log")).unwrap());
+    assert!(lines.len() > 20 && lines.last().unwrap()["message"] == "stopped", "{:?}", lines.last());
+}
+
+#[test]
+fn a_start_that_fails_is_reported_as_json() {
+    let server = json_engine();
+    std::fs::write(server.file("text.db"), "this is no database, and it is long enough to have a header".repeat(9))
+        .unwrap();
+    let run = |arguments: &[&str], variable: (&str, &str)| {
+        let finished = crate::support::os::run(server.command(arguments).env(variable.0, variable.1));
+        assert_eq!(finished.stdout, "", "{finished:?}");
+        (finished.code, json_lines(&finished.stderr))
+    };
+    let (code, lines) = run(&["serve"], ("PORT", "no-port"));
+    assert!(code == Some(78) && mentions(&lines, "server.port"), "{lines:?}");
+    let (code, lines) = run(&[], ("DATABASE_URL", "sqlite://text.db"));
+    assert!(code == Some(1) && mentions(&lines, "not a database"), "{code:?} {lines:?}");
+    let (code, lines) = run(&["serve"], ("DATABASE_URL", "sqlite://missing/x.db?mode=rwc"));
+    assert!(code == Some(78) && mentions(&lines, "no folder"), "{lines:?}");
+    for arguments in [&["serve", "--insecur"][..], &["--dance"]] {
+        let (code, lines) = run(arguments, ("PORT", "0"));
+        assert!(code == Some(2) && lines.len() == 1 && mentions(&lines, arguments.last().unwrap()), "{lines:?}");
+    }
+    // The profile names the format, and it is known although the settings are wrong.
+    let mut command = server.command(&["serve", "--profile", "production"]);
+    let finished = crate::support::os::run(command.env("ORDER_ENGINE__LOG__FORMAT", ""));
+    assert!(mentions(&json_lines(&finished.stderr), "set DATABASE_URL"), "{finished:?}");
+    // A person reads the other commands.
+    let finished = crate::support::os::run(&mut server.command(&["orders", "--dance"]));
+    assert!(finished.code == Some(2) && finished.stderr.starts_with("error: "), "{finished:?}");
+}
+
+#[cfg(feature = "failpoints")]
+#[actix::test]
+async fn a_panic_and_a_fatal_error_are_logged_as_json() {
+    let mut server = json_engine();
+    server.set("FAILPOINTS", "order=1*panic->off");
+    server.restart();
+    let id = server.client.submit(json!({ "clientOrderId": "poison" })).await.order_id();
+    server.client.until_confirmed(&id).await;
+    assert!(server.terminate().success());
+    server.set("FAILPOINTS", "manager=panic");
+    server.restart();
+    let _ = server.client.try_submit(json!({})).await;
+    assert_eq!(server.wait().code(), Some(70));
+    let lines = json_lines(&std::fs::read_to_string(server.file("log")).unwrap());
+    assert_eq!(lines.iter().filter(|line| line["message"] == "panic").count(), 2);
+    assert!(mentions(&lines, "the engine cannot continue: "), "the cause of the end is lost");
 }
