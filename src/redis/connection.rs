@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -24,6 +25,8 @@ pub(crate) struct RedisConnection {
     prefix: String,
     connection: Mutex<Option<MultiplexedConnection>>,
     trouble: watch::Sender<Option<String>>,
+    // The last command had no answer in time. It may be repeated before Redis counts as not usable.
+    is_late: AtomicBool,
     // A connection works only on the runtime that opened it, so every command runs there.
     runtime: Handle,
 }
@@ -40,6 +43,7 @@ impl RedisConnection {
             prefix: format!("{}:v1", settings.prefix),
             connection: Mutex::new(None),
             trouble: watch::Sender::new(None),
+            is_late: AtomicBool::new(false),
             runtime: Handle::current(),
         }
     }
@@ -54,6 +58,12 @@ impl RedisConnection {
         self.trouble.borrow().clone()
     }
 
+    /// The same for the operator, who also wants to know that Redis does not answer at the moment.
+    pub(crate) fn reported_trouble(&self) -> Option<String> {
+        let late = || self.is_late.load(Ordering::Relaxed).then(|| "redis does not answer".to_owned());
+        self.trouble().or_else(late)
+    }
+
     /// Sends commands as one pipeline. Returns the first error, if there is one.
     pub(crate) async fn run<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         let answer = timeout(self.deadline, async {
@@ -61,6 +71,7 @@ impl RedisConnection {
             commands.query_async(&mut connection).await
         });
         let answer = answer.await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        self.is_late.store(answer.as_ref().is_err_and(RedisError::is_timeout), Ordering::Relaxed);
         if answer.is_err() {
             *self.connection.lock().await = None;
         }

@@ -105,7 +105,7 @@ impl Cluster {
         if self.queue.is_closed() {
             Some("the redis publisher has stopped".to_owned())
         } else {
-            self.connection.trouble()
+            self.connection.reported_trouble()
         }
     }
 

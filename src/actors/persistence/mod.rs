@@ -31,6 +31,8 @@ pub struct Persistence {
     batch: usize,
     queue: VecDeque<QueuedWrite>,
     in_flight: usize,
+    // When the store answered last, or was asked if it had nothing to answer; `None` while nothing is in flight.
+    unanswered_since: Option<Instant>,
     // Per order, the writes that are queued or in flight: a load of that order waits for them.
     unsettled: HashMap<OrderId, usize>,
     parked_loads: Vec<(OrderId, oneshot::Sender<()>)>,
@@ -69,6 +71,12 @@ impl Persistence {
     const LONGEST_WAIT: Duration = Duration::from_secs(1);
     /// How often the database is probed while nothing is written, so that an outage is noticed.
     const PROBED_EVERY: Duration = Duration::from_secs(5);
+    /// The same for a database in another process, which goes away more often. With [`Self::HANGS_AFTER`], an outage is
+    /// reported within two seconds.
+    const REMOTE_PROBED_EVERY: Duration = Duration::from_millis(500);
+    /// A database in another process that does not answer for this time counts as unavailable. What it was asked may
+    /// still be answered.
+    const HANGS_AFTER: Duration = Duration::from_millis(1_200);
     /// The number of queued writes from which a second group is committed beside the one in flight. Each group has a fixed
     /// cost: with this bound, the orders of 128 clients were committed in groups of 28 instead of 20, and each order cost
     /// the database and the engine a tenth less.
@@ -85,6 +93,7 @@ impl Persistence {
             batch,
             queue: VecDeque::new(),
             in_flight: 0,
+            unanswered_since: None,
             unsettled: HashMap::new(),
             parked_loads: Vec::new(),
             outage: None,
@@ -129,12 +138,14 @@ impl Persistence {
 
     fn commit(&mut self, group: Vec<QueuedWrite>, ctx: &mut Context<Self>) {
         self.in_flight += 1;
+        self.unanswered_since.get_or_insert_with(Instant::now);
         let result = commit_group(self.store.clone(), self.metrics.clone(), group).into_actor(self);
         ctx.spawn(result.map(|result, actor, ctx| actor.settled(result, ctx)));
     }
 
     fn settled(&mut self, GroupResult { done, again, unavailable }: GroupResult, ctx: &mut Context<Self>) {
         self.in_flight -= 1;
+        self.unanswered_since = (self.in_flight > 0).then(Instant::now);
         crash_point("persistence.answering");
         for (queued, result) in done {
             self.answer(queued, result);
@@ -156,6 +167,13 @@ impl Persistence {
                 let _ = flushed.send(());
             }
         }
+    }
+
+    /// Whether the database takes writes, as far as is known.
+    fn takes_writes(&self) -> bool {
+        let hangs =
+            self.store.is_remote() && self.unanswered_since.is_some_and(|since| since.elapsed() >= Self::HANGS_AFTER);
+        self.outage.is_none() && !hangs
     }
 
     fn retry_later(&mut self, ctx: &mut Context<Self>) {
@@ -237,7 +255,8 @@ impl Actor for Persistence {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.probe = Some(ctx.run_interval(Self::PROBED_EVERY, |actor, ctx| {
+        let interval = if self.store.is_remote() { Self::REMOTE_PROBED_EVERY } else { Self::PROBED_EVERY };
+        self.probe = Some(ctx.run_interval(interval, |actor, ctx| {
             if actor.outage.is_none() && actor.queue.is_empty() && actor.in_flight == 0 {
                 actor.commit(Vec::new(), ctx);
             }

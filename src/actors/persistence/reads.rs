@@ -91,7 +91,7 @@ impl Handler<GetDatabaseState> for Persistence {
 
     fn handle(&mut self, _: GetDatabaseState, _: &mut Self::Context) -> Self::Result {
         let unreadable_orders = self.unreadable.len() + self.nameless;
-        DatabaseState { takes_writes: self.outage.is_none(), unreadable_orders }
+        DatabaseState { takes_writes: self.takes_writes(), unreadable_orders }
     }
 }
 

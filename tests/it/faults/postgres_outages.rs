@@ -136,6 +136,34 @@ async fn ready_reports_the_loss_and_the_return_of_the_database_without_orders() 
     drop(postgres);
 }
 
+/// How soon `/ready` reports an outage.
+const REPORT_DEADLINE: Duration = Duration::from_secs(2);
+
+#[actix_web::test]
+async fn ready_reports_a_stopped_a_frozen_and_a_silent_database_within_two_seconds() {
+    type Fail = fn(&mut Postgres);
+    for (name, fail) in [("stopped", Postgres::stop as Fail), ("frozen", |postgres| postgres.freeze())] {
+        let postgres = Postgres::start();
+        let server = Server::start_on(&postgres.url(), SWIFT);
+        server.client.until_ready("200", |ready| ready.status == 200).await;
+        let postgres = postgres::aside(postgres, fail).await;
+        let failed = Instant::now();
+        server.client.until_ready("503", |ready| ready.status == 503).await;
+        println!("/ready reported a {name} PostgreSQL after {:?}", failed.elapsed());
+        assert_deadline_kept(REPORT_DEADLINE, failed.elapsed(), &format!("reporting a {name} database"));
+        drop(postgres);
+    }
+    let postgres = Postgres::start();
+    let proxy = postgres.proxy();
+    let server = Server::start_on(&postgres.url_through(&proxy), SWIFT);
+    server.client.until_ready("200", |ready| ready.status == 200).await;
+    proxy.go_silent();
+    let failed = Instant::now();
+    server.client.until_ready("503", |ready| ready.status == 503).await;
+    println!("/ready reported a silent PostgreSQL after {:?}", failed.elapsed());
+    assert_deadline_kept(REPORT_DEADLINE, failed.elapsed(), "reporting a silent database");
+}
+
 /// Waits until a submit is refused without waiting for the database.
 async fn until_refused_immediately(client: &Client) {
     until("a submit was refused immediately", async || {

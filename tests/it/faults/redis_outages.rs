@@ -340,3 +340,27 @@ async fn ready_reports_a_redis_that_refuses_only_to_publish() {
     let (fail, repair) = ("ACL SETUSER default -publish", "ACL SETUSER default +publish");
     survives_refusals(&Redis::start(), "NOPERM", |redis| redis.run(fail), |redis| redis.run(repair)).await;
 }
+
+#[actix_web::test]
+async fn ready_reports_a_stopped_a_frozen_and_a_silent_redis_within_two_seconds() {
+    const REPORT_DEADLINE: Duration = Duration::from_secs(2);
+    let report = async |name: &str, server: &Server, failed: Instant| {
+        server.client.until_ready_status("degraded").await;
+        println!("/ready reported a {name} Redis after {:?}", failed.elapsed());
+        assert_deadline_kept(REPORT_DEADLINE, failed.elapsed(), &format!("reporting a {name} Redis"));
+    };
+    type Fail = fn(&mut Redis);
+    for (name, fail) in [("stopped", Redis::stop as Fail), ("frozen", |redis| redis.freeze())] {
+        let mut redis = Redis::start();
+        let server = engine(&redis.url(), &[]);
+        server.client.until_ready_status("ok").await;
+        fail(&mut redis);
+        report(name, &server, Instant::now()).await;
+    }
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let server = engine(&format!("redis://127.0.0.1:{}", proxy.port()), &[]);
+    server.client.until_ready_status("ok").await;
+    proxy.go_silent();
+    report("silent", &server, Instant::now()).await;
+}
