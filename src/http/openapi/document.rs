@@ -21,9 +21,12 @@ const DESCRIPTION: &str = "Executes swap orders on Solana DEXes. An order is acc
 pub(super) fn document(groups: &[Group], public_url: Option<&PublicUrl>) -> Value {
     let mut generator = generator();
     let mut paths = Map::new();
-    for operation in operations(groups) {
+    for (position, operation) in operations(groups).iter().enumerate() {
         let item = paths.entry(operation.path).or_insert_with(|| json!({}));
-        item[operation.method.as_str().to_ascii_lowercase()] = operation::object(&operation, &mut generator);
+        let mut object = operation::object(operation, &mut generator);
+        // The paths are sorted by name, so the page needs another order to show what is tried first.
+        object["x-position"] = json!(position);
+        item[operation.method.as_str().to_ascii_lowercase()] = object;
     }
     generator.subschema_for::<ProblemDetails>();
     let mut schemas = generator.take_definitions(true);
@@ -121,6 +124,37 @@ mod tests {
         served.sort();
         in_document.sort();
         assert_eq!(served, in_document);
+    }
+
+    #[test]
+    fn a_submit_comes_first_and_nothing_is_cancelled_before_the_reads() {
+        let document = document(&GROUPS);
+        let mut orders: Vec<_> = documented(&document)
+            .filter(|(_, _, object)| object["tags"][0] == "orders")
+            .map(|(.., object)| object)
+            .collect();
+        orders.sort_by_key(|object| object["x-position"].as_u64());
+        let names: Vec<_> = orders.iter().map(|object| object["operationId"].as_str().unwrap()).collect();
+        assert_eq!((document["tags"][0]["name"].as_str(), names[0]), (Some("orders"), "submitOrder"));
+        let position = |name: &str| names.iter().position(|known| *known == name).unwrap();
+        for read in ["getOrder", "getOrderEvents", "listOrders"] {
+            for destructive in ["cancelOrder", "deleteOrder", "cancelAllOrders", "deleteAllOrders"] {
+                assert!(position(read) < position(destructive), "{names:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_example_of_a_submit_is_an_order_and_a_dry_run_is_marked() {
+        let document = document(&GROUPS);
+        let examples =
+            &document["paths"]["/api/orders"]["post"]["requestBody"]["content"]["application/json"]["examples"];
+        let examples: Vec<_> = examples.as_object().unwrap().values().collect();
+        assert_eq!(examples[0]["summary"], "An order");
+        for example in examples {
+            let is_dry = example["value"]["dryRun"] == true;
+            assert_eq!(is_dry, example["summary"].as_str().unwrap().starts_with("A dry run"), "{example}");
+        }
     }
 
     #[test]

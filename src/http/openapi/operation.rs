@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use crate::api::problem::ProblemCode;
-use crate::http::openapi::examples::example;
+use crate::http::openapi::examples::{example, summary};
 use crate::http::openapi::problems::{self, problem_example};
 use crate::http::operation::{Access, Body, Content, Operation, Success};
 
@@ -26,7 +26,7 @@ pub(super) fn object(operation: &Operation, generator: &mut SchemaGenerator) -> 
         object["parameters"] = json!(operation.parameters);
     }
     if let Body::Json { required, schema, examples } = operation.body {
-        let content = json!({ "schema": reference(schema), "examples": named(examples) });
+        let content = json!({ "schema": reference(schema), "examples": numbered(examples) });
         object["requestBody"] = json!({ "required": required, "content": { "application/json": content } });
     }
     object
@@ -154,6 +154,18 @@ pub(super) fn reference(schema: &str) -> Value {
 fn headers(names: Vec<&str>) -> Value {
     let header = |name: &str| json!({ "$ref": format!("#/components/headers/{name}") });
     Value::Object(names.into_iter().map(|name| (name.to_owned(), header(name))).collect())
+}
+
+/// The examples of a request body. Names are sorted, so numbers keep the order, in which the page shows the first one.
+fn numbered(examples: &[&str]) -> Value {
+    let numbered = examples.iter().zip(1..).map(|(&name, number)| {
+        let mut object = json!({ "value": example(name) });
+        if let Some(summary) = summary(name) {
+            object["summary"] = json!(summary);
+        }
+        (format!("{number}-{name}"), object)
+    });
+    Value::Object(numbered.collect())
 }
 
 fn named(examples: &[&str]) -> Value {

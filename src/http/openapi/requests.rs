@@ -28,8 +28,8 @@ pub(super) fn schemas() -> Map<String, Value> {
             "properties": {
                 "type": { "type": ["string", "null"], "enum": kinds_or_null(), "default": OrderKind::default().name() },
                 "orderType": { "type": ["string", "null"], "enum": kinds_or_null() },
-                "tokenIn": token("The token to sell"),
-                "tokenOut": token("The token to buy"),
+                "tokenIn": token("The token to sell", "SOL"),
+                "tokenOut": token("The token to buy", "USDC"),
                 "amountIn": nullable("Amount", "The amount to sell."),
                 "amount": nullable("Amount", "An alternative name of amountIn."),
                 "minAmountOut": nullable("Amount", "The minimum output of every attempt, independent of quotes."),
@@ -151,13 +151,13 @@ fn password(what: &str) -> Value {
     })
 }
 
-fn token(what: &str) -> Value {
+fn token(what: &str, example: &str) -> Value {
     json!({
         "description": format!("{what}: a known symbol, or a mint address (base58 of 32 bytes)."),
         "type": "string",
         "minLength": 1,
         "maxLength": 64,
-        "examples": ["SOL"],
+        "examples": [example],
     })
 }
 
@@ -198,8 +198,10 @@ fn query(name: &str, description: &str, schema: Value) -> Value {
     parameter("query", name, description, schema)
 }
 
-fn required(mut parameter: Value) -> Value {
+/// A required parameter, and the value that the page fills in.
+fn required(mut parameter: Value, example: &str) -> Value {
     parameter["required"] = json!(true);
+    parameter["example"] = json!(example);
     parameter
 }
 
@@ -239,8 +241,8 @@ pub(in crate::http) fn of_list() -> Vec<Value> {
     vec![
         query("status", "Only orders with this status.", json!({ "type": "string", "enum": statuses })),
         query("type", "Only orders of this type.", json!({ "type": "string", "enum": OrderKind::NAMES })),
-        query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
-        query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
+        query("tokenIn", "Only orders that sell this token.", token("The token to sell", "SOL")),
+        query("tokenOut", "Only orders that buy this token.", token("The token to buy", "USDC")),
         query("clientOrderId", "Only the order with this clientOrderId.", client_key()),
         query(
             "from",
@@ -257,8 +259,8 @@ pub(in crate::http) fn of_list() -> Vec<Value> {
 pub(in crate::http) fn of_cancel_all() -> [Value; 3] {
     [
         query("status", "Only orders with this status.", json!({ "type": "string", "enum": unfinished() })),
-        query("tokenIn", "Only orders that sell this token.", token("The token to sell")),
-        query("tokenOut", "Only orders that buy this token.", token("The token to buy")),
+        query("tokenIn", "Only orders that sell this token.", token("The token to sell", "SOL")),
+        query("tokenOut", "Only orders that buy this token.", token("The token to buy", "USDC")),
     ]
 }
 
@@ -266,9 +268,9 @@ pub(in crate::http) fn of_cancel_all() -> [Value; 3] {
 pub(in crate::http) fn of_quotes() -> [Value; 3] {
     let amount = json!({ "type": "string", "pattern": NUMBER, "examples": ["1.5"] });
     [
-        required(query("tokenIn", "The token to sell.", token("The token to sell"))),
-        required(query("tokenOut", "The token to buy.", token("The token to buy"))),
-        required(query("amountIn", "The amount to sell. amount is an alternative name.", amount)),
+        required(query("tokenIn", "The token to sell.", token("The token to sell", "SOL")), "SOL"),
+        required(query("tokenOut", "The token to buy.", token("The token to buy", "USDC")), "USDC"),
+        required(query("amountIn", "The amount to sell. amount is an alternative name.", amount), "1.5"),
     ]
 }
 

@@ -24,7 +24,11 @@ pub(in crate::http) static GROUPS: [Group; 6] = [
         tag: "orders",
         description: "Submit, read, follow and cancel orders.",
         operations: || {
-            [orders::operations(), order_list::operations(), cancel_all::operations()].into_iter().flatten().collect()
+            // The page shows them in this order: what a newcomer tries first, and what cannot be undone last.
+            [orders::operations(), order_list::operations(), orders::cancels(), cancel_all::operations()]
+                .into_iter()
+                .flatten()
+                .collect()
         },
     },
     Group {

@@ -21,10 +21,11 @@ use crate::redis::Cluster;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Snapshot;
 
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
+/// For a program.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"operator\"");
 
-/// `Basic` lets a browser ask for the token, which is the password of any username.
-const PAGE_CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer, Basic realm=\"operator\"");
+/// Lets a browser ask for the token, which is the password of any username.
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"operator\", charset=\"UTF-8\"");
 
 pub(super) fn operations() -> Vec<Operation> {
     let text = json!({ "application/openmetrics-text": { "schema": { "type": "string" } } });
@@ -67,7 +68,7 @@ async fn metrics(request: HttpRequest, app: web::Data<AppState>, guard: web::Dat
 
 /// The refusal if the caller may not see the page at `/docs`.
 pub(super) fn refuse_page(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
-    check_token(request, app, PAGE_CHALLENGE)
+    check_token(request, app)
 }
 
 /// The refusal if the caller may not see the metrics. They reveal more than the page, so with `auth.required` the
@@ -76,25 +77,25 @@ fn refuse_metrics(request: &HttpRequest, app: &AppState) -> Option<HttpResponse>
     let settings = &app.settings.metrics;
     let is_open = settings.token.is_some() || settings.bind.is_some() || !app.auth.required();
     if is_open || caller::user(request).is_some() {
-        return check_token(request, app, CHALLENGE);
+        return check_token(request, app);
     }
-    Some(refused("log in, and send the token as Authorization: Bearer", CHALLENGE))
+    let login = Problem::new(ProblemCode::Unauthenticated, "log in, and send the token as Authorization: Bearer");
+    Some(login.error_response())
 }
 
 /// The refusal if `metrics.token` is set and the request does not have it.
-fn check_token(request: &HttpRequest, app: &AppState, challenge: HeaderValue) -> Option<HttpResponse> {
+fn check_token(request: &HttpRequest, app: &AppState) -> Option<HttpResponse> {
     let expected = app.settings.metrics.token.as_ref()?;
     let given = request.headers().get(AUTHORIZATION).and_then(token);
     if given.is_some_and(|given| given.ct_eq(expected.expose().as_bytes()).into()) {
         return None;
     }
-    Some(refused("send metrics.token as a bearer token, or as the password of any username", challenge))
-}
-
-fn refused(detail: &str, challenge: HeaderValue) -> HttpResponse {
+    let detail = "send metrics.token as a bearer token, or as the password of any username";
     let mut refused = Problem::new(ProblemCode::Unauthenticated, detail).error_response();
-    refused.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    refused
+    // Two headers: some browsers read only the first scheme of a header.
+    refused.headers_mut().insert(WWW_AUTHENTICATE, BEARER);
+    refused.headers_mut().append(WWW_AUTHENTICATE, BASIC);
+    Some(refused)
 }
 
 /// The bearer token or the Basic password in a header.

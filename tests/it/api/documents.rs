@@ -36,15 +36,56 @@ async fn every_document_is_served_and_the_docs_page_loads_nothing_from_other_ser
 }
 
 #[actix::test]
-async fn the_docs_page_requires_the_operators_token() {
+async fn the_docs_page_and_the_metrics_require_the_operators_token_also_from_a_browser() {
     let server = Server::start(SWIFT.into_iter().chain([("metrics.token", "a-token-of-the-operator")]));
-    for path in ["/docs", "/docs/start.js"] {
+    // Any username, with the token as the password.
+    let (right, wrong) = ("Basic YW55b25lOmEtdG9rZW4tb2YtdGhlLW9wZXJhdG9y", "Basic YW55b25lOndyb25n");
+    for path in ["/docs", "/docs/start.js", "/metrics"] {
+        let wrong = server.client.get_with(path, &[("authorization", wrong)]).await;
+        assert_eq!(wrong.status, 401, "{path}");
+        let right = server.client.get_with(path, &[("authorization", right)]).await;
+        assert_eq!(right.status, 200, "{path}");
+        assert_eq!(right.header("www-authenticate"), None, "{path}");
         let refused = server.client.get(path).await;
         assert_eq!((refused.status, &refused.body["code"]), (401, &json!("unauthenticated")), "{path}");
-        assert!(refused.header("www-authenticate").unwrap().contains("Basic"), "{path}");
+        let challenges = refused.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let schemes: Vec<_> = challenges.map(|(_, value)| value.split(' ').next().unwrap()).collect();
+        assert_eq!(schemes, ["Bearer", "Basic"], "{path}");
         assert_eq!(server.client.with("a-token-of-the-operator").get(path).await.status, 200, "{path}");
     }
     assert_eq!(server.client.get("/api/openapi.json").await.status, 200);
+}
+
+/// The page sends the first example of a body, and of each parameter what it has filled in.
+#[actix::test]
+async fn an_example_is_accepted_as_the_page_sends_it() {
+    let server = Server::start(SWIFT);
+    let document = server.client.get("/api/openapi.json").await.body;
+    let alice = server.client.registered("bob").await;
+    for (path, method, status) in [
+        ("/api/orders", "post", 201),
+        ("/api/orders/execute", "post", 201),
+        ("/api/quotes", "get", 200),
+        ("/api/auth/register", "post", 201),
+        ("/api/auth/login", "post", 200),
+        ("/api/auth/keys", "post", 201),
+        ("/api/orders/cancel", "post", 200),
+    ] {
+        let operation = &document["paths"][path][method];
+        assert!(operation.is_object(), "{method} {path}");
+        let filled = operation["parameters"].as_array().into_iter().flatten().filter_map(|parameter| {
+            Some(format!("{}={}", parameter["name"].as_str()?, parameter["example"].as_str()?))
+        });
+        let query = filled.collect::<Vec<_>>().join("&");
+        let examples = operation["requestBody"]["content"]["application/json"]["examples"].as_object();
+        let body = examples.and_then(|examples| examples.values().next()).map(|example| example["value"].clone());
+        let url = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+        let answer = match body {
+            Some(body) => alice.post(&url, &body).await,
+            None => alice.get(&url).await,
+        };
+        assert_eq!(answer.status, status, "{method} {url}: {answer:?}");
+    }
 }
 
 #[actix::test]
