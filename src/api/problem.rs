@@ -47,6 +47,7 @@ pub enum ProblemCode {
     Busy,
     TooManyOpenOrders,
     Stopping,
+    Suspended,
     NotAccepted,
     OutcomeUnknown,
     OrderUnreadable,
@@ -133,6 +134,8 @@ impl ProblemCode {
             Self::TooManyOpenOrders =>
                 ("too_many_open_orders", 503, "the engine has the maximum number of open orders; nothing was stored"),
             Self::Stopping => ("stopping", 503, "the engine is shutting down; nothing was stored"),
+            Self::Suspended =>
+                ("suspended", 503, "the engine was restored from a backup; it takes no orders and no cancels until its operator decides"),
             Self::NotAccepted => ("not_accepted", 503, "the order could not be stored, and will not be"),
             Self::OutcomeUnknown =>
                 ("outcome_unknown", 503, "it is not known yet whether the order was stored: get it, or submit it again with the same key"),
@@ -160,5 +163,8 @@ const fn failure_meaning(code: FailureCode) -> &'static str {
             "the swap that was built is not the ordered one, so it was not signed; tell the operator"
         }
         FailureCode::Timeout => "no answer within the time limit",
+        FailureCode::Restored => {
+            "the operator cancelled the order after a backup was restored; it may have been swapped after the backup"
+        }
     }
 }

@@ -6,4 +6,4 @@ mod port;
 mod settlement;
 
 pub use port::{Chain, ChainError, Deviation, Intent, Message, PrepareError};
-pub use settlement::settle;
+pub use settlement::{Sending, settle};

@@ -7,20 +7,30 @@ use crate::domain::swap::{SignedSwap, Verdict, judge};
 use crate::domain::token::Mint;
 use crate::runtime::crash_points::crash_point;
 
+/// When the bytes of a swap are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// From the start: the swap was just signed.
+    AtOnce,
+    /// Once the chain was asked and has not decided: after a restart the swap may already have landed.
+    AfterAsking,
+    /// Never: the chain is only asked.
+    Never,
+}
+
 /// Settles a signed swap that pays `token_out`: sends it, and resends it every `resend`, until the chain proves its outcome.
 ///
-/// With `check_first` the chain is asked before the first send, because after a restart the swap may already have landed.
 /// There is no deadline: until the outcome is proved the swap may land, and no other swap may be signed.
 pub async fn settle(
     chain: &dyn Chain,
     signed: &SignedSwap,
     token_out: &Mint,
     resend: Duration,
-    check_first: bool,
+    sending: Sending,
 ) -> Verdict {
     let swap = &signed.swap;
-    let mut timeout = if check_first { Duration::ZERO } else { resend };
-    let mut send = !check_first;
+    let mut send = sending == Sending::AtOnce;
+    let mut timeout = if send { resend } else { Duration::ZERO };
     loop {
         if send {
             crash_point("order.sending");
@@ -35,11 +45,11 @@ pub async fn settle(
                 verdict => return verdict,
             },
             Err(error) => {
-                tracing::debug!(signature = %swap.signature, %error, "outcome unknown, resending");
+                tracing::debug!(signature = %swap.signature, %error, "outcome unknown");
                 tokio::time::sleep(resend).await;
             }
         }
-        (timeout, send) = (resend, true);
+        (timeout, send) = (resend, sending != Sending::Never);
     }
 }
 
@@ -122,7 +132,7 @@ mod tests {
     }
 
     /// Settles a swap on the chain. Returns the verdict and the number of sends.
-    async fn settled(chain: &ScriptedChain, check_first: bool) -> (Verdict, u32) {
+    async fn settled(chain: &ScriptedChain, sending: Sending) -> (Verdict, u32) {
         let swap = Swap {
             venue: VenueId::RAYDIUM,
             signature: Signature([7; 64]),
@@ -131,41 +141,48 @@ mod tests {
             min_amount_out: BaseUnits(7),
         };
         let token_out = "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v".parse().unwrap();
-        let verdict = settle(chain, &SignedSwap { swap, bytes: [1].into() }, &token_out, RESEND, check_first).await;
+        let verdict = settle(chain, &SignedSwap { swap, bytes: [1].into() }, &token_out, RESEND, sending).await;
         (verdict, chain.sends.load(Ordering::Relaxed))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_new_swap_is_sent_once_if_it_lands_before_the_next_send() {
-        assert_eq!(settled(&chain([landed()]), false).await, (Verdict::Landed(fill()), 1));
+        assert_eq!(settled(&chain([landed()]), Sending::AtOnce).await, (Verdict::Landed(fill()), 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_restart_a_landed_swap_is_not_sent_again() {
-        assert_eq!(settled(&chain([landed()]), true).await, (Verdict::Landed(fill()), 0));
+        assert_eq!(settled(&chain([landed()]), Sending::AfterAsking).await, (Verdict::Landed(fill()), 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_restart_an_undecided_swap_is_sent() {
-        assert_eq!(settled(&chain([Ok(None), landed()]), true).await, (Verdict::Landed(fill()), 1));
+        assert_eq!(settled(&chain([Ok(None), landed()]), Sending::AfterAsking).await, (Verdict::Landed(fill()), 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_undecided_swap_is_resent_and_expires_only_by_a_proof_beyond_its_last_valid_height() {
         let chain = chain([Ok(None), expired_at(LAST_VALID), expired_at(LAST_VALID + 1)]);
-        assert_eq!(settled(&chain, false).await, (Verdict::Expired, 3));
+        assert_eq!(settled(&chain, Sending::AtOnce).await, (Verdict::Expired, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_swap_that_is_only_asked_about_is_never_sent() {
+        let (landed, expired) = (chain([Ok(None), no_answer(), landed()]), chain([expired_at(LAST_VALID + 1)]));
+        assert_eq!(settled(&landed, Sending::Never).await, (Verdict::Landed(fill()), 0));
+        assert_eq!(settled(&expired, Sending::Never).await, (Verdict::Expired, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_chain_without_an_answer_proves_nothing() {
         let chain = ScriptedChain { send_answer: no_answer(), ..chain([no_answer(), no_answer(), landed()]) };
-        assert_eq!(settled(&chain, false).await, (Verdict::Landed(fill()), 3));
+        assert_eq!(settled(&chain, Sending::AtOnce).await, (Verdict::Landed(fill()), 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_chain_that_hangs_is_asked_again_and_ends_nothing() {
         let chain = chain([]);
-        let settled = tokio::time::timeout(Duration::from_secs(59), settled(&chain, false)).await;
+        let settled = tokio::time::timeout(Duration::from_secs(59), settled(&chain, Sending::AtOnce)).await;
         assert!(settled.is_err(), "{settled:?}");
         // The watch times out after two intervals, and the next send follows one interval later.
         assert_eq!(chain.sends.load(Ordering::Relaxed), 10);

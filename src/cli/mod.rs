@@ -1,5 +1,6 @@
 //! The command line: one file for each command. Without a command it runs `serve`.
 
+mod backup;
 mod client;
 mod config;
 mod exit;
@@ -8,6 +9,7 @@ mod migrate;
 mod orders;
 mod output;
 mod quote;
+mod restore;
 mod serve;
 mod submit;
 mod users;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 
 use actix_web::rt::System;
 use clap::{Parser, Subcommand};
-use order_engine::config::{ConfigEntry, ConfigError, environment_mistakes, variable};
+use order_engine::config::{ConfigEntry, ConfigError, LogFormat, environment_mistakes, variable};
 use order_engine::{Settings, telemetry::logs};
 
 use self::exit::CommandError;
@@ -37,7 +39,7 @@ struct Cli {
 }
 
 /// Where settings are read from, besides the environment.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 struct SettingSources {
     /// The directory that contains {profile}.toml [env: ORDER_ENGINE_CONFIG_DIR] [default: config]
     #[arg(long, global = true)]
@@ -55,6 +57,10 @@ enum Command {
     Migrate,
     /// Manage accounts in the database, also while an engine runs on it.
     Users(users::Arguments),
+    /// Copy the database and the ledger of the simulated chain, also while an engine runs.
+    Backup(backup::Arguments),
+    /// Put a backup in the place of the database, and decide what its open orders do.
+    Restore(restore::Arguments),
     /// Print every swap that the simulated chain received, and its outcome.
     Ledger(ledger::Arguments),
     /// Submit an order to a running engine.
@@ -86,7 +92,7 @@ pub(crate) fn run() -> ExitCode {
 fn run_command(sources: &SettingSources, command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Serve(arguments) => {
-            logs::open();
+            logs::open(sources.log_format());
             serve::run(sources.load()?.0, &arguments)
         }
         Command::Migrate => {
@@ -96,6 +102,14 @@ fn run_command(sources: &SettingSources, command: Command) -> Result<ExitCode, C
         Command::Users(arguments) => {
             let (settings, _) = sources.load()?;
             block_on(async move { users::run(&settings, arguments).await })
+        }
+        Command::Backup(arguments) => {
+            let (settings, _) = sources.load()?;
+            block_on(backup::run(&settings, &arguments))
+        }
+        Command::Restore(arguments) => {
+            let (settings, _) = sources.load()?;
+            block_on(restore::run(&settings, &arguments))
         }
         Command::Ledger(arguments) => ledger::run(&sources.load()?.0, &arguments),
         Command::Config => config::run(&sources.load()?.1),
@@ -118,6 +132,12 @@ fn block_on(command: impl Future<Output = Result<ExitCode, CommandError>>) -> Re
 
 /// Prints what the parser returns instead of a command: the help, the version, or an error.
 fn print_answer(answer: &clap::Error) -> ExitCode {
+    if answer.use_stderr() && is_serve() && SettingSources::default().log_format() == LogFormat::Json {
+        logs::open(LogFormat::Json);
+        logs::say(answer.to_string().trim_end());
+        logs::flush();
+        return ExitCode::from(exit::USAGE);
+    }
     let printed = answer.print().and_then(|()| io::stdout().flush()).map_err(OutputError::from);
     match printed {
         Err(error @ OutputError::Lost(_)) if !answer.use_stderr() => exit::report(&error.into()),
@@ -125,7 +145,18 @@ fn print_answer(answer: &clap::Error) -> ExitCode {
     }
 }
 
+/// Whether the command line is one of `serve`, which is the default. A person runs the other commands.
+fn is_serve() -> bool {
+    let mut words = std::env::args_os().skip(1).filter(|word| !word.to_string_lossy().starts_with('-'));
+    words.next().is_none_or(|word| word == "serve")
+}
+
 impl SettingSources {
+    /// The format of the log, which is known before the other settings are.
+    fn log_format(&self) -> LogFormat {
+        Settings::log_format(&self.config_dir(), self.profile().unwrap_or_default().as_deref())
+    }
+
     fn load(&self) -> Result<(Settings, Vec<ConfigEntry>), CommandError> {
         let profile = self.profile().map_err(|error| ConfigError(vec![error]))?;
         Ok(Settings::load(&self.config_dir(), profile.as_deref())?)

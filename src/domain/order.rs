@@ -10,7 +10,7 @@ use crate::domain::id::OrderId;
 use crate::domain::lifecycle::{IllegalTransition, OrderEvent, OrderState, Status};
 use crate::domain::moment::{Moment, Now, Stamp};
 use crate::domain::request::{OrderRequest, Terms};
-use crate::domain::retry::{Failure, may_retry};
+use crate::domain::retry::{Failure, FailureCode, may_retry};
 use crate::domain::user::Owner;
 
 /// One recorded step in the history of an order.
@@ -166,6 +166,23 @@ impl Order {
             OrderEvent::AttemptFailed { failure, retry_at: failed_at + TimeDelta::from_std(wait).unwrap_or_default() }
         } else {
             OrderEvent::Failed(failure)
+        }
+    }
+
+    /// What is recorded if the operator gives up the unfinished orders of a restored backup; `None` if nothing is.
+    ///
+    /// An order without a live swap is cancelled. One with a live swap is left to the chain, and no further attempt
+    /// follows.
+    pub fn withdrawal(&self) -> Option<OrderEvent> {
+        match &self.state {
+            state if state.is_final() => None,
+            OrderState::Submitted { cancel_requested, .. } => {
+                (!cancel_requested).then_some(OrderEvent::CancelRequested)
+            }
+            _ => {
+                let reason = "cancelled after a backup was restored; the order may have been swapped after the backup";
+                Some(OrderEvent::Cancelled(Some(Failure::new(FailureCode::Restored, reason))))
+            }
         }
     }
 

@@ -36,11 +36,13 @@ pub enum FailureCode {
     RefusedByFirewall,
     /// No swap was signed within `orders.timeout_ms`.
     Timeout,
+    /// The operator cancelled the order after a backup was restored. It may have been swapped after the backup.
+    Restored,
 }
 
 impl FailureCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::VenueUnavailable,
         Self::BelowMinimum,
         Self::BuildFailed,
@@ -54,6 +56,7 @@ impl FailureCode {
         Self::InsufficientFunds,
         Self::RefusedByFirewall,
         Self::Timeout,
+        Self::Restored,
     ];
 
     /// Whether another attempt can succeed.
@@ -71,7 +74,8 @@ impl FailureCode {
             | Self::PriceImpactTooHigh
             | Self::InsufficientFunds
             | Self::RefusedByFirewall
-            | Self::Timeout => false,
+            | Self::Timeout
+            | Self::Restored => false,
         }
     }
 
@@ -91,6 +95,7 @@ impl FailureCode {
             Self::InsufficientFunds => "insufficient_funds",
             Self::RefusedByFirewall => "refused_by_firewall",
             Self::Timeout => "timeout",
+            Self::Restored => "restored",
         }
     }
 }

@@ -19,10 +19,13 @@ pub(super) enum Database {
     Locked(Arc<EngineLock>),
 }
 
-/// An open store; `users` is `None` if it keeps no accounts.
+/// An open store.
 pub(super) struct OpenStore {
     pub(super) orders: Arc<dyn OrderStore>,
+    /// `None` if the store keeps no accounts.
     pub(super) users: Option<Arc<dyn UserStore>>,
+    /// When the backup was made from which the database was restored, until the operator has decided.
+    pub(super) restored_from: Option<String>,
 }
 
 impl Database {
@@ -50,15 +53,18 @@ impl Database {
     /// Opens the store and brings the schema up to date.
     pub(super) async fn open(&self, settings: &Arc<Settings>, thread: &Placement) -> Result<OpenStore, StartError> {
         let lock = match self {
-            Self::OfCaller(store) => return Ok(OpenStore { orders: store.clone(), users: None }),
+            Self::OfCaller(store) => return Ok(OpenStore { orders: store.clone(), users: None, restored_from: None }),
             Self::Locked(lock) => lock.clone(),
         };
         let settings = settings.clone();
         // On the heap: with TLS, the future of a connection is large.
-        let opened = Box::pin(thread.run(async move { SeaStore::open_locked(&settings.database, &lock).await })).await;
-        let store = opened.ok_or(StartError::Broken)?.map_err(|error| StartError::Database(error.to_string()))?;
-        let store = Arc::new(store);
-        Ok(OpenStore { orders: store.clone(), users: Some(store) })
+        let opened = Box::pin(thread.run(async move {
+            let store = SeaStore::open_locked(&settings.database, &lock).await.map_err(|error| error.to_string())?;
+            let restored_from = store.restored_from().await.map_err(|error| error.to_string())?;
+            Ok((Arc::new(store), restored_from))
+        }));
+        let (store, restored_from) = opened.await.ok_or(StartError::Broken)?.map_err(StartError::Database)?;
+        Ok(OpenStore { orders: store.clone(), users: Some(store), restored_from })
     }
 
     /// The lock, if the database is that of the settings.

@@ -73,7 +73,15 @@ pub(super) async fn start(
     if let Some(lock) = database.lock() {
         give_up_without(lock, &supervisor);
     }
-    let OpenStore { orders: store, users } = database.open(&settings, &database_thread).await?;
+    let OpenStore { orders: store, users, restored_from } = database.open(&settings, &database_thread).await?;
+    let suspended = restored_from.is_some();
+    if let Some(made_at) = restored_from {
+        tracing::warn!(
+            made_at,
+            "the database was restored from a backup: nothing is dispatched until `order-engine restore --resume` or \
+             `order-engine restore --cancel-unfinished`"
+        );
+    }
     let auth = {
         let (settings, timeout) = (settings.auth.clone(), settings.server.request_timeout);
         Arc::new(Auth::start(settings, clock, timeout, users, database_thread.clone()).await?)
@@ -104,6 +112,7 @@ pub(super) async fn start(
             let manager = ctx.address().into();
             let context = Arc::new(OrderContext {
                 settings,
+                suspended,
                 environment,
                 manager,
                 persistence,

@@ -17,6 +17,7 @@ pub(super) async fn cancel_order(app: &AppState, owner: Owner, id: OrderId) -> R
             let detail = format!("the order has ended: {}", order.last().status);
             Problem::new(ProblemCode::AlreadyEnded, detail).about(id, None)
         }
+        CancelRefused::ByOrder(CancelError::Suspended) => Problem::from(ProblemCode::Suspended).retry_after(60),
         CancelRefused::ByOrder(CancelError::Busy) => Problem::unavailable(),
         CancelRefused::ByService(error) => error.into(),
     })

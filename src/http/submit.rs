@@ -54,6 +54,7 @@ fn refused(error: SubmitError) -> Problem {
         SubmitError::Full => Problem::from(ProblemCode::TooManyOpenOrders).retry_after(5),
         SubmitError::UserFull => Problem::from(ProblemCode::TooManyOpenOrdersOfUser).retry_after(5),
         SubmitError::Stopping => Problem::from(ProblemCode::Stopping).retry_after(5),
+        SubmitError::Suspended => Problem::from(ProblemCode::Suspended).retry_after(60),
         SubmitError::NotAccepted => Problem::from(ProblemCode::NotAccepted).retry_after(1),
         SubmitError::Unreadable(id) => Problem::unreadable_order(id),
         SubmitError::OutcomeUnknown(id) => {

@@ -12,5 +12,5 @@ pub mod write;
 
 pub use self::error::{CommitError, ReadError, UnreadableOrder};
 pub use self::port::{DispatchRecord, ListFilter, OrderStore, Page, StoredOrder, Unfinished, UnfinishedFrom};
-pub use self::sea::{SeaStore, lock};
+pub use self::sea::{BackupError, CopyFigures, DatabaseCopy, Inspection, SeaStore, lock};
 pub use self::write::{Accept, Step, SwapEnd, SwapWrite, Write, Written};

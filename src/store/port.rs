@@ -20,6 +20,11 @@ pub trait OrderStore: Send + Sync + 'static {
     /// The number of commits that may run at the same time.
     fn parallel_commits(&self) -> usize;
 
+    /// Whether the store is another process, which can go away or stop answering without an error.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Commits a batch in one transaction, all of it or nothing. The results are in the order of the batch. They are
     /// durable when this returns.
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError>;

@@ -27,6 +27,9 @@ pub const ANNOUNCED_EVERY: Duration = Duration::from_secs(20);
 pub struct OrderContext {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// The database was restored from a backup, and the operator has not decided yet whether its orders go on. They may
+    /// have been swapped after the backup: nothing is sent, and nothing is decided but the outcome of recorded swaps.
+    pub suspended: bool,
     /// Time, random numbers and identities.
     pub environment: Environment,
     /// The order manager.

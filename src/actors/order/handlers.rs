@@ -64,6 +64,9 @@ impl Handler<Cancel> for OrderActor {
     type Result = ResponseFuture<Result<Order, CancelError>>;
 
     fn handle(&mut self, _: Cancel, ctx: &mut Self::Context) -> Self::Result {
+        if self.context.suspended && !self.order.state().is_final() {
+            return Box::pin(async { Err(CancelError::Suspended) });
+        }
         let Some(answer) = self.cancels.add() else { return Box::pin(async { Err(CancelError::Busy) }) };
         if !self.recording {
             if self.order.state().is_final() {

@@ -62,6 +62,9 @@ pub enum CancelError {
     /// The order has ended with another status.
     #[error("the order has ended")]
     AlreadyEnded(Box<Order>),
+    /// The database was restored from a backup, and the operator has not decided yet whether its orders go on.
+    #[error("the orders of a restored database are suspended")]
+    Suspended,
     /// There is no answer yet; the request may be repeated.
     #[error("no answer is available yet")]
     Busy,

@@ -34,7 +34,7 @@ pub use self::messages::{
 pub use self::subscriber::{Missed, OrderUpdate, RenderedUpdate, Subscriber, TooManySubscribers};
 pub use self::subscribers::Subscribers;
 use crate::actors::dex_router::{RouteOrder, SwapEnded};
-use crate::chain;
+use crate::chain::{self, Sending};
 use crate::domain::lifecycle::{OrderEvent, OrderState};
 use crate::domain::moment::Uptime;
 use crate::domain::order::Order;
@@ -108,6 +108,9 @@ impl OrderActor {
         if self.parking {
             return self.stop(Exit::Parked, ctx);
         }
+        if self.is_suspended() {
+            return;
+        }
         if !self.cancels.is_empty() && !self.order.state().is_final() {
             return self.decide_cancels(ctx);
         }
@@ -160,8 +163,12 @@ impl OrderActor {
         };
         let (chain, resend) = (self.context.chain.clone(), self.context.settings.chain.resend);
         let token_out = self.order.request.token_out.mint.clone();
-        let ask_first = std::mem::replace(&mut self.ask_first, true);
-        let verdict = async move { chain::settle(&*chain, &signed, &token_out, resend, ask_first).await };
+        let sending = match (self.context.suspended, std::mem::replace(&mut self.ask_first, true)) {
+            (true, _) => Sending::Never,
+            (false, true) => Sending::AfterAsking,
+            (false, false) => Sending::AtOnce,
+        };
+        let verdict = async move { chain::settle(&*chain, &signed, &token_out, resend, sending).await };
         self.begin(verdict, "order.decided", ctx, |actor, verdict, ctx| {
             let Some(swap) = actor.order.state().live_swap().cloned() else { return };
             let ended = SwapEnded { venue: swap.venue, landed: matches!(verdict, Verdict::Landed(_)) };
@@ -241,9 +248,19 @@ impl OrderActor {
         });
     }
 
+    /// Whether the next step is the operator's: the order may have been swapped after the backup, so it neither goes on
+    /// nor ends here.
+    fn is_suspended(&self) -> bool {
+        let state = self.order.state();
+        self.context.suspended && !state.is_final() && state.live_swap().is_none()
+    }
+
     fn is_out_of_time(&self) -> bool {
         let state = self.order.state();
-        !state.is_final() && state.live_swap().is_none() && self.context.environment.clock.uptime() >= self.deadline
+        !self.is_suspended()
+            && !state.is_final()
+            && state.live_swap().is_none()
+            && self.context.environment.clock.uptime() >= self.deadline
     }
 
     fn timeout_failure(&self) -> Failure {
@@ -288,7 +305,9 @@ impl Actor for OrderActor {
         }
         match self.order.state() {
             // The last actor of the order stopped here; nothing was sent.
-            OrderState::Routing { .. } | OrderState::Building { .. } => self.record(OrderEvent::Interrupted, None, ctx),
+            OrderState::Routing { .. } | OrderState::Building { .. } if !self.is_suspended() => {
+                self.record(OrderEvent::Interrupted, None, ctx)
+            }
             _ => self.advance(ctx),
         }
     }

@@ -26,7 +26,8 @@ impl Handler<SubmitOrder> for OrderManager {
             return;
         }
         let context = self.context.clone();
-        if let Some(refusal) = self.admission.refusal(owner) {
+        let suspended = context.suspended.then_some(SubmitError::Suspended);
+        if let Some(refusal) = suspended.or_else(|| self.admission.refusal(owner)) {
             actix::spawn(async move {
                 let _ = reply.send(refuse(owner, &request, key, refusal, &context.persistence).await);
             });
@@ -185,6 +186,7 @@ impl Handler<GetQueueStats> for OrderManager {
             queued: self.scheduler.queued(),
             stuck: self.scheduler.undecided() + self.set_aside + self.unreadable,
             admitting: self.draining.is_none(),
+            suspended: self.context.suspended,
             held_up: self.scheduler.is_held_up(),
             oldest_waiting: self.scheduler.oldest().map(|accepted| now.since(accepted)),
             clock_step: self.clock_watch.recent(now).map(|step| (step, now.since(step.detected))),

@@ -52,6 +52,10 @@ pub enum SubmitError {
     /// The engine is shutting down; nothing was stored.
     #[error("the engine is shutting down")]
     Stopping,
+    /// The database was restored from a backup, and the operator has not decided yet whether its orders go on; nothing
+    /// was stored.
+    #[error("the orders of a restored database are suspended")]
+    Suspended,
     /// The idempotency key and the client order id of the request differ; nothing was stored.
     #[error("the idempotency key and the client order id differ")]
     KeyMismatch,
@@ -142,6 +146,8 @@ pub struct QueueStats {
     pub stuck: usize,
     /// Whether new orders are accepted.
     pub admitting: bool,
+    /// Whether the database was restored from a backup, and nothing is dispatched until the operator decides.
+    pub suspended: bool,
     /// Whether nothing is dispatched because too many swaps are undecided.
     pub held_up: bool,
     /// The age of the oldest order in the queue.

@@ -116,10 +116,14 @@ impl OrderManager {
         let last_number = parts.latest_dispatches.iter().filter_map(|record| record.number).max().unwrap_or(0);
         let orders = &parts.context.settings.orders;
         let window = RateWindow::resumed(orders.rate_limit_per_minute, &stamps, now);
+        let mut scheduler = Scheduler::new(orders.max_concurrent, window, last_number);
+        if parts.context.suspended {
+            scheduler.stop();
+        }
         Self {
             clock_watch: ClockWatch::new(before_the_restart(stamps.first(), now)),
             admission: Admission::new(orders.max_open, orders.max_open_per_user),
-            scheduler: Scheduler::new(orders.max_concurrent, window, last_number),
+            scheduler,
             context: parts.context,
             supervisor: parts.supervisor,
             channels: parts.channels,

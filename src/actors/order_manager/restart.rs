@@ -39,7 +39,7 @@ pub(super) async fn reload(
             tokio::time::sleep(wait).await;
             return Ok(Some(stored));
         }
-        if stored.order.state().is_final() {
+        if stored.order.state().is_final() || context.suspended {
             return Ok(Some(stored));
         }
         let now = context.environment.clock.read();

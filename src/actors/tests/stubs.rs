@@ -217,6 +217,7 @@ impl Stubs {
         settings: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Arc<OrderContext> {
         Arc::new(OrderContext {
+            suspended: false,
             settings: Arc::new(Settings::with(settings).unwrap()),
             environment: self.environment(),
             manager,

@@ -60,7 +60,7 @@ impl CancelResult {
             Err(CancelRefused::ByOrder(CancelError::TooLate(order))) => ("too_late", &**order),
             Err(CancelRefused::ByOrder(CancelError::AlreadyEnded(order))) => ("already_ended", &**order),
             Err(
-                CancelRefused::ByOrder(CancelError::Busy)
+                CancelRefused::ByOrder(CancelError::Busy | CancelError::Suspended)
                 | CancelRefused::ByService(ServiceError::Unavailable | ServiceError::Unknown(_)),
             ) => ("unavailable", found),
             Err(CancelRefused::ByService(ServiceError::Unreadable(_))) => return Self::unreadable(found.id),

@@ -139,10 +139,16 @@ async fn check(app: &AppState) -> (Health, bool) {
     if !database.takes_writes {
         blocking.push("the database cannot be reached".to_owned());
     }
+    let suspended = queue_stats.is_some_and(|queue_stats| queue_stats.suspended);
+    if suspended {
+        blocking.push("restored from a backup; dispatching is suspended until the operator decides".to_owned());
+    }
     if app.fatal.borrow().is_some() {
         blocking.push(FATAL.to_owned());
     }
     let ready = blocking.is_empty();
+    // A restored engine answers every read.
+    let available = ready || (suspended && blocking.len() == 1);
     let mut reasons = blocking;
     // A stuck swap needs an operator. Another engine could not do better, so the engine stays ready.
     if let Some(queue_stats) = queue_stats
@@ -168,7 +174,7 @@ async fn check(app: &AppState) -> (Health, bool) {
     let health = Health {
         status: if reasons.is_empty() {
             "ok"
-        } else if ready {
+        } else if available {
             "degraded"
         } else {
             "unavailable"

@@ -62,8 +62,8 @@ const LINKS: [(&str, &str); 4] = [
 
 pub(super) fn operations() -> Vec<Operation> {
     let submits = [
-        post(sockets::EXECUTE, TRADE, submit).named("executeOrder", "Submit an order, at an alternative path"),
         post("/api/orders", TRADE, submit).named("submitOrder", "Submit an order"),
+        post(sockets::EXECUTE, TRADE, submit).named("executeOrder", "Submit an order, at an alternative path"),
     ];
     let reads = [
         get("/api/orders/by-client-id/{id}", READ, by_client_id)
@@ -80,10 +80,6 @@ pub(super) fn operations() -> Vec<Operation> {
             .named("getOrderEvents", "Get the timeline of an order")
             .takes([requests::id("order")])
             .answers::<TimelineView>(200, "every event, quote and decision", "timeline"),
-    ];
-    let cancels = [
-        delete(ORDER_PATH, TRADE, cancel).named("deleteOrder", "Cancel an order"),
-        post("/api/orders/{id}/cancel", TRADE, cancel).named("cancelOrder", "Cancel an order"),
     ];
     let submits = submits.into_iter().map(|operation| {
         operation
@@ -108,6 +104,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 ProblemCode::TooManyOpenOrders,
                 ProblemCode::TooManyOpenOrdersOfUser,
                 ProblemCode::Stopping,
+                ProblemCode::Suspended,
                 ProblemCode::NotAccepted,
                 ProblemCode::OutcomeUnknown,
                 ProblemCode::OrderUnreadable,
@@ -116,6 +113,15 @@ pub(super) fn operations() -> Vec<Operation> {
     let reads = reads.into_iter().map(|operation| {
         operation.problems([ProblemCode::OrderNotFound, ProblemCode::OrderUnreadable, ProblemCode::Unavailable])
     });
+    submits.chain(reads).collect()
+}
+
+/// The operations that cancel one order.
+pub(super) fn cancels() -> Vec<Operation> {
+    let cancels = [
+        post("/api/orders/{id}/cancel", TRADE, cancel).named("cancelOrder", "Cancel an order"),
+        delete(ORDER_PATH, TRADE, cancel).named("deleteOrder", "Cancel an order"),
+    ];
     let cancels = cancels.into_iter().map(|operation| {
         operation
             .described(
@@ -129,11 +135,12 @@ pub(super) fn operations() -> Vec<Operation> {
                 ProblemCode::OrderNotFound,
                 ProblemCode::TooLate,
                 ProblemCode::AlreadyEnded,
+                ProblemCode::Suspended,
                 ProblemCode::OrderUnreadable,
                 ProblemCode::Unavailable,
             ])
     });
-    submits.chain(reads).chain(cancels).collect()
+    cancels.collect()
 }
 
 async fn submit(

@@ -6,8 +6,9 @@
 //!
 //! - `record`: the lines of the file.
 //! - `state`: what the records add up to, as a pure value: time, block height, outcomes.
-//! - `file`: locking, reading, appending and recovery.
+//! - `file`: locking, reading, appending and recovery. `copy`: copies for backups.
 
+mod copy;
 mod error;
 mod file;
 mod record;
@@ -25,6 +26,7 @@ use crate::domain::swap::Signature;
 use crate::simulation::ledger::file::LedgerFile;
 use crate::simulation::ledger::record::Record;
 
+pub use copy::LedgerCopy;
 pub use error::LedgerError;
 pub use record::{LedgerEntry, PlannedOutcome};
 pub use state::ChainState;

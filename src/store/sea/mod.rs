@@ -6,14 +6,19 @@
 //!   writes to a SQLite file.
 //! - `read` and `list`: queries. `rows` rebuilds orders from their rows.
 //! - `users`: API keys and revoked tokens. `accounts`: accounts; `turn` is the transaction that changes them.
+//! - `engine_state`: whether the database comes from a backup. `backup` copies a SQLite database and opens copies;
+//!   `inspect` reads every row of one.
 //! - `error`: what the errors of the database mean.
 //! - [`lock`]: one engine per database.
 
 mod accounts;
+mod backup;
 mod bulk;
 mod commit;
+mod engine_state;
 mod error;
 mod file_writer;
+mod inspect;
 mod list;
 pub mod lock;
 mod pool;
@@ -28,8 +33,11 @@ mod users;
 mod write;
 
 use async_trait::async_trait;
+use sea_orm::DbBackend;
 use uuid::Uuid;
 
+pub use self::backup::{BackupError, CopyFigures, DatabaseCopy};
+pub use self::inspect::Inspection;
 pub use self::store::SeaStore;
 use crate::domain::id::{ClientKey, OrderId};
 use crate::domain::user::Owner;
@@ -41,6 +49,10 @@ use crate::store::write::{Write, Written};
 impl OrderStore for SeaStore {
     fn parallel_commits(&self) -> usize {
         self.parallel_commits
+    }
+
+    fn is_remote(&self) -> bool {
+        self.backend() == DbBackend::Postgres
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {

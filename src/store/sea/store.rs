@@ -81,6 +81,18 @@ impl SeaStore {
         Self::connect(settings).await
     }
 
+    /// A store that reads through one connection.
+    pub(super) fn of_connection(connection: DatabaseConnection) -> Self {
+        Self {
+            writer: WriterConnection::Pool(connection.clone()),
+            reader: connection,
+            parallel_commits: 1,
+            step_timeout: None,
+            suspect_writers: SuspectConnections::default(),
+            suspect_readers: SuspectConnections::default(),
+        }
+    }
+
     async fn open_with(
         settings: &DatabaseSettings,
         guard: Option<LockGuard>,

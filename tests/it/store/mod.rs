@@ -1,5 +1,6 @@
 //! The store and its databases, SQLite and PostgreSQL.
 
+mod backup;
 mod commits;
 mod damaged_rows;
 mod full_disk;
