@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_submit_comes_first_and_nothing_is_cancelled_before_the_reads() {
-        let document = document(&GROUPS);
+        let document = document(&GROUPS, None);
         let mut orders: Vec<_> = documented(&document)
             .filter(|(_, _, object)| object["tags"][0] == "orders")
             .map(|(.., object)| object)
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_first_example_of_a_submit_is_an_order_and_a_dry_run_is_marked() {
-        let document = document(&GROUPS);
+        let document = document(&GROUPS, None);
         let examples =
             &document["paths"]["/api/orders"]["post"]["requestBody"]["content"]["application/json"]["examples"];
         let examples: Vec<_> = examples.as_object().unwrap().values().collect();

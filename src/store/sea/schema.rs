@@ -106,7 +106,7 @@ mod tests {
         ("m20261125_000011_list_by_time", "1b825f497a9e1a35"),
         ("m20261201_000012_drop_checks_of_orders", "469a8232951ce470"),
         ("m20261201_000013_manage_accounts", "cbcee1f7c4973104"),
-        ("m20261201_000014_create_engine_state", "?"),
+        ("m20261201_000014_create_engine_state", "184e0fef104d462e"),
     ];
 
     async fn in_memory() -> DatabaseConnection {
