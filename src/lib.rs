@@ -13,7 +13,7 @@
 //! | module | what it contains |
 //! |---|---|
 //! | [`domain`] | what an order is and how it may change: pure functions and values, without actors, database or clock |
-//! | [`runtime`] | clock, thread placement, jitter, private files, and the crash points of the fault tests |
+//! | [`runtime`] | clock, thread placement, jitter, private files, the meaning of TLS errors, and the crash points of the fault tests |
 //! | [`config`] | the settings: read from files and the environment, parsed, and checked before anything starts |
 //! | [`telemetry`] | logs and metrics |
 //! | [`venue`], [`chain`], [`signer`] | the ports to the outside: a venue quotes and builds a swap, the signer signs it, the chain executes it; [`venue::pool`]: exact quotes of pools |

@@ -1,5 +1,5 @@
 //! Environment (clock, random numbers, identities), thread placement, retry jitter, private files, files that are complete
-//! or do not exist, and the crash points of the fault tests.
+//! or do not exist, the meaning of TLS errors, and the crash points of the fault tests.
 
 pub mod clock;
 pub mod crash_points;
@@ -8,3 +8,4 @@ pub mod jitter;
 pub mod new_file;
 pub mod placement;
 pub mod private_file;
+pub mod tls_failure;
