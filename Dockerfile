@@ -2,7 +2,8 @@
 # docker run --rm -p 127.0.0.1:3000:3000 -v order-engine:/var/lib/order-engine --stop-timeout 30 order-engine
 #
 # Clients must log in. The secret that signs their tokens is a file on the volume, created at the first start.
-# There is no TLS: publish the port as above, and put a proxy in front of it that terminates TLS (examples/proxies).
+# HTTP is served without TLS: publish the port as above, and put a proxy in front of it that terminates TLS
+# (examples/proxies).
 
 # Only the manifests, each with an empty crate: this stage changes only when the dependencies change.
 FROM rust:1.95-slim-bookworm AS manifests
@@ -26,6 +27,8 @@ FROM debian:bookworm-slim
 RUN groupadd --gid 10001 order-engine \
     && useradd --uid 10001 --gid order-engine --no-create-home --shell /usr/sbin/nologin order-engine \
     && install -d -o order-engine -g order-engine /var/lib/order-engine
+# The authorities that may sign the certificates of PostgreSQL and Redis.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /build/target/dist/order-engine /usr/local/bin/order-engine
 COPY config /etc/order-engine
 ENV ORDER_ENGINE_CONFIG_DIR=/etc/order-engine \

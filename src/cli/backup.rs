@@ -28,7 +28,7 @@ pub(super) async fn run(settings: &Settings, Arguments { file }: &Arguments) -> 
     let database = match settings.database.url.place() {
         DatabasePlace::File(database) => &database.path,
         DatabasePlace::Memory => return Err("database.url: a database in memory cannot be copied".into()),
-        DatabasePlace::Postgres => {
+        DatabasePlace::Postgres(_) => {
             output::note(postgres_recipe(settings, file));
             return Ok(ExitCode::from(FAILURE));
         }

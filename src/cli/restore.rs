@@ -54,7 +54,7 @@ pub(super) async fn run(settings: &Settings, arguments: &Arguments) -> Result<Ex
         Some(file) => match settings.database.url.place() {
             DatabasePlace::File(database) => restore(file, &database.path, settings).await,
             DatabasePlace::Memory => Err("database.url: a database in memory cannot be restored".into()),
-            DatabasePlace::Postgres => {
+            DatabasePlace::Postgres(_) => {
                 output::note(postgres_recipe(settings, file));
                 Ok(ExitCode::from(FAILURE))
             }

@@ -1,9 +1,10 @@
 //! The settings: layered, typed, and checked together before anything starts.
 //!
 //! - `settings`: the settings as types, and `values`: the types of single settings. [`DatabaseUrl`] has its own module.
-//! - `sources` and `environment`: where settings come from.
+//! - `sources` and `environment`: where settings come from. `certificates` reads the files of TLS.
 //! - `reader` takes values out of the merged sources and collects the errors; `parse` makes the settings from them.
 
+mod certificates;
 mod database_url;
 mod environment;
 mod parse;
@@ -20,7 +21,8 @@ use config::Config;
 use config::builder::{ConfigBuilder, DefaultState};
 use thiserror::Error;
 
-pub use self::database_url::{DatabasePlace, DatabaseUrl, SqliteFile};
+pub use self::certificates::ClientCertificate;
+pub use self::database_url::{DatabasePlace, DatabaseUrl, PostgresServer, PostgresTls, SqliteFile, TlsMode};
 pub use self::environment::{mistakes as environment_mistakes, variable};
 pub use self::reader::ConfigEntry;
 use self::reader::Reader;
@@ -31,7 +33,7 @@ pub use self::settings::{
 use self::sources::{NamedValues, defaults};
 pub use self::values::{
     ForwardedHeader, HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, ProxyNet, PublicHost,
-    PublicUrl, RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
+    PublicUrl, RedisPrefix, RedisTls, RedisUrl, SecretPlace, Share, WebOrigin,
 };
 
 /// All errors of the settings, one line per key.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::certificates;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::reader::Reader;
 use crate::config::settings::{
     AuthSettings, ChainSettings, DatabaseSettings, LimitSettings, LogSettings, MetricsSettings, OrderSettings,
     RedisSettings, ServerSettings, Settings, SimulationSettings, WsSettings,
 };
-use crate::config::values::{LedgerPlace, LedgerText, RedisUrl, Registration, SecretPlace};
+use crate::config::values::{LedgerPlace, LedgerText, RedisTls, RedisUrl, Registration, SecretPlace};
 use crate::domain::secret::Secret;
 use crate::domain::user::{Scope, Scopes};
 
@@ -99,6 +100,9 @@ fn database(from: &mut Reader) -> Option<DatabaseSettings> {
     let statement_timeout = from.duration("database.statement_timeout_ms");
     let lock_timeout = from.duration("database.lock_timeout_ms");
     let batch = from.at_least("database.batch", 1);
+    if let Some(Err(error)) = url.as_ref().and_then(DatabaseUrl::postgres).map(|server| server.tls.check_files()) {
+        from.error("database.url", error);
+    }
     Some(DatabaseSettings {
         url: url?,
         max_connections: max_connections?,
@@ -112,17 +116,47 @@ fn database(from: &mut Reader) -> Option<DatabaseSettings> {
 
 fn redis(from: &mut Reader) -> Option<RedisSettings> {
     let url = from.optional::<RedisUrl>("redis.url");
+    let tls = redis_tls(from, url.as_ref().and_then(Option::as_ref));
     let command_timeout = from.duration("redis.command_timeout_ms");
     let quote_ttl = from.duration("redis.quote_ttl_ms");
     let status_ttl = from.duration("redis.status_ttl_ms");
     let prefix = from.take("redis.prefix");
     Some(RedisSettings {
         url: url?,
+        tls: tls?,
         command_timeout: command_timeout?,
         quote_ttl: quote_ttl?,
         status_ttl: status_ttl?,
         prefix: prefix?,
     })
+}
+
+fn redis_tls(from: &mut Reader, url: Option<&RedisUrl>) -> Option<RedisTls> {
+    const CA: &str = "redis.tls_ca_file";
+    const CERTIFICATE: &str = "redis.tls_cert_file";
+    const KEY: &str = "redis.tls_key_file";
+    let [ca, certificate, key] = [CA, CERTIFICATE, KEY].map(|name| from.optional::<PathBuf>(name));
+    let (ca, certificate, key) = (ca?, certificate?, key?);
+    let given = [(CA, &ca), (CERTIFICATE, &certificate), (KEY, &key)];
+    if url.is_some_and(|url| !url.is_encrypted())
+        && let Some((name, _)) = given.iter().find(|(_, path)| path.is_some())
+    {
+        from.error(name, "has no effect with redis://: write rediss:// in redis.url");
+    }
+    let authorities = ca.map(|path| certificates::authorities(&path)).transpose();
+    let authorities = authorities.map_err(|error| from.error(CA, error)).ok()?;
+    let client_certificate = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let read = certificates::client_certificate(&certificate, &key);
+            Some(read.map_err(|error| from.error(CERTIFICATE, error)).ok()?)
+        }
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            from.error(CERTIFICATE, format!("must be given together with {KEY}"));
+            None
+        }
+    };
+    Some(RedisTls { authorities, client_certificate })
 }
 
 fn orders(from: &mut Reader) -> Option<OrderSettings> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::database_url::DatabaseUrl;
 use crate::config::values::{
     ForwardedHeader, HostName, LedgerPlace, ListenHost, ListenPlace, LogFilter, LogFormat, ProxyNet, PublicUrl,
-    RedisPrefix, RedisUrl, SecretPlace, Share, WebOrigin,
+    RedisPrefix, RedisTls, RedisUrl, SecretPlace, Share, WebOrigin,
 };
 use crate::domain::fraction::{ImpactLimit, Slippage};
 use crate::domain::id::VenueId;
@@ -104,6 +104,7 @@ pub struct DatabaseSettings {
 #[allow(missing_docs, reason = "config/default.toml explains each key")]
 pub struct RedisSettings {
     pub url: Option<RedisUrl>,
+    pub tls: RedisTls,
     pub command_timeout: Duration,
     pub quote_ttl: Duration,
     pub status_ttl: Duration,

@@ -137,10 +137,54 @@ fn a_redis_password_is_shown_nowhere_and_no_url_means_no_redis() {
         let shown = entries.iter().find(|entry| entry.key == "redis.url").unwrap();
         assert_eq!(shown.value, "redis://cache:6380/3");
     }
-    for url in ["http://me:hunter2@cache", "redis://me:hunter2@cache/x", "rediss://me:hunter2@cache", "hunter2"] {
+    for url in ["http://me:hunter2@cache", "redis://me:hunter2@cache/x", "hunter2"] {
         let error = read(builder(url)).unwrap_err().to_string();
         assert!(error.starts_with("redis.url: must be redis://") && !error.contains("hunter2"), "{error}");
     }
+    let (settings, entries) = read(builder("rediss://me:hunter2@cache/3")).unwrap();
+    assert!(settings.redis.url.unwrap().is_encrypted());
+    assert_eq!(entries.iter().find(|entry| entry.key == "redis.url").unwrap().value, "rediss://cache:6379/3");
+    let error = read(builder("rediss://:hunter2@cache/#insecure")).unwrap_err().to_string();
+    assert!(error.contains("the certificate of Redis is always checked") && !error.contains("hunter2"), "{error}");
     let error = Settings::with([("redis.prefix", "a*b"), ("redis.quote_ttl_ms", "0")]).unwrap_err();
     assert_eq!(error.0.len(), 2, "{error}");
+}
+
+#[test]
+fn a_wrong_file_of_tls_is_an_error_of_its_setting_that_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [good, key, missing] = ["good.pem", "key.pem", "missing.pem"].map(|name| folder.path().join(name));
+    std::fs::write(&good, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let [good, key, missing] = [&good, &key, &missing].map(|path| path.display().to_string());
+    let database =
+        |parameters: &str| vec![("database.url", format!("postgres://db/x?sslmode=verify-full{parameters}"))];
+    let redis = |url: &str, more: &[(&'static str, &str)]| {
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        std::iter::once(("redis.url", url.to_owned())).chain(more).collect::<Vec<_>>()
+    };
+    let authority = ("redis.tls_ca_file", good.as_str());
+    let pair = [authority, ("redis.tls_cert_file", &good), ("redis.tls_key_file", &key)];
+    for right in [
+        database(""),
+        database(&format!("&sslrootcert={good}&sslcert={good}&sslkey={key}")),
+        redis("rediss://cache", &[]),
+        redis("rediss://cache", &pair),
+    ] {
+        let read = Settings::with(right.clone());
+        assert!(read.is_ok(), "{right:?}: {read:?}");
+    }
+    for (wrong, setting, reason) in [
+        (database(&format!("&sslrootcert={missing}")), "database.url: sslrootcert: ", "missing.pem"),
+        (database(&format!("&sslrootcert={key}")), "database.url: sslrootcert: ", "key.pem"),
+        (database(&format!("&sslcert={good}&sslkey={missing}")), "database.url: sslcert and sslkey: ", "missing.pem"),
+        (redis("rediss://cache", &[("redis.tls_ca_file", &missing)]), "redis.tls_ca_file: ", "missing.pem"),
+        (redis("redis://cache", &[authority]), "redis.tls_ca_file: ", "rediss://"),
+        (redis("rediss://cache", &pair[..2]), "redis.tls_cert_file: ", "redis.tls_key_file"),
+    ] {
+        let ConfigError(errors) = Settings::with(wrong.clone()).unwrap_err();
+        let [error] = errors.as_slice() else { panic!("{wrong:?}: {errors:?}") };
+        assert!(error.starts_with(setting) && error.contains(reason), "{wrong:?}: {error}");
+    }
 }

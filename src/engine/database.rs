@@ -57,12 +57,11 @@ impl Database {
             Self::Locked(lock) => lock.clone(),
         };
         let settings = settings.clone();
-        // On the heap: with TLS, the future of a connection is large.
-        let opened = Box::pin(thread.run(async move {
+        let opened = thread.run(async move {
             let store = SeaStore::open_locked(&settings.database, &lock).await.map_err(|error| error.to_string())?;
             let restored_from = store.restored_from().await.map_err(|error| error.to_string())?;
             Ok((Arc::new(store), restored_from))
-        }));
+        });
         let (store, restored_from) = opened.await.ok_or(StartError::Broken)?.map_err(StartError::Database)?;
         Ok(OpenStore { orders: store.clone(), users: Some(store), restored_from })
     }

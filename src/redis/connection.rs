@@ -12,14 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, pipe};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    TlsCertificates, pipe,
+};
+use rustls::crypto::ring;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use crate::config::{RedisSettings, RedisUrl};
+use crate::config::{RedisSettings, RedisTls, RedisUrl};
+use crate::runtime::tls_failure::TlsFailure;
 
 pub(crate) struct RedisConnection {
+    // Host and port, for the log.
+    address: String,
     client: Client,
     deadline: Duration,
     prefix: String,
@@ -38,7 +45,8 @@ impl RedisConnection {
     /// A connection that runs on the current runtime. It is opened by the first command.
     pub(crate) fn new(url: &RedisUrl, settings: &RedisSettings) -> Self {
         Self {
-            client: Client::open(url.expose()).expect("a RedisUrl is a URL that the client accepts"),
+            address: url.address(),
+            client: client(url, &settings.tls),
             deadline: settings.command_timeout,
             prefix: format!("{}:v1", settings.prefix),
             connection: Mutex::new(None),
@@ -104,10 +112,20 @@ impl RedisConnection {
         self.note(self.run::<()>(&self.health_check()).await.err());
     }
 
-    /// Records that Redis works, or why it does not. Logs each change.
+    /// Records that Redis works, or why it does not. Logs each change. The log names the server; the recorded text does
+    /// not, because every client may read it.
     pub(crate) fn note(&self, error: Option<RedisError>) {
-        let trouble = error.map(|error| match error.kind() {
-            ErrorKind::Io => "redis cannot be reached".to_owned(),
+        let address = &self.address;
+        let cause = match &error {
+            Some(error) => match TlsFailure::within(error) {
+                Some(failure) => failure.at(address, "redis.tls_ca_file"),
+                None => format!("redis at {address}: {error}"),
+            },
+            None => String::new(),
+        };
+        let trouble = error.map(|error| match (TlsFailure::within(&error), error.kind()) {
+            (Some(failure), _) => format!("redis cannot be reached: {failure}"),
+            (None, ErrorKind::Io) => "redis cannot be reached".to_owned(),
             _ => {
                 let category = error.category().to_owned();
                 // The error of a pipeline has a code only for well-known errors, so the code of the first reply is
@@ -121,7 +139,9 @@ impl RedisConnection {
             let changed = *known != trouble;
             if changed {
                 match &trouble {
-                    Some(trouble) => tracing::warn!("{trouble}: updates are not published until redis works again"),
+                    Some(trouble) => {
+                        tracing::warn!(cause, "{trouble}: updates are not published until redis works again");
+                    }
                     None => tracing::info!("redis works again"),
                 }
                 *known = trouble;
@@ -140,4 +160,18 @@ impl RedisConnection {
         let answer = self.runtime.spawn(async move { connection.run::<(Option<String>,)>(&commands).await });
         answer.await.ok()?.ok()?.0
     }
+}
+
+fn client(url: &RedisUrl, tls: &RedisTls) -> Client {
+    if !url.is_encrypted() {
+        return Client::open(url.expose()).expect("a RedisUrl is a URL that the client accepts");
+    }
+    // The client uses the provider of the process. A program that embeds the engine may have installed its own.
+    let _ = ring::default_provider().install_default();
+    let client_tls = tls.client_certificate.as_ref().map(|given| ClientTlsConfig {
+        client_cert: given.certificate.clone().into_bytes(),
+        client_key: given.key.clone().into_bytes(),
+    });
+    let certificates = TlsCertificates { client_tls, root_cert: tls.authorities.clone().map(String::into_bytes) };
+    Client::build_with_tls(url.expose(), certificates).expect("the settings have checked the URL and the certificates")
 }

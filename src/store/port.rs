@@ -25,6 +25,12 @@ pub trait OrderStore: Send + Sync + 'static {
         false
     }
 
+    /// Why the last commits failed, if an operator must act before they can succeed. Every client may read it, so it
+    /// names no host.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Commits a batch in one transaction, all of it or nothing. The results are in the order of the batch. They are
     /// durable when this returns.
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError>;

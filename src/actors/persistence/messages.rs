@@ -85,10 +85,12 @@ pub struct LoadDispatches(pub u64);
 pub struct GetDatabaseState;
 
 /// The state of the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, MessageResponse)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, MessageResponse)]
 pub struct DatabaseState {
     /// Whether the last group was committed.
     pub takes_writes: bool,
+    /// Why it was not, if an operator must act.
+    pub trouble: Option<String>,
     /// How many unreadable orders were found. Ended orders are found only when they are read.
     pub unreadable_orders: usize,
 }

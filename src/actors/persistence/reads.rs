@@ -91,7 +91,8 @@ impl Handler<GetDatabaseState> for Persistence {
 
     fn handle(&mut self, _: GetDatabaseState, _: &mut Self::Context) -> Self::Result {
         let unreadable_orders = self.unreadable.len() + self.nameless;
-        DatabaseState { takes_writes: self.takes_writes(), unreadable_orders }
+        let trouble = self.outage.and_then(|_| self.store.trouble());
+        DatabaseState { takes_writes: self.takes_writes(), trouble, unreadable_orders }
     }
 }
 

@@ -7,11 +7,13 @@ mod postgres;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use self::place::{DatabasePlace, SqliteFile};
+pub use self::place::{DatabasePlace, PostgresServer, SqliteFile};
+pub use self::tls::{PostgresTls, TlsMode};
 use crate::domain::secret;
 
 /// The URL of the database. A PostgreSQL URL may have a password, so `Debug` hides it and there is no `Display`.
@@ -34,14 +36,22 @@ impl DatabaseUrl {
 
     /// Whether the database is SQLite, in a file or in memory.
     pub fn is_sqlite(&self) -> bool {
-        !matches!(self.place, DatabasePlace::Postgres)
+        self.postgres().is_none()
+    }
+
+    /// The PostgreSQL server; `None` for SQLite.
+    pub fn postgres(&self) -> Option<&PostgresServer> {
+        match &self.place {
+            DatabasePlace::Postgres(server) => Some(server),
+            DatabasePlace::Memory | DatabasePlace::File(_) => None,
+        }
     }
 
     /// The path of the SQLite file; `None` for PostgreSQL and for a database in memory.
     pub fn sqlite_path(&self) -> Option<PathBuf> {
         match &self.place {
             DatabasePlace::File(file) => Some(file.path.clone()),
-            DatabasePlace::Memory | DatabasePlace::Postgres => None,
+            DatabasePlace::Memory | DatabasePlace::Postgres(_) => None,
         }
     }
 
@@ -50,7 +60,7 @@ impl DatabaseUrl {
         match &self.place {
             DatabasePlace::Memory => self.text.clone(),
             DatabasePlace::File(file) => format!("sqlite://{}", file.path.display()),
-            DatabasePlace::Postgres => secret::url_without_secrets(&self.text),
+            DatabasePlace::Postgres(_) => secret::url_without_secrets(&self.text),
         }
     }
 }
@@ -68,8 +78,7 @@ impl FromStr for DatabaseUrl {
         let place = if let Some(rest) = text.strip_prefix("sqlite:") {
             sqlite::parse(rest.strip_prefix("//").unwrap_or(rest))?
         } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            postgres::check(text)?;
-            DatabasePlace::Postgres
+            DatabasePlace::Postgres(postgres::parse(text)?)
         } else if text.is_empty() {
             return Err("is empty: set DATABASE_URL, for example to sqlite:///var/lib/order-engine/order-engine.db?mode=rwc, or \
                         to postgres://USER:PASSWORD@HOST/DATABASE"

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use crate::config::database_url::decode::{decode, parameter_name};
+use crate::config::database_url::place::PostgresServer;
+use crate::config::database_url::tls::{PostgresTls, TlsMode};
 
 /// The parameters that a PostgreSQL URL may have.
 const POSTGRES_PARAMETERS: [&str; 19] = [
@@ -31,8 +33,8 @@ const POSTGRES_PARAMETERS: [&str; 19] = [
     "options[…]",
 ];
 
-/// Checks that a PostgreSQL URL names a database, and has nothing that would be ignored.
-pub(super) fn check(text: &str) -> Result<(), String> {
+/// Parses a PostgreSQL URL. It must name a database, and have nothing that would be ignored.
+pub(super) fn parse(text: &str) -> Result<PostgresServer, String> {
     let url = Url::parse(text).map_err(
         |_| "is not a URL: write postgres://USER:PASSWORD@HOST/DATABASE and percent-encode # / ? @ : and % in each part",
     )?;
@@ -77,7 +79,15 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         return Err("port must be from 1 to 65535".to_owned());
     }
     // The error of the driver may quote the URL, so it is not shown.
-    text.parse::<PgConnectOptions>().map(drop).map_err(|_| "cannot be read by the PostgreSQL driver".to_owned())
+    let options: PgConnectOptions = text.parse().map_err(|_| "cannot be read by the PostgreSQL driver".to_owned())?;
+    // What the driver has understood: host, hostaddr and dbname can each be given in two places.
+    let host = match options.get_socket() {
+        Some(folder) => folder.display().to_string(),
+        None => options.get_host().trim_matches(['[', ']']).to_owned(),
+    };
+    let tls = PostgresTls::parse(&given, host.starts_with('/'))?;
+    let database = options.get_database().unwrap_or_default().to_owned();
+    Ok(PostgresServer { host, port: options.get_port(), database, tls })
 }
 
 fn check_parameter(name: &str, value: &str) -> Result<(), String> {
@@ -95,9 +105,7 @@ fn check_parameter(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("{} has no value", parameter_name(name)));
     }
     match name {
-        "sslmode" | "ssl-mode" if value.parse::<PgSslMode>().is_err() => {
-            Err(format!("{name} must be disable, allow, prefer, require, verify-ca or verify-full"))
-        }
+        "sslmode" | "ssl-mode" => value.parse::<TlsMode>().map(drop),
         "port" if value.parse::<u16>().is_err() => Err("port must be from 1 to 65535".to_owned()),
         "hostaddr" if value.parse::<IpAddr>().is_err() => Err("hostaddr must be an IP address".to_owned()),
         "statement-cache-capacity" if value.parse::<usize>().is_err() => {

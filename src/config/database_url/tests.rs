@@ -93,7 +93,7 @@ fn a_postgres_url_names_host_and_database() {
         "postgres://db?dbname=orders",
         "postgres://me@db/orders?user=me&options[search_path]=engine",
     ] {
-        assert_eq!(place(url), Ok(DatabasePlace::Postgres), "{url}");
+        assert!(matches!(place(url), Ok(DatabasePlace::Postgres(_))), "{url}: {:?}", place(url));
     }
 }
 
@@ -109,6 +109,15 @@ fn a_postgres_url_with_a_part_missing_unknown_or_contradictory_is_refused_by_nam
         ("postgres://db/orders?sslmod=require", "the parameter sslmod"),
         ("postgres://db/orders?mode=rwc", "the parameter mode"),
         ("postgres://db/orders?sslmode=on", "sslmode must be"),
+        ("postgres://db/orders?sslmode=allow", "sslmode=allow is not supported"),
+        ("postgres://db/orders?sslmode=disable&sslrootcert=ca.pem", "sslrootcert has no effect with sslmode=disable"),
+        ("postgres://db/orders?ssl-mode=require&ssl-ca=ca.pem", "sslrootcert has no effect with sslmode=require"),
+        ("postgres://db/orders?sslrootcert=ca.pem", "sslrootcert has no effect with sslmode=prefer"),
+        ("postgres://db/orders?sslmode=verify-full&sslrootcert=system", "sslrootcert=system is not supported"),
+        ("postgres://db/orders?sslmode=verify-full&sslcert=me.pem", "sslcert and sslkey must be given together"),
+        ("postgres://db/orders?sslmode=disable&sslcert=me.pem&sslkey=me.key", "sslcert has no effect"),
+        ("postgres:///orders?host=/run/postgresql&sslmode=require", "does not encrypt a socket"),
+        ("postgres://%2Frun%2Fpostgresql/orders?sslmode=verify-full", "does not encrypt a socket"),
         ("postgres://db/orders?port=0", "port must be"),
         ("postgres://db:70000/orders", "not a URL"),
         ("postgres://db/orders?port=many", "port must be"),
@@ -137,4 +146,32 @@ fn a_password_that_was_not_encoded_is_not_shown() {
         let error = place(url).unwrap_err();
         assert!(!error.contains("hunter2"), "{url}: {error}");
     }
+}
+
+#[test]
+fn a_postgres_url_says_where_the_server_is_and_how_the_connection_is_encrypted() {
+    let server = |url: &str| match place(url) {
+        Ok(DatabasePlace::Postgres(server)) => server,
+        other => panic!("{url}: {other:?}"),
+    };
+    for (url, shown, on_this_machine, mode) in [
+        ("postgres://me:hunter2@db/orders", "orders at db:5432", false, TlsMode::Prefer),
+        ("postgres://127.0.0.1:6000/x?sslmode=disable", "x at 127.0.0.1:6000", true, TlsMode::Disable),
+        ("postgres://[::1]/x?sslmode=REQUIRE", "x at [::1]:5432", true, TlsMode::Require),
+        ("postgres://Localhost/x?sslmode=verify-ca", "x at Localhost:5432", true, TlsMode::VerifyCa),
+        ("postgres://db/x?sslmode=verify-full&port=6000", "x at db:6000", false, TlsMode::VerifyFull),
+        ("postgres://db/x?hostaddr=10.0.0.7", "x at 10.0.0.7:5432", false, TlsMode::Prefer),
+        ("postgres://%2Frun%2Fpostgresql/x", "x at /run/postgresql:5432", true, TlsMode::Prefer),
+    ] {
+        let server = server(url);
+        assert_eq!(server.to_string(), shown);
+        assert_eq!((server.is_on_this_machine(), server.tls.mode), (on_this_machine, mode), "{url}");
+    }
+}
+
+#[test]
+fn verify_ca_is_refused_where_it_would_trust_public_authorities_for_any_name() {
+    let url: DatabaseUrl = "postgres://db/orders?sslmode=verify-ca".parse().unwrap();
+    let error = url.postgres().unwrap().tls.check_files().unwrap_err();
+    assert!(error.contains("verify-full") && error.contains("SSL_CERT_FILE"), "{error}");
 }

@@ -11,4 +11,4 @@ pub use self::log::{LogFilter, LogFormat};
 pub use self::places::{LedgerPlace, SecretPlace, Share};
 pub(super) use self::places::{LedgerText, Registration};
 pub use self::proxies::{ForwardedHeader, ProxyNet, PublicHost, PublicUrl};
-pub use self::redis::{RedisPrefix, RedisUrl};
+pub use self::redis::{RedisPrefix, RedisTls, RedisUrl};

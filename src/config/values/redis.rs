@@ -1,7 +1,10 @@
-//! Redis: its URL, and the prefix of names.
+//! Redis: its URL, the files of its TLS, and the prefix of names.
 
 use std::str::FromStr;
 
+use redis::ConnectionAddr;
+
+use crate::config::certificates::ClientCertificate;
 use crate::domain::secret;
 
 /// The URL of Redis. It may have a password, so `Debug` hides it and there is no `Display`.
@@ -16,7 +19,18 @@ impl RedisUrl {
 
     /// Host, port and database, for logs.
     pub fn redacted(&self) -> String {
-        format!("redis://{}/{}", self.0.addr(), self.0.redis_settings().db())
+        let scheme = if self.is_encrypted() { "rediss" } else { "redis" };
+        format!("{scheme}://{}/{}", self.address(), self.0.redis_settings().db())
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        self.0.addr().to_string()
+    }
+
+    /// Whether the connection is encrypted (`rediss://`). The certificate is always checked then.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.0.addr(), ConnectionAddr::TcpTls { .. })
     }
 }
 
@@ -30,15 +44,28 @@ impl FromStr for RedisUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const ERROR: &str =
-            "must be redis://[user:password@]host[:port][/database], with / ? # @ : and % in each part percent-encoded";
+        const ERROR: &str = "must be redis://[user:password@]host[:port][/database], or rediss:// for TLS, with \
+                             / ? # @ : and % in each part percent-encoded";
         // A / ? or # in a password would cut it in two, and a part of it would be taken for the port.
         if secret::url_without_secrets(text) == secret::HIDDEN {
             return Err(ERROR);
         }
+        // The crate knows one fragment, #insecure, which would accept every certificate.
+        if text.contains('#') {
+            return Err("must have no # part: the certificate of Redis is always checked");
+        }
         // The error of the crate may quote the URL, so it is not shown.
         redis::IntoConnectionInfo::into_connection_info(text).map(Self).map_err(|_| ERROR)
     }
+}
+
+/// The files of TLS to Redis, as PEM.
+#[derive(Clone, Debug, Default)]
+pub struct RedisTls {
+    /// The only authorities that are trusted; `None` for those of the system.
+    pub authorities: Option<String>,
+    /// The certificate of this engine, if Redis asks for one.
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 /// The prefix of the names of channels and keys in Redis.

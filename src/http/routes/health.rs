@@ -137,7 +137,8 @@ async fn check(app: &AppState) -> (Health, bool) {
         Some(_) => {}
     }
     if !database.takes_writes {
-        blocking.push("the database cannot be reached".to_owned());
+        let trouble = database.trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        blocking.push(format!("the database cannot be reached{trouble}"));
     }
     let suspended = queue_stats.is_some_and(|queue_stats| queue_stats.suspended);
     if suspended {

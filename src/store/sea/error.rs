@@ -1,7 +1,9 @@
 //! What the errors of the database mean: whether a commit may have happened, and whether a retry can help.
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
+use crate::config::DatabaseUrl;
+use crate::runtime::tls_failure::TlsFailure;
 use crate::store::error::{CommitError, ReadError};
 use crate::store::sea::session::STEP_TIMEOUT;
 
@@ -11,8 +13,8 @@ pub(super) fn before_commit(error: DbErr) -> CommitError {
         Some(SqlErr::UniqueConstraintViolation(reason) | SqlErr::ForeignKeyConstraintViolation(reason)) => {
             CommitError::Refused(reason)
         }
-        _ if is_data_error(&error) => CommitError::Refused(error.to_string()),
-        _ => CommitError::Unavailable { reason: error.to_string(), maybe_committed: false },
+        _ if is_data_error(&error) => CommitError::Refused(text(&error)),
+        _ => CommitError::Unavailable { reason: text(&error), maybe_committed: false },
     }
 }
 
@@ -24,7 +26,7 @@ pub(super) fn during_commit(error: DbErr) -> CommitError {
     if collided || is_data_error(&error) {
         return before_commit(error);
     }
-    CommitError::Unavailable { reason: error.to_string(), maybe_committed: true }
+    CommitError::Unavailable { reason: text(&error), maybe_committed: true }
 }
 
 /// An error of a statement that is a transaction of its own.
@@ -39,7 +41,59 @@ pub(super) fn timed_out(maybe_committed: bool) -> CommitError {
 
 /// An error of a read.
 pub(super) fn no_answer(error: DbErr) -> ReadError {
-    ReadError::NoAnswer(error.to_string())
+    ReadError::NoAnswer(text(&error))
+}
+
+/// The error of opening a database; it names the server and the database.
+pub(super) fn not_opened(url: &DatabaseUrl, error: DbErr) -> DbErr {
+    match url.postgres() {
+        Some(server) => DbErr::Conn(RuntimeErr::Internal(format!("{server}: {}", text(&error)))),
+        None => error,
+    }
+}
+
+/// Why TLS failed, if that is the error.
+pub(super) fn tls_failure(error: &DbErr) -> Option<TlsFailure> {
+    driver_error(error).and_then(tls_failure_of_driver)
+}
+
+/// Why TLS failed, if that is the error of the driver.
+pub(super) fn tls_failure_of_driver(error: &sqlx::Error) -> Option<TlsFailure> {
+    match error {
+        // The text is the driver's; it has no type of its own.
+        sqlx::Error::Tls(reason) if reason.to_string() == "server does not support TLS" => Some(TlsFailure::NotOffered),
+        sqlx::Error::Tls(reason) => {
+            Some(TlsFailure::within(&**reason).unwrap_or_else(|| TlsFailure::Handshake(reason.to_string())))
+        }
+        error => TlsFailure::within(error),
+    }
+}
+
+/// The text of an error.
+pub(super) fn text(error: &DbErr) -> String {
+    driver_error(error).map_or_else(|| error.to_string(), driver_text)
+}
+
+/// The text of an error of the driver, without the name and line of the driver's source that some of them have.
+pub(super) fn driver_text(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Database(error) => error.to_string(),
+        sqlx::Error::Protocol(text) => match text.rsplit_once(" (") {
+            Some((text, place)) if place.contains("::") => text.to_owned(),
+            _ => text.clone(),
+        },
+        error => error.to_string(),
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
 }
 
 /// Whether the error is a failure of the database. An error that refuses data is not.
@@ -81,7 +135,6 @@ fn sql_code(error: &DbErr) -> Option<String> {
 mod tests {
     use std::borrow::Cow;
 
-    use sea_orm::sqlx;
     use sea_orm::sqlx::error::{DatabaseError, ErrorKind};
 
     use super::*;
@@ -168,6 +221,22 @@ mod tests {
             let found = [before_commit, during_commit, during_single_statement].map(|classify| classify(error()));
             assert_eq!(found.each_ref().map(meaning), expected, "{name}: {found:?}");
         }
+    }
+
+    #[test]
+    fn an_error_of_opening_names_server_and_database_and_no_source_of_the_driver() {
+        let protocol = "unexpected response from SSLRequest: 0x48 (sqlx_postgres::connection::tls:111)".to_owned();
+        let error = DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::Protocol(protocol).into()));
+        let url = "postgres://me:hunter2@db/orders".parse().unwrap();
+        let text = not_opened(&url, error).to_string();
+        assert!(text.ends_with("orders at db:5432: unexpected response from SSLRequest: 0x48"), "{text}");
+    }
+
+    #[test]
+    fn a_server_without_tls_is_told_from_one_that_cannot_be_reached() {
+        let without = sqlx::Error::Tls("server does not support TLS".into());
+        assert_eq!(tls_failure_of_driver(&without), Some(TlsFailure::NotOffered));
+        assert_eq!(tls_failure(&connection_lost()), None);
     }
 
     #[test]

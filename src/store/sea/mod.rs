@@ -1,7 +1,8 @@
 //! The adapter of the store: SeaORM on SQLite or PostgreSQL, with the same statements on both.
 //!
 //! - `store`: the connections, and how statements are run on them. `pool` opens the pools, `session` has the settings
-//!   of each connection, `suspects` knows which connections must be replaced, `schema` migrates.
+//!   of each connection, `suspects` knows which connections must be replaced, `tls_note` why TLS failed, `schema`
+//!   migrates.
 //! - `commit`: commits a batch. `write` makes its rows, `bulk` its statements; `file_writer` is the one connection that
 //!   writes to a SQLite file.
 //! - `read` and `list`: queries. `rows` rebuilds orders from their rows.
@@ -28,6 +29,7 @@ mod schema;
 mod session;
 mod store;
 mod suspects;
+mod tls_note;
 mod turn;
 mod users;
 mod write;
@@ -53,6 +55,10 @@ impl OrderStore for SeaStore {
 
     fn is_remote(&self) -> bool {
         self.backend() == DbBackend::Postgres
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.writer_trouble()
     }
 
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Written>, CommitError> {

@@ -5,16 +5,23 @@ use std::time::Duration;
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::postgres::{PgConnection, Postgres};
 use sea_orm::sqlx::{self, Connection as _};
-use sea_orm::{ConnectOptions, DbErr, RuntimeErr};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr};
 use tokio::time::timeout;
 
 use crate::config::{DatabasePlace, DatabaseSettings};
+use crate::store::sea::error;
 use crate::store::sea::lock::LockGuard;
 use crate::store::sea::session::{self, PLANNER};
 use crate::store::sea::suspects::SuspectConnections;
 
 /// The maximum time for an unused connection to answer a test. After it the connection is replaced.
 const TEST_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Opens a pool. The error names the server.
+pub(super) async fn open(settings: &DatabaseSettings, options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    // On the heap: with TLS, the future of a connection is large.
+    Box::pin(Database::connect(options)).await.map_err(|error| error::not_opened(&settings.url, error))
+}
 
 /// A pool to PostgreSQL for a running engine, or without a guard for a tool.
 pub(super) fn postgres(
@@ -85,7 +92,7 @@ fn options(settings: &DatabaseSettings, connections: u32) -> ConnectOptions {
     let url = match settings.url.place() {
         DatabasePlace::Memory => "sqlite::memory:".to_owned(),
         DatabasePlace::File(_) => "sqlite://named-by-sqlite-options".to_owned(),
-        DatabasePlace::Postgres => settings.url.redacted(),
+        DatabasePlace::Postgres(_) => settings.url.redacted(),
     };
     let mut options = ConnectOptions::new(url);
     options

@@ -1,9 +1,9 @@
 //! The schema of the database: it is brought up to date before the pools are opened.
 
 use migration::Migrator;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement};
 
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseSettings, TlsMode};
 use crate::store::sea::pool;
 use crate::store::sea::suspects::SuspectConnections;
 
@@ -43,12 +43,31 @@ pub(super) async fn check(settings: &DatabaseSettings) -> Result<(), DbErr> {
 
 /// The PostgreSQL schema that the tables are in.
 pub(super) async fn current_schema(settings: &DatabaseSettings) -> Result<String, DbErr> {
+    const QUERY: &str = "SELECT current_schema()::text, (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())";
     let connection = connect(settings).await?;
-    let row =
-        connection.query_one_raw(Statement::from_string(DbBackend::Postgres, "SELECT current_schema()::text")).await?;
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Postgres, QUERY)).await?;
     connection.close().await?;
-    let schema: Option<String> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+    let (schema, encrypted) = match row {
+        Some(row) => (row.try_get_by_index(0)?, row.try_get_by_index(1)?),
+        None => (None, None),
+    };
+    warn_if_readable(settings, encrypted);
     schema.ok_or_else(|| DbErr::Custom("search_path names no existing schema".to_owned()))
+}
+
+/// Warns if others can read the connection to PostgreSQL and the URL does not say that they may.
+fn warn_if_readable(settings: &DatabaseSettings, encrypted: Option<bool>) {
+    if let Some(server) = settings.url.postgres()
+        && server.tls.mode == TlsMode::Prefer
+        && !server.is_on_this_machine()
+        && encrypted == Some(false)
+    {
+        let server = server.address();
+        tracing::warn!(
+            "the connection to PostgreSQL at {server} is not encrypted, because the server does not offer TLS: enable \
+             it there and write sslmode=verify-full in database.url, or write sslmode=disable"
+        );
+    }
 }
 
 /// A single connection for the schema.
@@ -57,7 +76,7 @@ async fn connect(settings: &DatabaseSettings) -> Result<DatabaseConnection, DbEr
         true => pool::sqlite(settings, 1, SuspectConnections::default())?,
         false => pool::postgres_for_schema(settings)?,
     };
-    Database::connect(options).await
+    pool::open(settings, options).await
 }
 
 /// Refuses a schema without the tables if another schema of the database has them: a start would create new, empty

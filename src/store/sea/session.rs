@@ -25,9 +25,13 @@ pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 /// (`jit`) up to 12 ms.
 pub(super) const PLANNER: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
 
-/// How PostgreSQL is reached: everything that the URL says.
+/// How PostgreSQL is reached: everything that the URL says, TLS included.
 pub(super) fn postgres(url: &DatabaseUrl) -> Result<PgConnectOptions, sqlx::Error> {
-    let options: PgConnectOptions = url.expose().parse()?;
+    let mut options: PgConnectOptions = url.expose().parse()?;
+    if let Some(server) = url.postgres().filter(|server| !server.is_socket()) {
+        // Without the brackets of an IPv6 address, which no certificate has.
+        options = options.host(&server.host);
+    }
     Ok(options.disable_statement_logging())
 }
 
@@ -85,6 +89,18 @@ pub(super) fn sqlite_file(settings: &DatabaseSettings) -> std::io::Result<Option
                 .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", file.path.display())))?;
             Ok(Some(SqliteFile { path, create: file.create }))
         }
-        DatabasePlace::Memory | DatabasePlace::Postgres => Ok(None),
+        DatabasePlace::Memory | DatabasePlace::Postgres(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_compared_with_the_certificate_without_its_brackets() {
+        for (url, host) in [("postgres://[::1]/orders", "::1"), ("postgres://db/orders", "db")] {
+            assert_eq!(postgres(&url.parse().unwrap()).unwrap().get_host(), host);
+        }
     }
 }

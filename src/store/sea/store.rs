@@ -6,8 +6,8 @@ use std::time::Duration;
 use sea_orm::sea_query::SelectStatement;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::{
-    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
-    Statement, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    TransactionTrait,
 };
 use tokio::time::timeout;
 
@@ -16,6 +16,7 @@ use crate::store::error::{CommitError, ReadError};
 use crate::store::sea::file_writer::FileWriter;
 use crate::store::sea::lock::{self, EngineLock, FileLock, LockGuard};
 use crate::store::sea::suspects::SuspectConnections;
+use crate::store::sea::tls_note::TlsFailureNote;
 use crate::store::sea::{error, pool, schema, session};
 
 /// The connections for commits on PostgreSQL: one per parallel commit, and as many again for commits that are being
@@ -34,6 +35,8 @@ pub struct SeaStore {
     step_timeout: Option<Duration>,
     pub(super) suspect_writers: SuspectConnections,
     suspect_readers: SuspectConnections,
+    // Why TLS failed when the writers last failed.
+    tls_failure: Arc<TlsFailureNote>,
 }
 
 /// Where writes go.
@@ -125,7 +128,8 @@ impl SeaStore {
     async fn connect_postgres(settings: &DatabaseSettings, guard: Option<LockGuard>) -> Result<Self, DbErr> {
         let schema = schema::current_schema(settings).await?;
         let connect = async |connections: u32, suspects: &SuspectConnections| {
-            Database::connect(pool::postgres(settings, &schema, guard.clone(), connections, suspects.clone())?).await
+            let options = pool::postgres(settings, &schema, guard.clone(), connections, suspects.clone())?;
+            pool::open(settings, options).await
         };
         // Writers have their own connections, so that many slow reads cannot delay a commit.
         let writers = Ord::min(WRITERS, settings.max_connections);
@@ -146,6 +150,7 @@ impl SeaStore {
             step_timeout: Some(session::STEP_TIMEOUT),
             suspect_writers,
             suspect_readers,
+            tls_failure: Arc::new(TlsFailureNote::of(settings)),
         })
     }
 
@@ -156,12 +161,12 @@ impl SeaStore {
                 let options = session::sqlite(SqliteConnectOptions::new(), Some(&file));
                 let writer = FileWriter::open(options, lock).await?;
                 let readers = Ord::min(settings.max_connections, SQLITE_READERS);
-                let reader = Database::connect(pool::sqlite(settings, readers, suspect_readers.clone())?).await?;
+                let reader = pool::open(settings, pool::sqlite(settings, readers, suspect_readers.clone())?).await?;
                 (WriterConnection::File(Arc::new(writer)), reader)
             }
             // A database in memory is one connection.
             None => {
-                let connection = Database::connect(pool::sqlite(settings, 1, suspect_readers.clone())?).await?;
+                let connection = pool::open(settings, pool::sqlite(settings, 1, suspect_readers.clone())?).await?;
                 (WriterConnection::Pool(connection.clone()), connection)
             }
         };
@@ -172,6 +177,7 @@ impl SeaStore {
             step_timeout: None,
             suspect_writers: SuspectConnections::default(),
             suspect_readers,
+            tls_failure: Arc::new(TlsFailureNote::of(settings)),
         })
     }
 
@@ -224,6 +230,12 @@ impl SeaStore {
         if error.is_some_and(error::is_failure) {
             self.suspect_writers.database_failed();
         }
+        self.tls_failure.set(error.and_then(error::tls_failure));
+    }
+
+    /// Why the writers failed last, if an operator must act.
+    pub(super) fn writer_trouble(&self) -> Option<String> {
+        self.tls_failure.get().map(|failure| failure.to_string())
     }
 
     /// Waits for one step of a commit; `None` if it takes too long.

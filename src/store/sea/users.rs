@@ -11,6 +11,7 @@ use sea_orm::{
 
 use crate::domain::user::{ApiKey, KeyId, UserId, Username};
 use crate::store::error::ReadError;
+use crate::store::sea::error::text;
 use crate::store::sea::store::{SeaStore, WriterConnection};
 use crate::store::users::{
     Account, AccountChange, Digest, NewAccount, RevokedToken, Standing, StoredKey, UserStore, UserWriteError,
@@ -186,7 +187,7 @@ pub(super) fn unreadable(what: impl std::fmt::Display, reason: impl std::fmt::Di
 
 impl From<DbErr> for UserWriteError {
     fn from(error: DbErr) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unavailable(text(&error))
     }
 }
 

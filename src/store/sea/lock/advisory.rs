@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use crate::config::DatabaseSettings;
+use crate::config::{DatabaseSettings, PostgresServer};
+use crate::runtime::tls_failure::TlsFailure;
 use crate::store::sea::lock::error::LockError;
-use crate::store::sea::session;
+use crate::store::sea::{error, session};
 
 /// The number of the advisory lock. It is the same for every engine: PostgreSQL has separate numbers for each database.
 const KEY: i64 = 0x6f72_6465_7245_6e67;
@@ -62,20 +63,28 @@ impl LockSession {
         // Not from the environment: two engines with the same seed are different engines.
         let instance = format!("{:08x} process {}", Uuid::new_v4().as_fields().0, std::process::id());
         let options = session::postgres(&settings.url)
-            .map_err(|error| LockError::Database(error.to_string()))?
+            .map_err(|error| LockError::Database(error::driver_text(&error)))?
             .application_name(&format!("order-engine lock {instance}"))
             .options(session::postgres_limits(settings))
             .options(session::LOCK_KEEPALIVE);
         let request = LockRequest { options, instance: instance.clone() };
+        // The URL is that of a PostgreSQL server.
+        let server = settings.url.postgres();
+        let named = |error: &str| server.map_or_else(|| error.to_owned(), |server| format!("{server}: {error}"));
         let deadline = Instant::now() + settings.connect_timeout;
         let (connection, backend) = loop {
             match request.try_acquire().await {
                 Ok(acquired) => break acquired,
+                // No retry: an operator has to change the URL, or something on the server.
+                Err(AcquireError::Tls(failure)) => {
+                    let server = server.map(PostgresServer::address).unwrap_or_default();
+                    return Err(LockError::Setting(failure.at(&server, "sslrootcert")));
+                }
                 Err(_) if Instant::now() < deadline => sleep(RETRY_DELAY).await,
                 Err(AcquireError::HeldBy(holder)) => {
                     return Err(LockError::Held { holder, what: "its advisory lock".to_owned() });
                 }
-                Err(AcquireError::Unavailable(error)) => return Err(LockError::Database(error)),
+                Err(AcquireError::Unavailable(error)) => return Err(LockError::Database(named(&error))),
             }
         };
         let (sender, state) = watch::channel(LockState::Held(backend));
@@ -124,6 +133,11 @@ async fn keep(
                     tracing::debug!(reason, "the engine's lock cannot be acquired yet");
                     sleep(RETRY_DELAY).await;
                 }
+                // The store logs the failure of the pool, which has the same cause.
+                Err(AcquireError::Tls(failure)) => {
+                    tracing::debug!(%failure, "the engine's lock cannot be acquired yet");
+                    sleep(RETRY_DELAY).await;
+                }
                 Err(AcquireError::HeldBy(holder)) => {
                     state.send_replace(LockState::Lost(format!("another engine took the database over: {holder}")));
                     return;
@@ -141,11 +155,16 @@ enum AcquireError {
     HeldBy(String),
     /// The server gave no definite answer.
     Unavailable(String),
+    /// There is no TLS with the server.
+    Tls(TlsFailure),
 }
 
 impl From<sqlx::Error> for AcquireError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        match error::tls_failure_of_driver(&error) {
+            Some(failure) => Self::Tls(failure),
+            None => Self::Unavailable(error::driver_text(&error)),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl EngineLock {
         let held = match settings.url.place() {
             DatabasePlace::Memory => HeldLock::Memory,
             DatabasePlace::File(database) => HeldLock::File(Arc::new(FileLock::acquire(database)?)),
-            DatabasePlace::Postgres => HeldLock::Advisory(LockSession::begin(settings).await?),
+            DatabasePlace::Postgres(_) => HeldLock::Advisory(LockSession::begin(settings).await?),
         };
         Ok(Self(held))
     }
