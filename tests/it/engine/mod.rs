@@ -8,3 +8,4 @@ mod limits;
 mod redis;
 mod seeded_runs;
 mod settings;
+mod tls;

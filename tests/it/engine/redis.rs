@@ -15,14 +15,16 @@ const ALL_STATUSES: [&str; 5] = ["pending", "routing", "building", "submitted", 
 const PREVIEW: &str = "/api/quotes?tokenIn=SOL&tokenOut=USDC&amountIn=1.5";
 
 /// An engine that uses a Redis.
-fn engine<'a>(redis: &'a str, more: &[(&'a str, &'a str)]) -> Server {
-    Server::start(SWIFT.into_iter().chain([("REDIS_URL", redis)]).chain(more.iter().copied()))
+fn engine(redis: &Redis, more: &[(&str, &str)]) -> Server {
+    let redis = redis.settings();
+    let redis = redis.iter().map(|(key, value)| (*key, value.as_str()));
+    Server::start(SWIFT.into_iter().chain(redis).chain(more.iter().copied()))
 }
 
 #[actix::test]
 async fn every_step_is_announced_as_on_the_socket_and_every_price_is_announced() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     let mut subscriber = Subscriber::to(&redis.url()).await;
     let id = server.client.submit(json!({})).await.order_id();
     let received = subscriber.until_ended(&id).await;
@@ -47,7 +49,7 @@ async fn every_step_is_announced_as_on_the_socket_and_every_price_is_announced()
 #[actix::test]
 async fn two_hundred_orders_are_announced_without_a_gap_or_a_repeat() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     let mut subscriber = Subscriber::to(&redis.url()).await;
     let ids = server.client.submit_many(200).await;
     let mut received = BTreeMap::<String, Vec<Value>>::new();
@@ -67,7 +69,7 @@ async fn two_hundred_orders_are_announced_without_a_gap_or_a_repeat() {
 #[actix::test]
 async fn a_restarted_order_is_announced_without_a_gap_or_a_repeat() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[("FAILPOINTS", "order=1*panic->2*off->1*panic->off")]);
+    let server = engine(&redis, &[("FAILPOINTS", "order=1*panic->2*off->1*panic->off")]);
     let mut subscriber = Subscriber::to(&redis.url()).await;
     let id = server.client.submit(json!({ "clientOrderId": "poison" })).await.order_id();
     let received = subscriber.until_ended(&id).await;
@@ -81,7 +83,7 @@ async fn a_restarted_order_is_announced_without_a_gap_or_a_repeat() {
 async fn a_stopping_engine_announces_every_step_before_it_exits() {
     let redis = Redis::start();
     let slow_swaps = [("simulation.swap_latency_min_ms", "1000"), ("simulation.swap_latency_max_ms", "1000")];
-    let mut server = engine(&redis.url(), &slow_swaps);
+    let mut server = engine(&redis, &slow_swaps);
     let mut subscriber = Subscriber::to(&redis.url()).await;
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until(&id, |order| order["status"] == "submitted").await;
@@ -94,7 +96,7 @@ async fn a_stopping_engine_announces_every_step_before_it_exits() {
 async fn the_keys_of_an_order_hold_its_status_and_expire_after_its_end() {
     let redis = Redis::start();
     let server =
-        engine(&redis.url(), &[("simulation.swap_latency_min_ms", "1500"), ("simulation.swap_latency_max_ms", "1500")]);
+        engine(&redis, &[("simulation.swap_latency_min_ms", "1500"), ("simulation.swap_latency_max_ms", "1500")]);
     let id = server.client.submit(json!({})).await.order_id();
     let connection = connect(&redis.url()).await;
     let (status, active) = (format!("order:{id}:status"), format!("order:{id}:active"));
@@ -130,7 +132,7 @@ async fn the_keys_of_an_order_hold_its_status_and_expire_after_its_end() {
 async fn fifty_concurrent_identical_previews_request_one_quote_from_each_venue() {
     let redis = Redis::start();
     let slow_venues = [("simulation.quote_latency_ms", "300"), ("redis.quote_ttl_ms", "2000")];
-    let server = engine(&redis.url(), &slow_venues);
+    let server = engine(&redis, &slow_venues);
     let mut subscriber = Subscriber::to(&redis.url()).await;
     let answers = concurrently(50, (0..50).map(|_| server.client.get(PREVIEW))).await;
     for answer in &answers {
@@ -144,7 +146,7 @@ async fn fifty_concurrent_identical_previews_request_one_quote_from_each_venue()
     let other = server.client.get(&format!("{PREVIEW}1")).await.body;
     assert_eq!(other["cached"], false);
 
-    let neighbour = engine(&redis.url(), &slow_venues);
+    let neighbour = engine(&redis, &slow_venues);
     let shared = neighbour.client.get(PREVIEW).await.body;
     let fresh = if shared["cached"] == true {
         assert_eq!(quotes(&shared), quotes(&answers[0].body));

@@ -19,10 +19,10 @@ fn outage() -> Duration {
 
 /// Breaks the database under load and repairs it, and checks everything that is documented.
 async fn survives(
+    postgres: Postgres,
     fail: impl FnOnce(&mut Postgres) + Send + 'static,
     repair: impl FnOnce(&mut Postgres) + Send + 'static,
 ) {
-    let postgres = Postgres::start();
     let server = Server::start_on(&postgres.url(), SWIFT);
     let load = Load::start(&server.client);
     load.until_more(201, 50).await;
@@ -41,22 +41,28 @@ async fn survives(
 
 #[actix_web::test]
 async fn an_outage_by_an_orderly_stop_of_postgres_loses_no_order() {
-    survives(Postgres::stop, Postgres::restart).await;
+    survives(Postgres::start(), Postgres::stop, Postgres::restart).await;
 }
 
 #[actix_web::test]
 async fn an_outage_by_a_kill_of_postgres_loses_no_order() {
-    survives(Postgres::kill, Postgres::restart).await;
+    survives(Postgres::start(), Postgres::kill, Postgres::restart).await;
 }
 
 #[actix_web::test]
 async fn an_outage_by_a_frozen_postgres_loses_no_order() {
-    survives(|postgres| postgres.freeze(), |postgres| postgres.thaw()).await;
+    survives(Postgres::start(), |postgres| postgres.freeze(), |postgres| postgres.thaw()).await;
+}
+
+#[actix_web::test]
+async fn an_outage_of_a_postgres_over_tls_loses_no_order() {
+    survives(Postgres::start_with_tls(), Postgres::kill, Postgres::restart).await;
 }
 
 #[actix_web::test]
 async fn an_outage_by_a_read_only_postgres_loses_no_order() {
     survives(
+        Postgres::start(),
         |postgres| {
             postgres.sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
             // The engine reconnects, and each new session is read-only until it ends.

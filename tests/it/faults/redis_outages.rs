@@ -23,22 +23,30 @@ const PREVIEW: &str = "/api/quotes?tokenIn=SOL&tokenOut=USDC&amountIn=1.5";
 const UNREACHABLE: &str = "redis cannot be reached";
 
 /// An engine that uses a Redis.
-fn engine<'a>(redis: &'a str, more: &[(&'a str, &'a str)]) -> Server {
-    Server::start(SWIFT.into_iter().chain([("REDIS_URL", redis)]).chain(more.iter().copied()))
+fn engine(redis: &Redis, more: &[(&str, &str)]) -> Server {
+    engine_with(&redis.settings(), more)
+}
+
+/// An engine with these settings of Redis.
+fn engine_with(redis: &[(&str, String)], more: &[(&str, &str)]) -> Server {
+    let redis = redis.iter().map(|(key, value)| (*key, value.as_str()));
+    Server::start(SWIFT.into_iter().chain(redis).chain(more.iter().copied()))
 }
 
 #[actix::test]
 async fn a_wrong_redis_password_degrades_the_engine_and_is_not_shown() {
     let redis = Redis::start();
-    let url = redis.url().replace("redis://", "redis://:hunter2@");
-    let server = engine(&url, &[]);
+    let server = engine_with(&redis.settings_at(redis.engine_port(), ":hunter2@"), &[]);
     let ready = server.client.until_ready_status("degraded").await;
     assert!(ready["reasons"][0].as_str().unwrap().starts_with("redis refuses the engine"), "{ready}");
     assert!(!ready.to_string().contains("hunter2"));
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until_confirmed(&id).await;
     let printed = run(&mut server.command(&["config"])).stdout;
-    assert!(printed.contains(&redis.url()) && !printed.contains("hunter2"), "{printed}");
+    assert!(
+        printed.contains(&format!("127.0.0.1:{}", redis.engine_port())) && !printed.contains("hunter2"),
+        "{printed}"
+    );
     assert!(!server.client.get("/health").await.body.to_string().contains("hunter2"));
 }
 
@@ -134,15 +142,23 @@ async fn survives(mut redis: Redis, server: &Server, name: &str, fail: fn(&mut R
 #[actix::test]
 async fn a_killed_redis_loses_no_order() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     server.client.until_ready_status("ok").await;
     survives(redis, &server, "killed", Redis::kill, Redis::restart).await;
 }
 
 #[actix::test]
+async fn a_killed_redis_over_tls_loses_no_order() {
+    let redis = Redis::start_with_tls();
+    let server = engine(&redis, &[]);
+    server.client.until_ready_status("ok").await;
+    survives(redis, &server, "killed, over TLS", Redis::kill, Redis::restart).await;
+}
+
+#[actix::test]
 async fn a_frozen_redis_loses_no_order() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     server.client.until_ready_status("ok").await;
     survives(redis, &server, "frozen", |redis| redis.freeze(), |redis| redis.thaw()).await;
 }
@@ -151,14 +167,14 @@ async fn a_frozen_redis_loses_no_order() {
 async fn a_redis_that_is_missing_at_the_start_loses_no_order() {
     let mut redis = Redis::start();
     redis.kill();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     survives(redis, &server, "absent", |_| {}, Redis::restart).await;
 }
 
 #[actix::test]
 async fn previews_do_not_wait_for_a_frozen_redis() {
     let redis = Redis::start();
-    let server = engine(&redis.url(), &[]);
+    let server = engine(&redis, &[]);
     redis.freeze();
     // Before the outage is detected the preview waits for the timeout of one command at most.
     let start = Instant::now();
@@ -174,7 +190,7 @@ async fn previews_do_not_wait_for_a_frozen_redis() {
 async fn a_flush_and_cut_connections_cause_no_outage() {
     let redis = Redis::start();
     let slow_swaps = [("simulation.swap_latency_min_ms", "2000"), ("simulation.swap_latency_max_ms", "2000")];
-    let server = engine(&redis.url(), &slow_swaps);
+    let server = engine(&redis, &slow_swaps);
     let mut asking = connect(&redis.url()).await;
     let id = server.client.submit(json!({})).await.order_id();
     server.client.until(&id, |order| order["status"] == "submitted").await;
@@ -204,7 +220,7 @@ async fn a_flush_and_cut_connections_cause_no_outage() {
 /// Makes Redis refuse commands with an error code until it is repaired: no order is lost, and `/ready` reports the code
 /// and, after the repair, `ok`.
 async fn survives_refusals(redis: &Redis, code: &str, fail: impl Fn(&Redis), repair: impl Fn(&Redis)) {
-    let server = engine(&redis.url(), &[]);
+    let server = engine(redis, &[]);
     server.client.until_ready_status("ok").await;
     let load = Load::start(&server.client);
     load.until_more(10).await;
@@ -235,10 +251,10 @@ async fn a_redis_that_is_a_replica_for_some_time_loses_no_order() {
 #[actix::test]
 async fn the_engine_reconnects_to_the_new_primary_behind_the_same_address() {
     let (old, new) = (Redis::start(), Redis::start());
-    let proxy = Proxy::to(old.port());
-    let server = engine(&format!("redis://127.0.0.1:{}", proxy.port()), &[]);
+    let proxy = Proxy::to(old.engine_port());
+    let server = engine_with(&old.settings_at(proxy.port(), ""), &[]);
     server.client.until_ready_status("ok").await;
-    proxy.forward_to(new.port());
+    proxy.forward_to(new.engine_port());
     old.run(&format!("REPLICAOF 127.0.0.1 {}", new.port()));
     // The old connection stays open.
     let mut asking = connect(&new.url()).await;
@@ -352,14 +368,14 @@ async fn ready_reports_a_stopped_a_frozen_and_a_silent_redis_within_two_seconds(
     type Fail = fn(&mut Redis);
     for (name, fail) in [("stopped", Redis::stop as Fail), ("frozen", |redis| redis.freeze())] {
         let mut redis = Redis::start();
-        let server = engine(&redis.url(), &[]);
+        let server = engine(&redis, &[]);
         server.client.until_ready_status("ok").await;
         fail(&mut redis);
         report(name, &server, Instant::now()).await;
     }
     let redis = Redis::start();
-    let proxy = Proxy::to(redis.port());
-    let server = engine(&format!("redis://127.0.0.1:{}", proxy.port()), &[]);
+    let proxy = Proxy::to(redis.engine_port());
+    let server = engine_with(&redis.settings_at(proxy.port(), ""), &[]);
     server.client.until_ready_status("ok").await;
     proxy.go_silent();
     report("silent", &server, Instant::now()).await;

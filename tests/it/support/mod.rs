@@ -1,11 +1,12 @@
 //! What all tests share. Each kind of surroundings has one helper: the engine as a process ([`process`]) or embedded
 //! ([`embedded`]), its clients ([`client`], [`socket`], [`raw`], [`crowd`]), its databases ([`postgres`], [`redis`],
-//! [`store`], [`announcements`]), the network between them ([`proxy`], [`balancer`]), the machine ([`machine`]), and the checker of
-//! everything that happened ([`history`]).
+//! [`store`], [`announcements`]) and their [`certificates`], the network between them ([`proxy`], [`balancer`]), the
+//! machine ([`machine`]), and the checker of everything that happened ([`history`]).
 
 pub mod announcements;
 pub mod balancer;
 pub mod campaign;
+pub mod certificates;
 pub mod client;
 pub mod crowd;
 pub mod daemon;

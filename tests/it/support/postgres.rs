@@ -3,20 +3,23 @@
 //!
 //! Where PostgreSQL is not installed the test fails and names the Debian package: a skipped test proves nothing.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::support::certificates::{self, Authority, Signed};
 use crate::support::daemon::{Daemon, on_a_free_port};
 use crate::support::os::{clean_command, program};
 use crate::support::proxy::Proxy;
+use crate::support::wait::block_until;
 
 const PACKAGE: &str = "postgresql";
 
-/// A PostgreSQL that trusts every connection.
+/// A PostgreSQL that trusts every connection, or with TLS every connection that is encrypted.
 ///
 /// It runs without fsync: tests kill its processes but never the machine, and the kernel keeps what a process has
 /// written. Only tests in which fsync itself fails turn it on.
@@ -27,20 +30,38 @@ pub struct Postgres {
     fsync: bool,
     programs: PathBuf,
     user: Option<User>,
+    tls: bool,
     port: u16,
     daemon: Daemon,
 }
 
 impl Postgres {
     const OWNER: &str = "engine";
+    const CERTIFICATE: &str = "server.pem";
+    const KEY: &str = "server.key";
+    const AUTHORITY: &str = "authority.pem";
 
     /// Creates a cluster and starts it.
     pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
+    /// Creates a cluster that refuses connections without TLS, and starts it.
+    pub fn start_with_tls() -> Self {
+        Self::create(tempfile::tempdir().unwrap(), true)
+    }
+
+    /// Creates a cluster without TLS and starts it.
+    pub fn start_without_tls() -> Self {
+        Self::create(tempfile::tempdir().unwrap(), false)
+    }
+
     /// Creates a cluster in that folder and starts it.
     pub fn start_in(folder: TempDir) -> Self {
+        Self::create(folder, certificates::are_asked_for())
+    }
+
+    fn create(folder: TempDir, tls: bool) -> Self {
         let programs = programs();
         let user = User::instead_of_root(folder.path());
         let mut initdb = command(&programs.join("initdb"), user);
@@ -49,7 +70,12 @@ impl Postgres {
         let made = initdb.current_dir(folder.path()).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let daemon = Daemon::new("PostgreSQL");
-        let mut postgres = Self { folder, environment: Vec::new(), fsync: false, programs, user, port: 0, daemon };
+        let mut postgres = Self { folder, environment: Vec::new(), fsync: false, programs, user, tls, port: 0, daemon };
+        if tls {
+            fs::write(postgres.authority_file(), Authority::trusted().pem()).unwrap();
+            postgres.write_certificate(&Authority::trusted().certificate());
+            postgres.write_access("hostssl all all 127.0.0.1/32 trust");
+        }
         on_a_free_port(|port| {
             postgres.port = port;
             postgres.try_start()
@@ -62,6 +88,46 @@ impl Postgres {
         self.url_of("postgres")
     }
 
+    /// The URL of its default database with a password and other parameters, and with another name of this machine.
+    pub fn url_with(&self, host: &str, password: &str, parameters: &str) -> String {
+        let parameters = if parameters.is_empty() { String::new() } else { format!("?{parameters}") };
+        format!("postgres://{}:{password}@{host}:{}/postgres{parameters}", Self::OWNER, self.port)
+    }
+
+    /// The file of the authority that has signed its certificate.
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.path().join(Self::AUTHORITY)
+    }
+
+    /// Presents another certificate to new connections, and ends the old ones.
+    pub fn present(&self, signed: &Signed) {
+        self.write_certificate(signed);
+        let before = self.sql("SELECT pg_conf_load_time()");
+        self.sql("SELECT pg_reload_conf()");
+        block_until("the certificate was loaded", || self.sql("SELECT pg_conf_load_time()") != before);
+        self.cut_connections();
+    }
+
+    /// Refuses, from its next start on, clients without a certificate that the trusted authority has signed.
+    pub fn require_client_certificates(&self) {
+        self.write_access("hostssl all all 127.0.0.1/32 trust clientcert=verify-ca");
+    }
+
+    fn write_access(&self, line: &str) {
+        fs::write(self.folder.path().join("data/pg_hba.conf"), format!("{line}\n")).unwrap();
+    }
+
+    fn write_certificate(&self, signed: &Signed) {
+        let path = |name: &str| self.folder.path().join(name);
+        fs::write(path(Self::CERTIFICATE), &signed.certificate).unwrap();
+        fs::write(path(Self::KEY), &signed.key).unwrap();
+        // PostgreSQL refuses a key that others can read.
+        fs::set_permissions(path(Self::KEY), fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some(User { uid, gid }) = self.user {
+            chown(path(Self::KEY), Some(uid), Some(gid)).unwrap();
+        }
+    }
+
     /// Creates another database in it, and returns the URL.
     pub fn create_database(&self, name: &str) -> String {
         self.sql(&format!("CREATE DATABASE {name}"));
@@ -70,7 +136,7 @@ impl Postgres {
 
     /// The URL of its default database through a proxy.
     pub fn url_through(&self, proxy: &Proxy) -> String {
-        format!("postgres://{}@127.0.0.1:{}/postgres", Self::OWNER, proxy.port())
+        self.url_at(proxy.port(), "postgres")
     }
 
     /// A proxy in front of it.
@@ -79,7 +145,15 @@ impl Postgres {
     }
 
     fn url_of(&self, database: &str) -> String {
-        format!("postgres://{}@127.0.0.1:{}/{database}", Self::OWNER, self.port)
+        self.url_at(self.port, database)
+    }
+
+    fn url_at(&self, port: u16, database: &str) -> String {
+        let tls = match self.tls {
+            true => format!("?sslmode=verify-full&sslrootcert={}", self.authority_file().display()),
+            false => String::new(),
+        };
+        format!("postgres://{}@127.0.0.1:{port}/{database}{tls}", Self::OWNER)
     }
 
     /// Runs a statement in the default database and returns its rows, one a line.
@@ -91,7 +165,9 @@ impl Postgres {
     pub fn sql_in(&self, database: &str, statement: &str) -> String {
         let mut psql = command(&self.programs.join("psql"), None);
         psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", statement]);
-        let output = psql.arg(self.url_of(database)).output().unwrap();
+        // Not by `url_of`: a test may have made PostgreSQL present a wrong certificate.
+        let url = format!("postgres://{}@127.0.0.1:{}/{database}", Self::OWNER, self.port);
+        let output = psql.arg(url).output().unwrap();
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -146,6 +222,11 @@ impl Postgres {
         postgres.arg("-D").arg(self.folder.path().join("data"));
         postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         postgres.args(["-c", if self.fsync { "fsync=on" } else { "fsync=off" }]);
+        if self.tls {
+            let setting = |name: &str, file: &str| format!("{name}={}", self.folder.path().join(file).display());
+            postgres.args(["-c", "ssl=on", "-c", &setting("ssl_cert_file", Self::CERTIFICATE)]);
+            postgres.args(["-c", &setting("ssl_key_file", Self::KEY), "-c", &setting("ssl_ca_file", Self::AUTHORITY)]);
+        }
         postgres.envs(self.environment.iter().map(|(key, value)| (key, value)));
         postgres.args(["-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"]);
         let probe = self.programs.join("pg_isready");
