@@ -93,6 +93,7 @@ impl SeaStore {
             step_timeout: None,
             suspect_writers: SuspectConnections::default(),
             suspect_readers: SuspectConnections::default(),
+            tls_failure: Arc::default(),
         }
     }
 

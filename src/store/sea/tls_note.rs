@@ -6,7 +6,7 @@ use crate::config::DatabaseSettings;
 use crate::runtime::tls_failure::TlsFailure;
 
 /// Why TLS to PostgreSQL failed last. Each new reason is logged once, because the engine tries again every second.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TlsFailureNote {
     server: String,
     last: Mutex<Option<TlsFailure>>,
