@@ -223,7 +223,8 @@ async fn metrics_can_require_a_token() {
     for given in [None, Some("Bearer wrong"), Some("Bearer "), Some(token), Some("Basic a-token-for-the-scraper")] {
         let headers: Vec<_> = given.map(|given| ("authorization", given)).into_iter().collect();
         let answer = server.client.get_with("/metrics", &headers).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")), "{given:?}");
+        let challenges: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "www-authenticate").collect();
+        assert_eq!((answer.status, challenges.len()), (401, 2), "{given:?} {challenges:?}");
         assert!(!answer.body.to_string().contains(token));
     }
     let answer = server.client.get_with("/metrics", &[("authorization", &format!("Bearer {token}"))]).await;

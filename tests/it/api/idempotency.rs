@@ -11,7 +11,16 @@ async fn twenty_keys_submitted_fifty_times_concurrently_make_twenty_orders() {
     let mut server = Server::start(SWIFT);
     let posts = (0..1_000).map(|number| {
         let client = server.client.clone();
-        async move { client.submit_with_key(&format!("key-{}", number % 20), json!({})).await }
+        let key = format!("key-{}", number % 20);
+        async move {
+            // On a slow machine the database may answer too late. Then the outcome is unknown, and the client repeats.
+            loop {
+                let answer = client.submit_with_key(&key, json!({})).await;
+                if answer.code() != "outcome_unknown" {
+                    return answer;
+                }
+            }
+        }
     });
     let answers = concurrently(100, posts).await;
     let mut ids = Vec::new();
@@ -19,8 +28,8 @@ async fn twenty_keys_submitted_fifty_times_concurrently_make_twenty_orders() {
         let of_key: Vec<&Answer> = answers.iter().skip(key).step_by(20).collect();
         let unexpected = of_key.iter().find(|answer| !matches!(answer.status, 200 | 201));
         assert!(unexpected.is_none(), "{unexpected:?}");
-        assert_eq!(of_key.iter().filter(|answer| answer.status == 201).count(), 1);
-        assert_eq!(of_key.iter().filter(|answer| answer.status == 200).count(), 49);
+        // None, if the answer to the first was that its outcome is unknown.
+        assert!(of_key.iter().filter(|answer| answer.status == 201).count() <= 1);
         let id = of_key[0].order_id();
         assert!(of_key.iter().all(|answer| answer.order_id() == id));
         ids.push(id);
