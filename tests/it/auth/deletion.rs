@@ -111,6 +111,14 @@ async fn no_order_appears_for_an_account_that_is_deleted_beside_submits() {
                         201 => {
                             assert!(!was_deleted, "{answer:?}");
                             accepted.set(accepted.get() + 1);
+                            // So that no order is open now and then, and a deletion succeeds. The order may be asked for with
+                            // a token that has ended.
+                            let path = format!("/api/orders/{}", answer.order_id());
+                            until("the order had ended", async || {
+                                let order = user.get(&path).await;
+                                order.status == 401 || !order.body["completedAt"].is_null()
+                            })
+                            .await;
                         }
                         401 | 503 => late += 1,
                         _ => panic!("{answer:?}"),
