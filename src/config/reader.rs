@@ -14,11 +14,9 @@ use crate::config::environment::nearest;
 use crate::config::sources::{self, known_keys, place_in};
 use crate::config::values::RedisUrl;
 use crate::domain::secret;
-use crate::domain::token::{KnownToken, Token, TokenList};
+use crate::domain::token::{KnownToken, MAX_DECIMALS, Token, TokenList};
 
 const TOKENS: &str = include_str!("../../config/tokens.toml");
-/// The maximum number of decimals. With more, one whole token would not fit into 2^64 base units.
-const MAX_DECIMALS: u8 = 18;
 
 /// The maximum of a duration, ten years. Sums and multiples of durations then stay in the range of every clock.
 const MAX_MILLISECONDS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;

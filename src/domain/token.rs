@@ -50,6 +50,17 @@ impl<'de> Deserialize<'de> for Mint {
     }
 }
 
+/// The maximum number of decimals. With more, one whole token would not fit into 2^64 base units.
+pub const MAX_DECIMALS: u8 = 18;
+
+/// A stored number of decimals may be damaged.
+fn decimals<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match u8::deserialize(deserializer)? {
+        decimals @ ..=MAX_DECIMALS => Ok(decimals),
+        decimals => Err(serde::de::Error::custom(format!("{decimals} decimals; at most {MAX_DECIMALS} are possible"))),
+    }
+}
+
 /// A token of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -58,7 +69,8 @@ pub struct Token {
     /// The symbol, if the token is in the token list.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub symbol: Option<Arc<str>>,
-    /// The number of decimals.
+    /// The number of decimals, at most [`MAX_DECIMALS`].
+    #[serde(deserialize_with = "decimals")]
     pub decimals: u8,
 }
 

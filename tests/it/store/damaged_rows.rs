@@ -28,7 +28,7 @@ enum State {
 }
 
 /// The damage to an order's rows; `{id}` is its id as an SQL literal.
-const DAMAGES: [(State, &str); 15] = [
+const DAMAGES: [(State, &str); 16] = [
     (State::Open, r#"UPDATE orders SET request = '{"tokenIn":' WHERE id = {id}"#),
     (State::Open, "UPDATE order_events SET data = 'nothing' WHERE order_id = {id} AND seq = 2"),
     (State::Open, "DELETE FROM order_events WHERE order_id = {id}"),
@@ -43,6 +43,7 @@ const DAMAGES: [(State, &str); 15] = [
     (State::Live, "DELETE FROM order_events WHERE order_id = {id} AND seq > 1"),
     (State::Ended, "UPDATE order_events SET data = '{}' WHERE order_id = {id} AND seq = 2"),
     (State::Ended, "UPDATE orders SET request = '' WHERE id = {id}"),
+    (State::Ended, r#"UPDATE orders SET request = replace(request, '"decimals":9', '"decimals":200') WHERE id = {id}"#),
     (State::Ended, "UPDATE orders SET status = 'confirmed' WHERE id = {id}"),
     (State::Ended, "UPDATE orders SET status = 'lost' WHERE id = {id}"),
 ];
