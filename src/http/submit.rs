@@ -60,6 +60,12 @@ fn refused(error: SubmitError) -> Problem {
         SubmitError::OutcomeUnknown(id) => {
             Problem::from(ProblemCode::OutcomeUnknown).retry_after(1).about(id, Some(order_path(id)))
         }
+        SubmitError::KeyUnknown => Problem::new(
+            ProblemCode::OutcomeUnknown,
+            "this submit was not stored, but it is not known whether an earlier one with the same key was: submit it again \
+             with the same key",
+        )
+        .retry_after(1),
         SubmitError::Broken => Problem::new(
             ProblemCode::OutcomeUnknown,
             "the engine failed while it accepted the order: if it had a key, submit it again with the same key",

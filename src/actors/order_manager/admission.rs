@@ -23,6 +23,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(950);
 /// A new order that is not stored after this time is given up; early enough that the answer can still say so.
 const WRITE_WITHIN: Duration = Duration::from_millis(900);
 
+/// After it was given up, the time to find out whether its key belongs to an earlier order.
+const KEY_WITHIN: Duration = Duration::from_millis(100);
+
 /// The number of open orders and its limits. An order that is being stored counts as open.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -138,7 +141,8 @@ pub(super) async fn accept(
 ) {
     crash_point("accept.asked");
     let expires = Instant::now() + WRITE_WITHIN;
-    let mut written = std::pin::pin!(persistence.record(Write::accept(write_id, order.clone(), key), Some(expires)));
+    let write = Write::accept(write_id, order.clone(), key.clone());
+    let mut written = std::pin::pin!(persistence.record(write, Some(expires)));
     // The client may be gone when it is answered; a stored order is run anyway.
     let (written, reply) = match timeout(ANSWER_WITHIN, &mut written).await {
         Ok(written) => (written, Some(reply)),
@@ -159,13 +163,35 @@ pub(super) async fn accept(
         }
         Ok(Written::DuplicateOfUnreadable) => Err(SubmitError::Unreadable(None)),
         Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
-        Err(RecordError::Expired) => Err(SubmitError::NotAccepted),
+        Err(RecordError::Expired) => not_stored(&order, key, expires + KEY_WITHIN, persistence).await,
         Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {
             tracing::warn!(%error, "an order was not accepted");
             Err(SubmitError::NotAccepted)
         }
         Err(RecordError::Stopped) => Err(SubmitError::OutcomeUnknown(id)),
     });
+}
+
+/// The answer to a submit that expired before it was tried.
+///
+/// Without a key it is not accepted. With a key it may be a repeat: an earlier submit may have been stored, and reads can
+/// work while writes do not, for example on a full disk.
+async fn not_stored(
+    order: &Order,
+    key: Option<ClientKey>,
+    deadline: Instant,
+    persistence: &PersistenceRecipients,
+) -> SubmitAnswer {
+    let Some(key) = key else { return Err(SubmitError::NotAccepted) };
+    let known = async {
+        match persistence.find_key.send(FindKey { owner: order.owner, key }).await {
+            Ok(Ok(Some(id))) => repeated(id, &order.request, persistence).await,
+            Ok(Ok(None)) => Err(SubmitError::NotAccepted),
+            Ok(Err(ReadError::UnreadableRow(_))) => Err(SubmitError::Unreadable(None)),
+            Ok(Err(_)) | Err(_) => Err(SubmitError::KeyUnknown),
+        }
+    };
+    timeout_at(deadline, known).await.unwrap_or(Err(SubmitError::KeyUnknown))
 }
 
 /// The answer to a submit that is not admitted: the order of the key if the submit is a repeat, otherwise the refusal.

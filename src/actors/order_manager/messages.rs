@@ -65,6 +65,9 @@ pub enum SubmitError {
     /// The order could not be stored, and will not be.
     #[error("the order could not be stored")]
     NotAccepted,
+    /// This submit was not stored, but whether an earlier one with the same key was is not known. Repeat with the same key.
+    #[error("it is not known whether an order with this key is stored")]
+    KeyUnknown,
     /// The database has not answered in time. Ask for this order later, or repeat with the same key.
     #[error("it is not known yet whether order {0} was stored")]
     OutcomeUnknown(OrderId),

@@ -21,6 +21,7 @@ const PREVIEW: &str = "/api/quotes?tokenIn=SOL&tokenOut=USDC&amountIn=1.5";
 
 /// The reason that `/ready` reports during an outage.
 const UNREACHABLE: &str = "redis cannot be reached";
+const SILENT: &str = "redis does not answer";
 
 /// An engine that uses a Redis.
 fn engine(redis: &Redis, more: &[(&str, &str)]) -> Server {
@@ -114,7 +115,8 @@ async fn survives(mut redis: Redis, server: &Server, name: &str, fail: fn(&mut R
     fail(&mut redis);
     let broken = Instant::now();
     let ready = server.client.until_ready_status("degraded").await;
-    assert_eq!(ready["reasons"], json!([UNREACHABLE]));
+    // A frozen Redis is still connected for a while.
+    assert!([json!([UNREACHABLE]), json!([SILENT])].contains(&ready["reasons"]), "{ready}");
     println!("{name}: degraded after {:?}", broken.elapsed());
     // The length of the outage is what is tested; orders are confirmed all the time.
     while broken.elapsed() < outage() {

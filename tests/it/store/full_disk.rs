@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::client::{Answer, Client, PASSWORD, concurrently};
 use crate::support::machine::SmallDisk;
 use crate::support::process::{SWIFT, Server};
-use crate::support::wait::{assert_deadline_kept, until_some};
+use crate::support::wait::{assert_deadline_kept, until, until_some};
 
 /// The documented time until work resumes once there is space.
 const RESUME_DEADLINE: Duration = Duration::from_secs(5);
@@ -135,4 +135,21 @@ async fn ready_reports_a_full_disk_also_without_orders() {
     server.client.until_ready("a full disk", |ready| ready.status != 200).await;
     disk.free();
     server.client.until_ready("free space", |ready| ready.status == 200).await;
+}
+
+#[actix_web::test]
+async fn a_repeat_on_a_full_disk_is_answered_with_its_order() {
+    let disk = SmallDisk::of_mib(24);
+    let server = engine_on(&disk);
+    let first = server.client.submit_with_key("known", json!({})).await.order_id();
+    server.client.until_confirmed(&first).await;
+    disk.fill_except(0);
+    // Until nothing fits into the existing files any more.
+    until("a submit is refused", async || server.client.submit(json!({})).await.status == 503).await;
+    for _ in 0..3 {
+        let again = server.client.submit_with_key("known", json!({})).await;
+        assert_eq!((again.status, again.order_id()), (200, first.clone()), "{again:?}");
+        let other = server.client.submit_with_key("known", json!({ "amountIn": "2" })).await;
+        other.assert_problem(422, "idempotency_key_reused");
+    }
 }
