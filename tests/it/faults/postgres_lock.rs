@@ -42,7 +42,8 @@ async fn a_suspended_engine_exits_when_another_took_its_lock() {
     // It is suspended under load, and PostgreSQL ends the connection of its lock.
     first.freeze();
     load.abort();
-    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    // Waits until it has ended, for until then the lock is held.
+    postgres.sql("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory'");
     let second = engine();
     first.thaw();
     assert_eq!(first.wait().code(), Some(70));

