@@ -119,7 +119,6 @@ fn process(context: &mut InvokeContext) -> Result<(), Failure> {
         return Err(InstructionError::InvalidAccountData.into());
     };
     let filled = swap.fill(amount_in).ok_or(PRICE_RANGE_VIOLATION)?;
-    require(filled.out > 0, AMOUNT_IS_ZERO)?;
     require(filled.out >= minimum_out, EXCEEDED_SLIPPAGE)?;
 
     let mut data = state.account.data.clone();
