@@ -12,9 +12,10 @@ mod tests;
 use solana_address::Address;
 use solana_instruction::Instruction;
 
+use self::instruction::FORM;
 use self::state::State;
 use crate::domain::amount::BaseUnits;
-use crate::venue::pool::{Account, Accounts, Direction, Pool, PoolError, PoolKind, Quoted, Swap, millionths};
+use crate::venue::pool::{Account, Accounts, Direction, Pool, PoolError, PoolKind, Quoted, Swap};
 
 /// The pools of one deployment of Meteora DAMM v2.
 pub struct MeteoraDammV2 {
@@ -50,7 +51,7 @@ impl PoolKind for MeteoraDammV2 {
     }
 
     fn pool_of(&self, instruction: &Instruction) -> Option<Address> {
-        (instruction.program_id == self.program).then(|| instruction::pool_of(instruction)).flatten()
+        (instruction.program_id == self.program).then(|| FORM.pool_of(instruction)).flatten()
     }
 }
 
@@ -87,14 +88,7 @@ impl Pool for DammV2Pool {
         }
         let rate = state.fee.rate(state.open_for(clock)?)?;
         let trade = quote::exact_in(&state.curve, rate, state.fee_on_input(direction), direction, amount_in.0)?;
-        Ok(Quoted {
-            amount_in,
-            amount_out: BaseUnits(trade.amount_out),
-            fee_on_input: BaseUnits(trade.fee_on_input),
-            fee_on_output: BaseUnits(trade.fee_on_output),
-            price_impact: millionths(trade.impact_millionths),
-            crossed: Vec::new(),
-        })
+        Ok(trade.quoted(amount_in))
     }
 
     fn instruction(&self, swap: &Swap) -> Instruction {
@@ -102,6 +96,6 @@ impl Pool for DammV2Pool {
     }
 
     fn read(&self, instruction: &Instruction, mint_in: Address) -> Option<Swap> {
-        instruction::read(self, instruction, mint_in)
+        FORM.read(self, instruction, mint_in)
     }
 }

@@ -3,7 +3,7 @@
 use ruint::aliases::U256;
 
 use super::fee;
-use crate::venue::pool::{Direction, PoolError};
+use crate::venue::pool::{Direction, PoolError, Trade};
 
 /// The impact is in millionths.
 const MILLION: u32 = 1_000_000;
@@ -16,14 +16,6 @@ pub(super) enum Curve {
     Range { liquidity: u128, sqrt_price: u128, sqrt_min: u128, sqrt_max: u128 },
     /// A constant product of the reserves of A and B.
     Product { reserves: [u64; 2] },
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Trade {
-    pub(super) amount_out: u64,
-    pub(super) fee_on_input: u64,
-    pub(super) fee_on_output: u64,
-    pub(super) impact_millionths: u32,
 }
 
 /// The result of a swap of exactly that input, at that fee rate in billionths.

@@ -10,7 +10,7 @@
 
 mod accounts;
 mod error;
-mod instruction_data;
+mod exact_in;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -24,7 +24,7 @@ use solana_instruction::Instruction;
 
 pub use self::accounts::{Account, Accounts, CLOCK, Clock, Fields, TOKEN_PROGRAM};
 pub use self::error::{Opening, PoolError, Unsupported};
-pub use self::instruction_data::{exact_in_amounts, exact_in_data};
+pub use self::exact_in::{ExactIn, Trade};
 use crate::domain::amount::BaseUnits;
 
 /// The pools of one program.

@@ -11,11 +11,10 @@ mod tests;
 use solana_address::Address;
 use solana_instruction::Instruction;
 
+use self::instruction::FORM;
 use self::state::{Config, State};
 use crate::domain::amount::BaseUnits;
-use crate::venue::pool::{
-    Account, Accounts, CLOCK, Direction, Opening, Pool, PoolError, PoolKind, Quoted, Swap, millionths,
-};
+use crate::venue::pool::{Account, Accounts, CLOCK, Direction, Opening, Pool, PoolError, PoolKind, Quoted, Swap};
 
 /// The pools of one deployment of Raydium CPMM.
 pub struct RaydiumCpmm {
@@ -51,7 +50,7 @@ impl PoolKind for RaydiumCpmm {
     }
 
     fn pool_of(&self, instruction: &Instruction) -> Option<Address> {
-        (instruction.program_id == self.program).then(|| instruction::pool_of(instruction)).flatten()
+        (instruction.program_id == self.program).then(|| FORM.pool_of(instruction)).flatten()
     }
 }
 
@@ -98,14 +97,7 @@ impl Pool for CpmmPool {
         let trade = quote::exact_in(state.rates(&config, direction), reserves, amount_in.0)?;
         // A token account cannot hold more.
         balance_in.checked_add(amount_in.0).ok_or(PoolError::OutOfRange)?;
-        Ok(Quoted {
-            amount_in,
-            amount_out: BaseUnits(trade.amount_out),
-            fee_on_input: BaseUnits(trade.fee_on_input),
-            fee_on_output: BaseUnits(trade.fee_on_output),
-            price_impact: millionths(trade.impact_millionths),
-            crossed: Vec::new(),
-        })
+        Ok(trade.quoted(amount_in))
     }
 
     fn instruction(&self, swap: &Swap) -> Instruction {
@@ -113,6 +105,6 @@ impl Pool for CpmmPool {
     }
 
     fn read(&self, instruction: &Instruction, mint_in: Address) -> Option<Swap> {
-        instruction::read(self, instruction, mint_in)
+        FORM.read(self, instruction, mint_in)
     }
 }

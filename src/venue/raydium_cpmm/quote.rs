@@ -1,6 +1,6 @@
 //! The arithmetic of a swap: a constant product, with every rounding in favour of the pool.
 
-use crate::venue::pool::{PoolError, Unsupported};
+use crate::venue::pool::{PoolError, Trade, Unsupported};
 
 /// The rates are in millionths.
 const ONE: u128 = 1_000_000;
@@ -10,14 +10,6 @@ const ONE: u128 = 1_000_000;
 pub(super) struct Rates {
     pub(super) on_input: u128,
     pub(super) on_output: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Trade {
-    pub(super) amount_out: u64,
-    pub(super) fee_on_input: u64,
-    pub(super) fee_on_output: u64,
-    pub(super) impact_millionths: u32,
 }
 
 /// The result of a swap of exactly that input. The reserves of the input and the output are not 0.
