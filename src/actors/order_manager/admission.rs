@@ -18,7 +18,7 @@ use crate::runtime::crash_points::crash_point;
 use crate::store::{ReadError, StoredOrder, Write, Written};
 
 /// A submit is answered within this time, also if the database does not answer.
-const ANSWER_WITHIN: Duration = Duration::from_millis(950);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_millis(950);
 
 /// A new order that is not stored after this time is given up; early enough that the answer can still say so.
 const WRITE_WITHIN: Duration = Duration::from_millis(900);
@@ -163,7 +163,10 @@ pub(super) async fn accept(
         }
         Ok(Written::DuplicateOfUnreadable) => Err(SubmitError::Unreadable(None)),
         Err(RecordError::Expired) if first != id => Err(SubmitError::OutcomeUnknown(first)),
-        Err(RecordError::Expired) => not_stored(&order, key, expires + KEY_WITHIN, persistence).await,
+        Err(RecordError::Expired) => {
+            let deadline = expires + KEY_WITHIN;
+            refuse(order.owner, &order.request, key, SubmitError::NotAccepted, deadline, persistence).await
+        }
         Err(error @ (RecordError::Refused(_) | RecordError::LostRace { .. })) => {
             tracing::warn!(%error, "an order was not accepted");
             Err(SubmitError::NotAccepted)
@@ -172,45 +175,28 @@ pub(super) async fn accept(
     });
 }
 
-/// The answer to a submit that expired before it was tried.
+/// The answer to a submit of which nothing is stored: the order of its key if it is a repeat, otherwise `refusal`.
 ///
-/// Without a key it is not accepted. With a key it may be a repeat: an earlier submit may have been stored, and reads can
-/// work while writes do not, for example on a full disk.
-async fn not_stored(
-    order: &Order,
-    key: Option<ClientKey>,
-    deadline: Instant,
-    persistence: &PersistenceRecipients,
-) -> SubmitAnswer {
-    let Some(key) = key else { return Err(SubmitError::NotAccepted) };
-    let known = async {
-        match persistence.find_key.send(FindKey { owner: order.owner, key }).await {
-            Ok(Ok(Some(id))) => repeated(id, &order.request, persistence).await,
-            Ok(Ok(None)) => Err(SubmitError::NotAccepted),
-            Ok(Err(ReadError::UnreadableRow(_))) => Err(SubmitError::Unreadable(None)),
-            Ok(Err(_)) | Err(_) => Err(SubmitError::KeyUnknown),
-        }
-    };
-    timeout_at(deadline, known).await.unwrap_or(Err(SubmitError::KeyUnknown))
-}
-
-/// The answer to a submit that is not admitted: the order of the key if the submit is a repeat, otherwise the refusal.
+/// Reads can work while writes do not, for example on a full disk. If they do not work either, an earlier submit with the
+/// key may be stored, and no refusal is true.
 pub(super) async fn refuse(
     owner: Owner,
     request: &OrderRequest,
     key: Option<ClientKey>,
     refusal: SubmitError,
+    deadline: Instant,
     persistence: &PersistenceRecipients,
 ) -> SubmitAnswer {
     let Some(key) = key else { return Err(refusal) };
     let known = async {
         match persistence.find_key.send(FindKey { owner, key }).await {
             Ok(Ok(Some(id))) => repeated(id, request, persistence).await,
+            Ok(Ok(None)) => Err(refusal),
             Ok(Err(ReadError::UnreadableRow(_))) => Err(SubmitError::Unreadable(None)),
-            _ => Err(refusal.clone()),
+            Ok(Err(_)) | Err(_) => Err(SubmitError::KeyUnknown),
         }
     };
-    timeout(ANSWER_WITHIN, known).await.unwrap_or(Err(refusal.clone()))
+    timeout_at(deadline, known).await.unwrap_or(Err(SubmitError::KeyUnknown))
 }
 
 /// The order of that id, if its request is the same.

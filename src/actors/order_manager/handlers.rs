@@ -2,9 +2,10 @@
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::actors::order::{Exit, OrderExited, RequestSlot, StopOrder, SwapStuck, log_event};
-use crate::actors::order_manager::admission::{NewOrder, accept, refuse};
+use crate::actors::order_manager::admission::{ANSWER_WITHIN, NewOrder, accept, refuse};
 use crate::actors::order_manager::messages::{
     CloseBook, Drain, FindOrder, GetQueueStats, OpenOrders, OrderLocation, QueueStats, Recover, ReopenBook,
     SubmitError, SubmitOrder,
@@ -28,8 +29,9 @@ impl Handler<SubmitOrder> for OrderManager {
         let context = self.context.clone();
         let suspended = context.suspended.then_some(SubmitError::Suspended);
         if let Some(refusal) = suspended.or_else(|| self.admission.refusal(owner)) {
+            let deadline = Instant::now() + ANSWER_WITHIN;
             actix::spawn(async move {
-                let _ = reply.send(refuse(owner, &request, key, refusal, &context.persistence).await);
+                let _ = reply.send(refuse(owner, &request, key, refusal, deadline, &context.persistence).await);
             });
             return;
         }
