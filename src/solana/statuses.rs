@@ -10,7 +10,8 @@ use crate::domain::swap::Signature;
 use crate::solana::endpoints::{Endpoints, Refusal};
 use crate::solana::rpc::{MAX_SIGNATURES, RpcError, SignatureStatus};
 
-/// After so many rounds the newest finalized block is asked for too: it decides when expiry is worth a proof.
+/// The number of rounds of statuses for each request of the newest finalized block, which shows when the proof of an
+/// expiry is worth its requests.
 const ROUNDS_PER_HEIGHT: u32 = 5;
 
 /// The statuses of one round. A signature is missing if no endpoint answered for it.

@@ -9,9 +9,9 @@ use crate::domain::swap::Expiry;
 use crate::solana::endpoints::{BLOCKHASH_LIFE, Standing};
 use crate::solana::rpc::{At, Commitment, EpochInfo, SignatureStatus};
 
-/// For so many blocks after the last valid one an endpoint knows the status of a swap without any history: nodes keep
-/// the statuses of the last 300 blocks, and a swap lands in one of the [`BLOCKHASH_LIFE`] blocks up to its last valid
-/// one.
+/// The number of blocks after the last valid one in which an endpoint without any history knows the status of a swap. A
+/// node keeps the statuses of the last 300 blocks, and a swap lands in one of the [`BLOCKHASH_LIFE`] blocks up to its last
+/// valid one.
 const REMEMBERED_BLOCKS: u64 = 100;
 
 /// What one endpoint said about one swap, in the order of the questions. All of it comes from this endpoint.
