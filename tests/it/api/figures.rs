@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::process::{SWIFT, Server};
-use crate::support::wait::{TIMEOUT, until_some};
+use crate::support::wait::{TIMEOUT, until, until_some};
 
 /// The samples of `/metrics` that are whole numbers, by name and labels.
 async fn metrics(server: &Server) -> BTreeMap<String, u64> {
@@ -101,7 +101,12 @@ async fn stats_health_and_metrics_agree_on_cancelled_and_recovered_orders() {
     assert_eq!((&stats["orders"]["cancelled"], &stats["open"]), (&json!(2), &json!(1)));
     server.kill();
     server.restart();
-    server.client.until(&third, |order| order["status"] == "routing").await;
+    // It is stored as `routing`, goes back to `pending`, and gets its slot again.
+    let routes = async || {
+        let events = server.client.events(&third).await;
+        events.iter().filter(|event| event["status"] == "routing").count() == 2
+    };
+    until("the recovered order has a slot", routes).await;
     let stats = assert_same_figures(&server, 1).await;
     assert_eq!((&stats["orders"]["cancelled"], &stats["open"]), (&json!(0), &json!(1)));
 }
