@@ -101,6 +101,15 @@ pub(super) fn is_failure(error: &DbErr) -> bool {
     error.sql_err().is_none() && !is_data_error(error)
 }
 
+/// Whether the connection was lost, which says nothing about a new one. Waiting for a connection in vain is not that.
+pub(super) fn is_lost_connection(error: &DbErr) -> bool {
+    // Connection exceptions, and a connection that the server ended.
+    let is_ended =
+        || sql_code(error).is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code == "57P01"));
+    matches!(error, DbErr::Exec(_) | DbErr::Query(_))
+        && (matches!(driver_error(error), Some(sqlx::Error::Io(_))) || is_ended())
+}
+
 /// Whether a statement that is a transaction of its own is certainly rolled back: it was not sent, or the server
 /// reports what was wrong with it. A server that shuts down or is broken may report an error after the commit.
 fn is_rolled_back(error: &DbErr) -> bool {
@@ -245,5 +254,16 @@ mod tests {
         assert!(!is_failure(&reported("22003")));
         assert!(is_failure(&reported("57P01")));
         assert!(is_failure(&connection_lost()));
+    }
+
+    #[test]
+    fn only_a_lost_connection_is_worth_another_one() {
+        for lost in [connection_lost(), reported("57P01"), reported("08006")] {
+            assert!(is_lost_connection(&lost), "{lost}");
+        }
+        // A server that starts or stops, a statement that took too long, data, and no connection at all.
+        for other in [reported("57P03"), reported("57014"), reported("23505"), reported("8"), not_connected()] {
+            assert!(!is_lost_connection(&other), "{other}");
+        }
     }
 }

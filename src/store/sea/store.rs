@@ -189,7 +189,16 @@ impl SeaStore {
     /// The rows that a query finds, not decoded yet.
     pub(super) async fn rows(&self, query: &SelectStatement) -> Result<Vec<QueryResult>, ReadError> {
         let statement = self.backend().build(query);
-        self.reader.query_all_raw(statement).await.map_err(|error| self.read_failed(error))
+        let read = self.reader.query_all_raw(statement.clone()).await.map_err(|error| {
+            let was_lost = error::is_lost_connection(&error);
+            (was_lost, self.read_failed(error))
+        });
+        match read {
+            // A connection that was used a moment ago is not tested before it is used. The older ones are replaced now, so
+            // one more try finds whether the database answers.
+            Err((true, _)) => self.reader.query_all_raw(statement).await.map_err(|error| self.read_failed(error)),
+            read => read.map_err(|(_, error)| error),
+        }
     }
 
     /// The error of a failed read. The readers are replaced.
